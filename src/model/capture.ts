@@ -1,0 +1,70 @@
+/**
+ * capture: a validated reading of a domain's state files, the unit that is published, spooled and restored.
+ */
+import type { DomainUuid } from './identifiers.js';
+
+/** What a file is to its domain; it decides where a restore puts it and how it is validated. */
+export type FileRole = 'tpm2' | 'tpm1.2' | 'nvram';
+
+/** Sub-directory of `<swtpm_dir>/<uuid>` in which libvirt keeps TPM state of a role. */
+export type TpmDirectoryName = 'tpm2' | 'tpm1.2';
+
+export interface StateFile {
+  readonly role: FileRole;
+  /** Base name, one of `STATE_FILE_NAMES` for a TPM; for NVRAM always `nvram.fd` (its place on the host comes from the domain). */
+  readonly name: string;
+  /** Permission bits it had on the host. */
+  readonly mode: number;
+  /** When the host's file was last written, by that host's clock, ns since the epoch: comparable with readings of the same file on the same host only. */
+  readonly mtimeNs: bigint;
+  readonly data: Uint8Array;
+  /** Lower-case hexadecimal SHA-256 of `data`. */
+  readonly sha256: string;
+}
+
+export interface Capture {
+  readonly uuid: DomainUuid;
+  /** Sorted by role, then name. At least one file, and at least one of a TPM role. */
+  readonly files: readonly StateFile[];
+  /** Content hash over roles, names and file hashes (see `contentDigest`): equal digests are equal states. 64 hexadecimal digits. */
+  readonly digest: string;
+  /** Hash of the TPM's endorsement seed: the same for a TPM's whole life. `undefined` when the state does not show it (encrypted, TPM 1.2). */
+  readonly identity: string | undefined;
+}
+
+/** The files of swtpm that make up its state; everything else in its directory is left alone. */
+export const STATE_FILE_NAMES: Readonly<Record<TpmDirectoryName, readonly string[]>> = {
+  tpm2: ['tpm2-00.permall', 'tpm2-00.savestate'],
+  'tpm1.2': ['tpm-00.permall', 'tpm-00.savestate'],
+};
+
+export const NVRAM_FILE_NAME = 'nvram.fd';
+
+/** Largest file taken into a capture, bytes. TPM state is at most about 70 KB and NVRAM 528 KB; the linear backend's file can be larger. */
+export const STATE_FILE_BYTES_MAX = 16 * 1024 * 1024;
+
+export function isTpmRole(role: FileRole): role is TpmDirectoryName {
+  return role === 'tpm2' || role === 'tpm1.2';
+}
+
+/** Whether a file of this role and name may be part of a capture. */
+export function isStateFileName(role: FileRole, name: string): boolean {
+  return isTpmRole(role) ? STATE_FILE_NAMES[role].includes(name) : name === NVRAM_FILE_NAME;
+}
+
+export function compareStateFiles(
+  a: Pick<StateFile, 'role' | 'name'>,
+  b: Pick<StateFile, 'role' | 'name'>,
+): number {
+  const left = `${a.role}/${a.name}`;
+  const right = `${b.role}/${b.name}`;
+  return left < right ? -1 : left > right ? 1 : 0;
+}
+
+/** The text whose SHA-256 is a capture's digest: one `role/name sha256` line per file, sorted. */
+export function digestText(files: readonly Pick<StateFile, 'role' | 'name' | 'sha256'>[]): string {
+  return [...files]
+    .sort(compareStateFiles)
+    .map((file) => `${file.role}/${file.name} ${file.sha256}\n`)
+    .join('');
+}

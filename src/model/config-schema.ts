@@ -1,0 +1,189 @@
+/**
+ * config-schema: every key of the configuration file with its type, range and default. A failed check's message is what was expected;
+ * `config-problems.ts` adds the key and what was found.
+ */
+import * as z from 'zod';
+import { formatByteSize, parseByteSize } from './byte-size.js';
+import { formatDuration, parseDurationMs } from './duration.js';
+import { isHostName, type HostName } from './identifiers.js';
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const ID_MAX = 4_294_967_294;
+const PORT_MAX = 65_535;
+const LISTEN = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]]+)):(\d{1,5})$/;
+const AGE_RECIPIENT = /^age1[a-z0-9-]+$/;
+const LIBVIRT_URI = /^[a-z][a-z0-9+.-]*:\/\/\S*$/;
+
+export const EXPECTED_HOST_NAME = 'expected at most 63 letters, digits, dots and hyphens';
+const EXPECTED_URI = 'expected a libvirt URI such as "qemu:///system"';
+const EXPECTED_RECIPIENT = 'expected an age recipient, "age1…"';
+
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A string key that `parse` turns into a value of another type; `undefined` from it means not acceptable. */
+function parsed<Value>(expected: string, parse: (text: string) => Value | undefined) {
+  return z.string({ error: expected }).transform((input, context): Value => {
+    const value = parse(input);
+    if (value !== undefined) return value;
+    context.issues.push({ code: 'custom', message: expected, input });
+    return z.NEVER;
+  });
+}
+
+function within(value: number | undefined, min: number, max: number): number | undefined {
+  return value !== undefined && value >= min && value <= max ? value : undefined;
+}
+
+function duration(minMs: number, maxMs: number) {
+  const expected = `expected a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}, such as "5s"`;
+  return parsed(expected, (text) => within(parseDurationMs(text), minMs, maxMs));
+}
+
+function byteSize(minBytes: number, maxBytes: number) {
+  const range = `from ${formatByteSize(minBytes)} to ${formatByteSize(maxBytes)}`;
+  return parsed(`expected a size ${range}, such as "256MiB"`, (text) =>
+    within(parseByteSize(text), minBytes, maxBytes),
+  );
+}
+
+function integer(min: number, max: number) {
+  const error = `expected a whole number from ${min} to ${max}`;
+  return z
+    .number({ error })
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, { error });
+}
+
+function choice<const Values extends readonly [string, ...string[]]>(...values: Values) {
+  return z.enum(values, { error: `expected one of ${values.map((value) => `"${value}"`).join(', ')}` });
+}
+
+/** Slashes that mean nothing are dropped, so that equal paths are equal texts. */
+function plainPath(text: string): string | undefined {
+  const names = text.split('/').filter((name) => name !== '');
+  const isPlain = text.startsWith('/') && !text.includes('\0') && !names.some((name) => /^\.\.?$/.test(name));
+  return isPlain && names.length > 0 ? `/${names.join('/')}` : undefined;
+}
+
+function absolutePath() {
+  return parsed('expected an absolute path without "." and ".."', plainPath);
+}
+
+function parseListen(text: string): ListenAddress | undefined {
+  const [, ipv6, name, portText] = LISTEN.exec(text) ?? [];
+  const host = ipv6 ?? name;
+  const port = within(Number(portText), 1, PORT_MAX);
+  return host === undefined || port === undefined ? undefined : { host, port };
+}
+
+function hostName(text: string): HostName | undefined {
+  const lower = text.toLowerCase();
+  return isHostName(lower) ? lower : undefined;
+}
+
+const TOP = {
+  host: parsed(EXPECTED_HOST_NAME, hostName).optional(),
+  share: absolutePath().optional(),
+  state_dir: absolutePath().prefault('/var/lib/swtpm-mirror'),
+  run_dir: absolutePath().prefault('/run/swtpm-mirror'),
+  placement: choice('mirror', 'direct').default('mirror'),
+};
+
+const LIBVIRT = {
+  uri: z
+    .string({ error: EXPECTED_URI })
+    .regex(LIBVIRT_URI, { error: EXPECTED_URI })
+    .default('qemu:///system'),
+  swtpm_dir: absolutePath().prefault('/var/lib/libvirt/swtpm'),
+  log_dir: absolutePath().prefault('/var/log/libvirt/qemu'),
+  nvram: z.boolean({ error: 'expected true or false' }).default(true),
+};
+
+const TIMING = {
+  settle: duration(0, 10 * SECOND).prefault('100ms'),
+  heartbeat: duration(100, 5 * MINUTE).prefault('5s'),
+  host_expiry: duration(300, HOUR).prefault('30s'),
+  share_deadline: duration(100, 10 * MINUTE).prefault('5s'),
+  start_deadline: duration(100, HOUR).prefault('30s'),
+  stop_deadline: duration(100, HOUR).prefault('20s'),
+  rescan: duration(100, HOUR).prefault('30s'),
+  retry_max: duration(100, HOUR).prefault('30s'),
+};
+
+const START = {
+  without_share: choice('refuse', 'last-known').default('refuse'),
+  take_over: choice('expired', 'never').default('expired'),
+  damaged_head: choice('refuse', 'previous').default('refuse'),
+};
+
+const RETENTION = { generations: integer(1, 10_000).default(32) };
+
+const STORAGE = { uid: integer(0, ID_MAX).default(0), gid: integer(0, ID_MAX).default(0) };
+
+/** `null` stands for a setting that is off, written `""`. */
+const ENCRYPTION = {
+  recipients: z
+    .array(z.string({ error: EXPECTED_RECIPIENT }).regex(AGE_RECIPIENT, { error: EXPECTED_RECIPIENT }), {
+      error: 'expected an array of age recipients',
+    })
+    .default([]),
+  identity_file: parsed('expected an absolute path, or ""', (text) =>
+    text === '' ? null : plainPath(text),
+  ).prefault(''),
+};
+
+const METRICS = {
+  listen: parsed('expected an address and port such as "127.0.0.1:9753", or ""', (text) =>
+    text === '' ? null : parseListen(text),
+  ).prefault(''),
+};
+
+const LOG = { level: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal').default('info') };
+
+const LIMITS = {
+  spool_bytes: byteSize(1024 ** 2, 1024 ** 4).prefault('256MiB'),
+  queue_per_volume: integer(1, 1000).default(8),
+  queue: integer(1, 100_000).default(256),
+  storage_processes: integer(1, 64).default(4),
+};
+
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.strictObject(shape, { error: 'expected a table' });
+}
+
+export const TIMING_SECTION = section(TIMING);
+export const LIMITS_SECTION = section(LIMITS);
+
+/** The whole file. Every section may be missing. */
+export const CONFIG_FILE = z.strictObject({
+  ...TOP,
+  libvirt: section(LIBVIRT).prefault({}),
+  timing: TIMING_SECTION.prefault({}),
+  start: section(START).prefault({}),
+  retention: section(RETENTION).prefault({}),
+  storage: section(STORAGE).prefault({}),
+  encryption: section(ENCRYPTION).prefault({}),
+  metrics: section(METRICS).prefault({}),
+  log: section(LOG).prefault({}),
+  limits: LIMITS_SECTION.prefault({}),
+});
+
+export type ConfigFile = z.output<typeof CONFIG_FILE>;
+
+/** The keys of each section; the top level is `''`, and its keys include the names of the sections. */
+export const CONFIG_KEYS: Readonly<Record<string, readonly string[]>> = {
+  '': Object.keys(CONFIG_FILE.shape),
+  libvirt: Object.keys(LIBVIRT),
+  timing: Object.keys(TIMING),
+  start: Object.keys(START),
+  retention: Object.keys(RETENTION),
+  storage: Object.keys(STORAGE),
+  encryption: Object.keys(ENCRYPTION),
+  metrics: Object.keys(METRICS),
+  log: Object.keys(LOG),
+  limits: Object.keys(LIMITS),
+};

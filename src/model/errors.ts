@@ -1,0 +1,121 @@
+/**
+ * errors: every failure that leaves the program by a name, with what the operator does next.
+ *
+ * A `MirrorError` carries a stable code (scripts match it), a message that says the action and actual
+ * against expected, and `next`, one sentence with the operator's next step. Neither ever holds a byte of TPM state, a key
+ * or domain XML. Errors cross the process boundary as plain records (`toRecord`, `fromRecord`).
+ */
+
+/** Exit status by error code; see the command reference in README.md. */
+const EXIT_STATUS = {
+  // 1: failed
+  INTERNAL: 1,
+  HOST_IO: 1,
+  AGENT_UNREACHABLE: 1,
+  DOMAIN_BUSY: 1,
+  SPOOL_FULL: 1,
+  // 2: usage or configuration
+  USAGE: 2,
+  CONFIG_INVALID: 2,
+  CONFIRMATION_NEEDED: 2,
+  // 3: refused
+  HELD_ELSEWHERE: 3,
+  FENCED: 3,
+  TOMBSTONED: 3,
+  FOREIGN_TPM: 3,
+  STATE_MISSING: 3,
+  STATE_BEHIND: 3,
+  DOMAIN_RUNNING: 3,
+  HOST_NAME_TAKEN: 3,
+  TAKE_OVER_LOST: 3,
+  // 4: share unavailable
+  SHARE_UNAVAILABLE: 4,
+  SHARE_TIMEOUT: 4,
+  SHARE_FULL: 4,
+  SHARE_DENIED: 4,
+  SHARE_NOT_INITIALIZED: 4,
+  SHARE_WRONG: 4,
+  SHARE_VERSION: 4,
+  OUTCOME_UNKNOWN: 4,
+  // 5: state invalid or damaged
+  STATE_INVALID: 5,
+  STATE_UNSTABLE: 5,
+  JOURNAL_DAMAGED: 5,
+  GENERATION_DAMAGED: 5,
+  VOLUME_DAMAGED: 5,
+  // 6: no such thing
+  NO_SUCH_DOMAIN: 6,
+  NO_SUCH_GENERATION: 6,
+  NO_STATE: 6,
+} as const;
+
+export type ErrorCode = keyof typeof EXIT_STATUS;
+
+export interface ErrorOptions {
+  /** What the operator does next: one sentence without a final period. */
+  readonly next: string;
+  /** Whether the same call may succeed later without anybody's action. */
+  readonly retriable?: boolean;
+  readonly cause?: unknown;
+}
+
+/** The plain form of a `MirrorError`, safe to send between processes and to print as JSON. */
+export interface ErrorRecord {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly next: string;
+  readonly retriable: boolean;
+}
+
+export class MirrorError extends Error {
+  override readonly name = 'MirrorError';
+  readonly code: ErrorCode;
+  readonly next: string;
+  readonly retriable: boolean;
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.next = options.next;
+    this.retriable = options.retriable ?? false;
+  }
+
+  /** 1 failed, 2 usage, 3 refused, 4 share, 5 invalid state, 6 unknown domain or generation. */
+  get exitStatus(): number {
+    return EXIT_STATUS[this.code];
+  }
+
+  toRecord(): ErrorRecord {
+    return { code: this.code, message: this.message, next: this.next, retriable: this.retriable };
+  }
+
+  static fromRecord(record: ErrorRecord): MirrorError {
+    const code = Object.hasOwn(EXIT_STATUS, record.code) ? record.code : 'INTERNAL';
+    return new MirrorError(code, record.message, { next: record.next, retriable: record.retriable });
+  }
+}
+
+/** The `errno` name of a system error (`'ENOENT'`), or `undefined` for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined;
+}
+
+/** Any thrown value as a `MirrorError`; what is not one already becomes `INTERNAL` with its message. */
+export function asMirrorError(error: unknown): MirrorError {
+  if (error instanceof MirrorError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new MirrorError('INTERNAL', message, {
+    next: 'report this with the lines before it in the log',
+    cause: error,
+  });
+}
+
+/** A failed assertion: a broken invariant of this program, never bad input. Kept on in production. */
+export function invariant(condition: boolean, claim: string): asserts condition {
+  if (!condition) {
+    throw new MirrorError('INTERNAL', `broken invariant: ${claim}`, {
+      next: 'report this with the lines before it in the log',
+    });
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * lifecycle: the state machine of one domain on one host. Pure: `step(state, event)` gives the next state, `nextTasks(state)` what
+ * to begin now. The replicator runs the tasks and feeds their outcomes back as events.
+ *
+ *              prepared            started             stopped
+ *   stopped ------------> prepared -------> running ------------> finishing ----> stopped
+ *      |                     |  stopped        ^                     (final state and release on their way)
+ *      |   incoming          +-----------------|--------------------->
+ *      +------------------> incoming ----------+ confirmed running here
+ *
+ * Beside the run state stands the hold, what this host knows of its claim on the volume:
+ *
+ *   none      nothing claimed, nothing to claim
+ *   wanted    the domain runs here and the volume must still be acquired
+ *   held      epoch and next slot are known; the only state that publishes or releases
+ *   doubt     held, but a commit has an unknown outcome (or the agent was restarted): left only by a new claim
+ *   fenced    another host holds the volume: this host publishes nothing more, and keeps what it has as diverged
+ *
+ * Two lanes run side by side, at most one task in each: `local` (capture, spool) and `share` (everything on the share), so that a share
+ * that hangs never holds up a capture.
+ *
+ * I1 Publishing and closing happen only in `held`, and after either failed in doubt only a claim follows (P: `doubt`).
+ * I2 `fenced` is never left for `held` within one run of the domain.
+ * I3 A capture leaves `pending` only when the share has it as head or as a diverged copy, or when a newer capture replaces it.
+ * I4 The volume is released only when the final capture was taken and nothing is pending.
+ * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own.
+ */
+import type { Slot } from './generation-name.js';
+
+export type RunState = 'stopped' | 'prepared' | 'incoming' | 'running' | 'finishing';
+
+export type Hold =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration' }
+  | { readonly kind: 'held'; readonly epoch: Slot; readonly next: Slot }
+  | { readonly kind: 'doubt'; readonly epoch: Slot }
+  | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string };
+
+/** The newest valid capture that the share does not have. */
+export interface Pending {
+  readonly digest: string;
+  /** Whether it is durable in this host's spool. */
+  readonly spooled: boolean;
+}
+
+/** What the share has from this host's point of view; a digest may be only a prefix, as a name in the log gives it. */
+export interface PublishedState {
+  readonly slot: Slot;
+  readonly digest: string;
+}
+
+export interface Lifecycle {
+  readonly run: RunState;
+  readonly hold: Hold;
+  readonly pending: Pending | undefined;
+  readonly published: PublishedState | undefined;
+  /** The state on disk may differ from the last capture. */
+  readonly dirty: boolean;
+  readonly local: 'idle' | 'capturing' | 'spooling';
+  readonly share: ShareTask['kind'] | 'idle';
+  /** Digest of the capture that the share task in flight carries. */
+  readonly carrying: string | undefined;
+  /** The last share task failed: what is pending belongs into the spool. */
+  readonly trouble: boolean;
+  /** Waiting before the share is tried again. */
+  readonly backoff: boolean;
+  /** The last attempt to spool failed: not tried again before the next capture or retry. */
+  readonly spoolFailed: boolean;
+  /** Sweep and prune are due. */
+  readonly untidy: boolean;
+  /** Nothing more is captured: the domain went to another host, or never ran here. */
+  readonly capturesOver: boolean;
+  /** The stop has waited long enough for the share. */
+  readonly stopOverdue: boolean;
+  readonly reason: string;
+}
+
+export type ShareTask =
+  | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' | 'recover' }
+  | { readonly kind: 'publish'; readonly epoch: Slot; readonly slot: Slot; readonly parent: Slot; readonly final: boolean }
+  | { readonly kind: 'release'; readonly epoch: Slot; readonly slot: Slot; readonly reason: string }
+  | { readonly kind: 'diverge'; readonly epoch: Slot }
+  | { readonly kind: 'tidy'; readonly epoch: Slot };
+
+export type LocalTask = { readonly kind: 'capture'; readonly final: boolean } | { readonly kind: 'spool'; readonly diverged: boolean };
+
+export type LifecycleEvent =
+  | { readonly kind: 'prepared'; readonly hold: Hold; readonly published: PublishedState | undefined; readonly pending: Pending | undefined }
+  | { readonly kind: 'incoming' }
+  | { readonly kind: 'started' }
+  | { readonly kind: 'changed' }
+  /** A capture that has begun now reads: changes from here on want another one. */
+  | { readonly kind: 'reading' }
+  | { readonly kind: 'stopped'; readonly reason: string; readonly handedOver: boolean }
+  | { readonly kind: 'stop-overdue' }
+  | { readonly kind: 'captured'; readonly digest: string }
+  /** `again`: the state was in motion; otherwise there is none, or it is invalid, until it changes. */
+  | { readonly kind: 'capture-failed'; readonly again: boolean }
+  | { readonly kind: 'spooled'; readonly digest: string }
+  | { readonly kind: 'spool-failed' }
+  | { readonly kind: 'acquired'; readonly epoch: Slot; readonly published: PublishedState | undefined }
+  | { readonly kind: 'fenced'; readonly by: string }
+  | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
+  | { readonly kind: 'diverged'; readonly digest: string }
+  | { readonly kind: 'released' }
+  | { readonly kind: 'tidied' }
+  | { readonly kind: 'share-failed'; readonly inDoubt: boolean }
+  | { readonly kind: 'retry' };
+
+/** Sweep and prune follow the first publish of an epoch and every so many after it. */
+const TIDY_EVERY = 16;
+
+export const STOPPED: Lifecycle = {
+  run: 'stopped',
+  hold: { kind: 'none' },
+  pending: undefined,
+  published: undefined,
+  dirty: false,
+  local: 'idle',
+  share: 'idle',
+  carrying: undefined,
+  trouble: false,
+  backoff: false,
+  spoolFailed: false,
+  untidy: false,
+  capturesOver: false,
+  stopOverdue: false,
+  reason: '',
+};
+
+/** Whether two digests name one content; either may be a prefix. */
+export function sameDigest(one: string, other: string): boolean {
+  return one.startsWith(other) || other.startsWith(one);
+}
+
+export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
+  switch (event.kind) {
+    case 'prepared':
+      return { ...STOPPED, run: 'prepared', hold: event.hold, published: event.published, pending: event.pending };
+    case 'incoming':
+      return { ...STOPPED, run: 'incoming', published: state.published };
+    case 'started':
+      return started(state);
+    case 'changed':
+      return isInUse(state) ? { ...state, dirty: true } : state;
+    case 'reading':
+      return { ...state, dirty: false };
+    case 'stopped':
+      return stopped(state, event.reason, event.handedOver);
+    case 'stop-overdue':
+      return state.run === 'finishing' ? { ...state, stopOverdue: true } : state;
+    case 'captured':
+      return captured({ ...state, local: 'idle' }, event.digest);
+    case 'capture-failed':
+      return settle({ ...state, local: 'idle', dirty: state.dirty || (event.again && isInUse(state)) });
+    case 'spooled':
+      return spooled({ ...state, local: 'idle' }, event.digest);
+    case 'spool-failed':
+      return settle({ ...state, local: 'idle', spoolFailed: true });
+    case 'retry':
+      return { ...state, backoff: false, spoolFailed: false };
+    default:
+      return settle(stepShare({ ...state, share: 'idle', carrying: undefined }, event));
+  }
+}
+
+type ShareEvent = Extract<
+  LifecycleEvent,
+  { kind: 'acquired' | 'fenced' | 'published' | 'diverged' | 'released' | 'tidied' | 'share-failed' }
+>;
+
+/** Outcomes of the share lane, whose task has ended. */
+function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
+  const fine = { ...state, trouble: false };
+  switch (event.kind) {
+    case 'acquired':
+      return withoutPublished({
+        ...fine,
+        hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
+        published: event.published,
+        dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
+        untidy: true,
+      });
+    case 'fenced':
+      return { ...fine, hold: { kind: 'fenced', epoch: epochOf(state.hold), by: event.by } };
+    case 'published':
+      return withoutPublished({
+        ...fine,
+        hold: advance(state.hold, event.slot),
+        published: { slot: event.slot, digest: event.digest },
+        untidy: state.untidy || (event.slot - epochOf(state.hold)) % TIDY_EVERY === 1,
+      });
+    case 'diverged':
+      return state.pending?.digest === event.digest ? { ...fine, pending: undefined } : fine;
+    case 'released':
+      return wantIfNeeded({ ...fine, hold: { kind: 'none' } });
+    case 'tidied':
+      return { ...fine, untidy: false };
+    case 'share-failed': {
+      const hold: Hold = event.inDoubt && state.hold.kind === 'held' ? { kind: 'doubt', epoch: state.hold.epoch } : state.hold;
+      return { ...state, hold, trouble: true, backoff: true };
+    }
+  }
+}
+
+function started(state: Lifecycle): Lifecycle {
+  if (state.run === 'running') return state;
+  const how = state.run === 'incoming' ? 'migration' : 'adopt';
+  const hold: Hold = state.hold.kind === 'none' ? { kind: 'wanted', how } : state.hold;
+  return { ...state, run: 'running', hold, dirty: true, capturesOver: false, stopOverdue: false };
+}
+
+function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecycle {
+  if (state.run === 'stopped' || state.run === 'finishing') return state;
+  const ran = state.run === 'running';
+  const capturesOver = handedOver || !ran;
+  return settle({ ...state, run: 'finishing', reason, capturesOver, dirty: !capturesOver, stopOverdue: false });
+}
+
+function captured(state: Lifecycle, digest: string): Lifecycle {
+  if (state.pending?.digest === digest) return settle(state);
+  if (state.published && sameDigest(state.published.digest, digest)) {
+    // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.
+    const headMayMove = state.carrying !== undefined || state.hold.kind === 'doubt';
+    if (!headMayMove) return settle({ ...state, pending: undefined });
+  }
+  return wantIfNeeded({ ...state, pending: { digest, spooled: false }, spoolFailed: false });
+}
+
+function spooled(state: Lifecycle, digest: string): Lifecycle {
+  const { pending } = state;
+  return settle(pending?.digest === digest ? { ...state, pending: { digest, spooled: true }, spoolFailed: false } : state);
+}
+
+/** A domain that came back, or a change that was seen, while the volume was given up. */
+function wantIfNeeded(state: Lifecycle): Lifecycle {
+  const needed = state.hold.kind === 'none' && (state.run === 'running' || state.pending !== undefined);
+  return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
+}
+
+/** A pending capture that turns out to be the head is published. */
+function withoutPublished(state: Lifecycle): Lifecycle {
+  const { pending, published } = state;
+  return pending && published && sameDigest(pending.digest, published.digest) ? { ...state, pending: undefined } : state;
+}
+
+/** Ends a stop that has nothing left to do. */
+function settle(state: Lifecycle): Lifecycle {
+  if (state.run !== 'finishing' || !isQuiet(state)) return state;
+  const { kind } = state.hold;
+  const over = kind === 'none' || kind === 'fenced' || (kind === 'wanted' && state.pending === undefined);
+  return over ? { ...state, run: 'stopped', dirty: false, stopOverdue: false, hold: kind === 'fenced' ? state.hold : { kind: 'none' } } : state;
+}
+
+function isQuiet(state: Lifecycle): boolean {
+  return !state.dirty && state.local === 'idle' && state.share === 'idle' && state.pending === undefined;
+}
+
+function isInUse(state: Lifecycle): boolean {
+  return state.run === 'running' || (state.run === 'finishing' && !state.capturesOver);
+}
+
+function isSameState(one: PublishedState | undefined, other: PublishedState | undefined): boolean {
+  return one && other ? sameDigest(one.digest, other.digest) : one === other;
+}
+
+function epochOf(hold: Hold): Slot {
+  return hold.kind === 'held' || hold.kind === 'doubt' || hold.kind === 'fenced' ? hold.epoch : 0;
+}
+
+function advance(hold: Hold, slot: Slot): Hold {
+  return hold.kind === 'held' ? { ...hold, next: slot + 1 } : hold;
+}
+
+/** The task to begin now in each lane, if any. Beginning it is `begin`. */
+export function nextTasks(state: Lifecycle): { local: LocalTask | undefined; share: ShareTask | undefined } {
+  return { local: nextLocalTask(state), share: nextShareTask(state) };
+}
+
+function nextLocalTask(state: Lifecycle): LocalTask | undefined {
+  if (state.local !== 'idle') return undefined;
+  const { pending, hold } = state;
+  const spoolDue = state.trouble || state.stopOverdue;
+  if (pending && !pending.spooled && !state.spoolFailed && spoolDue) return { kind: 'spool', diverged: hold.kind === 'fenced' };
+  return state.dirty ? { kind: 'capture', final: state.run === 'finishing' } : undefined;
+}
+
+function nextShareTask(state: Lifecycle): ShareTask | undefined {
+  const { hold, pending } = state;
+  if (state.share !== 'idle' || state.backoff) return undefined;
+  switch (hold.kind) {
+    case 'none':
+      return undefined;
+    case 'wanted':
+      return state.run === 'running' || pending ? { kind: 'acquire', how: hold.how } : undefined;
+    case 'doubt':
+      return { kind: 'acquire', how: 'recover' };
+    case 'fenced':
+      return pending ? { kind: 'diverge', epoch: hold.epoch } : undefined;
+    case 'held':
+      return nextHeldTask(state, hold);
+  }
+}
+
+function nextHeldTask(state: Lifecycle, { epoch, next }: Extract<Hold, { kind: 'held' }>): ShareTask | undefined {
+  const final = state.run === 'finishing';
+  if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
+  if (final && !state.dirty && state.local === 'idle') return { kind: 'release', epoch, slot: next, reason: state.reason };
+  return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
+}
+
+/** The state in which a task is in flight. */
+export function begin(state: Lifecycle, task: LocalTask | ShareTask): Lifecycle {
+  switch (task.kind) {
+    case 'capture':
+      return { ...state, local: 'capturing' };
+    case 'spool':
+      return { ...state, local: 'spooling' };
+    case 'publish':
+    case 'diverge':
+      return { ...state, share: task.kind, carrying: state.pending?.digest };
+    default:
+      return { ...state, share: task.kind };
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * local-relation: how the state on this host's disk stands to the head of its volume.
+ *
+ * Two states of one TPM carry no order in themselves. What tells it, in falling certainty: equal content; content that was published
+ * before; and, only when this host itself published the head, the times of the same files on the same disk. Clocks of
+ * two hosts are never compared.
+ */
+import { compareStateFiles, isTpmRole, type StateFile } from './capture.js';
+
+/** `older`: known to be from before the head. `newer`: known to be from after it. `unknown`: neither can be shown. */
+export type LocalRelation = 'same' | 'older' | 'newer' | 'unknown';
+
+type FileFacts = Pick<StateFile, 'role' | 'name' | 'sha256' | 'mtimeNs'>;
+
+export interface RelationFacts {
+  readonly local: { readonly digest: string; readonly files: readonly FileFacts[] };
+  readonly head: { readonly digest: string; readonly files: readonly FileFacts[]; readonly bootId: string };
+  /** Whether this host published the head. */
+  readonly headIsOwn: boolean;
+  /** Digest prefixes of the published generations below the head. */
+  readonly publishedBefore: readonly string[];
+  /** This boot of this host. */
+  readonly bootId: string;
+}
+
+export function relateToHead({ local, head, headIsOwn, publishedBefore, bootId }: RelationFacts): LocalRelation {
+  if (local.digest === head.digest) return 'same';
+  if (publishedBefore.some((prefix) => local.digest.startsWith(prefix))) return 'older';
+  if (!headIsOwn) return 'unknown';
+  // Within one boot the page cache cannot go back in time, so what differs from our own head was written after it.
+  if (bootId !== '' && bootId === head.bootId) return 'newer';
+  return compareTimes(local.files, head.files);
+}
+
+/** After a reboot a file that was never synced may be one from before the head; its own time shows it. */
+function compareTimes(local: readonly FileFacts[], head: readonly FileFacts[]): LocalRelation {
+  const tpm = compareDiffering(local, head, (file) => isTpmRole(file.role));
+  return tpm ?? compareDiffering(local, head, () => true) ?? 'unknown';
+}
+
+/** @returns `undefined` when no file that both have differs */
+function compareDiffering(
+  local: readonly FileFacts[],
+  head: readonly FileFacts[],
+  among: (file: FileFacts) => boolean,
+): LocalRelation | undefined {
+  const verdicts = new Set<LocalRelation>();
+  for (const file of local.filter(among)) {
+    const other = head.find((candidate) => compareStateFiles(candidate, file) === 0);
+    if (!other || other.sha256 === file.sha256) continue;
+    verdicts.add(compareTime(file.mtimeNs, other.mtimeNs));
+  }
+  const [verdict, ...others] = verdicts;
+  return others.length > 0 ? 'unknown' : verdict;
+}
+
+/** Two writes within one tick of the file system's clock have one time and no order. */
+function compareTime(local: bigint, head: bigint): LocalRelation {
+  if (local === head) return 'unknown';
+  return local > head ? 'newer' : 'older';
+}

@@ -1,0 +1,165 @@
+/**
+ * restore-plan: what to do with a domain's state before its swtpm starts, as a pure function of everything that is known.
+ *
+ * I1 (G8) A TPM starts blank only when nothing anywhere says that this domain ever had one: no volume with a generation, no claim of
+ *    another host left open, no local file, no capture in the spool, and no journal that ran, saw or lost a TPM.
+ * I2 (G4) A head is never set aside for local state unless that is the same TPM, known to be newer, and no other host has held the
+ *    volume since this host last did.
+ * I3 (G5) Local state that loses is kept: whatever is not the head's equal, or known to have been published, becomes a diverged copy
+ *    or the start is refused. What only the spool has goes to the volume before anything is restored over it.
+ * I4 Nothing is decided on a share that is not verified, but by the operator's own policy and on state that this host knows to be
+ *    the last it had.
+ */
+import type { ErrorCode } from './errors.js';
+import type { LocalRelation } from './local-relation.js';
+
+export type SharePresence = 'verified' | 'unreachable' | 'not-initialized' | 'wrong';
+
+export type VolumeFacts =
+  /** No entry at all; also when the share is not verified. */
+  | { readonly kind: 'absent' }
+  /** Claimed, but nothing was ever published. */
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'whole'; readonly slot: number; readonly identity: string | undefined }
+  /** `localIsHead`: the local state's digest is the one in the damaged head's name. */
+  | { readonly kind: 'damaged'; readonly slot: number; readonly localIsHead: boolean };
+
+export type LocalFacts =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'invalid' }
+  | { readonly kind: 'valid'; readonly digest: string; readonly identity: string | undefined; readonly relation: LocalRelation };
+
+/** What this host's journal remembers of the domain. */
+export interface JournalFacts {
+  /** Last slot that this host published or restored; 0 for none. */
+  readonly slot: number;
+  readonly digest: string | undefined;
+  readonly identity: string | undefined;
+  /** Whether the domain was known to run here, so that its TPM has been in use. */
+  readonly ran: boolean;
+  readonly fenced: boolean;
+}
+
+export interface RestoreFacts {
+  readonly share: SharePresence;
+  readonly volume: VolumeFacts;
+  readonly tombstoned: boolean;
+  readonly holder: 'none' | 'self' | 'other-alive' | 'other-expired';
+  /** Whether another host claimed the volume after this host last held it (true when that cannot be told). */
+  readonly claimedByAnother: boolean;
+  readonly local: LocalFacts;
+  readonly journal: JournalFacts | undefined;
+  /** A capture of this host that never reached the share. */
+  readonly spooled: boolean;
+  /** The start is an incoming migration. */
+  readonly incoming: boolean;
+  readonly policy: {
+    readonly withoutShare: 'refuse' | 'last-known';
+    readonly takeOver: 'expired' | 'never';
+    readonly damagedHead: 'refuse' | 'previous';
+  };
+}
+
+export type RestoreDecision =
+  | { readonly kind: 'start-new' }
+  | { readonly kind: 'adopt-local' }
+  | { readonly kind: 'restore-head' }
+  /** The newest older generation that is whole, by policy. */
+  | { readonly kind: 'restore-previous' }
+  | { readonly kind: 'keep-local' }
+  | { readonly kind: 'keep-diverged-restore-head' }
+  /** Without the share: the spooled capture is the last state known. */
+  | { readonly kind: 'restore-spooled' }
+  | { readonly kind: 'keep-unverified' }
+  | { readonly kind: 'wait-incoming' }
+  | { readonly kind: 'refuse'; readonly code: ErrorCode };
+
+export function planRestore(facts: RestoreFacts): RestoreDecision {
+  if (facts.incoming) return { kind: 'wait-incoming' };
+  if (facts.share !== 'verified') return withoutShare(facts);
+  return refuseVolume(facts) ?? planOnVolume(facts);
+}
+
+function refuse(code: ErrorCode): RestoreDecision {
+  return { kind: 'refuse', code };
+}
+
+function withoutShare({ share, policy, journal, local, spooled }: RestoreFacts): RestoreDecision {
+  if (share === 'wrong') return refuse('SHARE_WRONG');
+  if (share === 'not-initialized') return refuse('SHARE_NOT_INITIALIZED');
+  const known = journal !== undefined && !journal.fenced && (journal.slot > 0 || spooled);
+  if (policy.withoutShare === 'refuse' || !known) return refuse('SHARE_UNAVAILABLE');
+  if (local.kind === 'valid') {
+    return isForeign(local.identity, journal.identity) ? refuse('FOREIGN_TPM') : { kind: 'keep-unverified' };
+  }
+  return spooled ? { kind: 'restore-spooled' } : refuse('SHARE_UNAVAILABLE');
+}
+
+/** What no local state can outweigh. */
+function refuseVolume({ volume, journal, tombstoned, holder, policy }: RestoreFacts): RestoreDecision | undefined {
+  const headSlot = volume.kind === 'whole' || volume.kind === 'damaged' ? volume.slot : 0;
+  if (journal && journal.slot > 0 && headSlot === 0) return refuse('STATE_MISSING');
+  if (journal && journal.slot > headSlot) return refuse('STATE_BEHIND');
+  if (tombstoned) return refuse('TOMBSTONED');
+  if (holder === 'other-alive') return refuse('HELD_ELSEWHERE');
+  if (holder === 'other-expired' && policy.takeOver === 'never') return refuse('HELD_ELSEWHERE');
+  return undefined;
+}
+
+function planOnVolume(facts: RestoreFacts): RestoreDecision {
+  const { volume, local, spooled } = facts;
+  if (spooled && local.kind !== 'valid' && !isLost(facts)) return refuse('STATE_BEHIND');
+  switch (volume.kind) {
+    case 'absent':
+    case 'empty':
+      return planFirst(facts);
+    case 'damaged':
+      return planDamaged(facts, volume.localIsHead);
+    case 'whole':
+      return planWhole(facts, volume.identity);
+  }
+}
+
+/** Nothing was ever published. */
+function planFirst(facts: RestoreFacts): RestoreDecision {
+  const { local, journal, holder, spooled } = facts;
+  // The other host may have the domain's state, never stored; what lies here need not be it.
+  if (local.kind === 'valid') return isLost(facts) ? refuse('STATE_MISSING') : { kind: 'adopt-local' };
+  if (local.kind === 'invalid') return refuse('STATE_INVALID');
+  // A claim that was never released means that the TPM may have been in use on its holder and never stored.
+  const hadOneHere = journal ? journal.ran || journal.fenced || knowsState(journal) : holder === 'self';
+  const hadOne = hadOneHere || spooled || holder === 'other-expired';
+  return hadOne ? refuse('STATE_MISSING') : { kind: 'start-new' };
+}
+
+function knowsState({ digest, identity }: JournalFacts): boolean {
+  return digest !== undefined || identity !== undefined;
+}
+
+/** Whether another host had the volume since this host did, so that this host's state is not the newest. */
+function isLost({ claimedByAnother, holder, journal }: RestoreFacts): boolean {
+  return claimedByAnother || holder === 'other-expired' || (journal?.fenced ?? false);
+}
+
+function planDamaged({ local, journal, policy }: RestoreFacts, localIsHead: boolean): RestoreDecision {
+  if (local.kind === 'valid') {
+    if (localIsHead) return { kind: 'keep-local' };
+    if (journal?.digest !== local.digest) return refuse('GENERATION_DAMAGED');
+  }
+  return policy.damagedHead === 'previous' ? { kind: 'restore-previous' } : refuse('GENERATION_DAMAGED');
+}
+
+function planWhole(facts: RestoreFacts, headIdentity: string | undefined): RestoreDecision {
+  const { local, journal } = facts;
+  if (local.kind !== 'valid') return { kind: 'restore-head' };
+  if (local.relation === 'same') return { kind: 'keep-local' };
+  if (local.relation === 'older') return { kind: 'restore-head' };
+  if (journal?.digest === local.digest) return { kind: 'restore-head' };
+  if (isForeign(local.identity, headIdentity)) return refuse('FOREIGN_TPM');
+  const newer = local.relation === 'newer' && !isLost(facts);
+  return newer ? { kind: 'keep-local' } : { kind: 'keep-diverged-restore-head' };
+}
+
+function isForeign(one: string | undefined, other: string | undefined): boolean {
+  return one !== undefined && other !== undefined && one !== other;
+}
