@@ -1,0 +1,229 @@
+/**
+ * archive: a capture and its manifest as one self-describing file, the form of every generation, spool entry and export.
+ *
+ * A bundle is an ordinary tar.gz: `manifest.json` first, then each state file as `<role>/<name>` with its mode. `tar xf` opens it. The
+ * manifest is the one source of what a file is; the tar headers repeat mode and time for plain tar and are otherwise not believed.
+ *
+ * I1 What decodes is what was encoded: every file of the manifest once, with its size and SHA-256, and nothing else.
+ * I2 Names in the archive never become paths: an entry is looked up in the manifest, which knows a fixed list of names.
+ * I3 Memory is bounded before anything is unpacked or read, whoever made the archive.
+ * I4 Equal input gives equal output (under one build of zlib): no time, owner or order but the manifest's.
+ * I5 Nothing is encoded that would not decode.
+ * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
+ */
+import { buffer } from 'node:stream/consumers';
+import { extract, pack, type ExtractEvents } from 'tar-stream';
+import { compareStateFiles, STATE_FILE_BYTES_MAX, type Capture, type StateFile } from '../model/capture.js';
+import { invariant, MirrorError } from '../model/errors.js';
+import { sha256 } from '../model/hash.js';
+import { quoted } from '../model/identifiers.js';
+import { damaged } from './damaged.js';
+import { compress, decompress } from './gzip.js';
+import {
+  filePath,
+  FILES_MAX,
+  formatManifest,
+  MANIFEST_BYTES_MAX,
+  MANIFEST_FORMAT,
+  MANIFEST_NAME,
+  parseManifest,
+  type Manifest,
+  type ManifestFields,
+  type ManifestFile,
+} from './manifest.js';
+
+const BLOCK_BYTES = 512;
+/** A tar archive ends with at least two blocks of zeros. */
+const END_BYTES = 2 * BLOCK_BYTES;
+const ARCHIVE_OVERHEAD_BYTES_MAX = 256 * 1024;
+const UNPACKED_BYTES_MAX = FILES_MAX * STATE_FILE_BYTES_MAX + MANIFEST_BYTES_MAX + ARCHIVE_OVERHEAD_BYTES_MAX;
+/** Largest bundle that is read, bytes: state that does not compress at all, and what gzip then adds. */
+export const BUNDLE_BYTES_MAX = UNPACKED_BYTES_MAX + ARCHIVE_OVERHEAD_BYTES_MAX;
+
+const REGULAR_FILE = 0o100000;
+const MANIFEST_MODE = 0o600;
+/** Last second that both tar-stream and every tar can write and read (2038). */
+const TAR_SECONDS_MAX = 2 ** 31 - 1;
+
+export interface Bundle {
+  readonly manifest: Manifest;
+  readonly capture: Capture;
+}
+
+export function describeCapture(capture: Capture, fields: ManifestFields): Manifest {
+  const { slot, epoch, parent, host, bootId, time, reason, name, swtpm, libtpms } = fields;
+  const files = [...capture.files].sort(compareStateFiles).map((file) => ({
+    role: file.role,
+    name: file.name,
+    size: file.data.length,
+    mode: file.mode & 0o777,
+    mtimeNs: file.mtimeNs.toString(),
+    sha256: file.sha256,
+  }));
+  return {
+    format: MANIFEST_FORMAT,
+    uuid: capture.uuid,
+    name,
+    slot,
+    epoch,
+    parent,
+    host,
+    bootId,
+    time,
+    reason,
+    swtpm,
+    libtpms,
+    digest: capture.digest,
+    identity: capture.identity ?? null,
+    files,
+  };
+}
+
+/**
+ * @throws MirrorError `INTERNAL` when `manifest` does not describe `capture`
+ */
+export async function encodeBundle(manifest: Manifest, capture: Capture): Promise<Uint8Array> {
+  invariant(
+    manifest.uuid === capture.uuid &&
+      manifest.identity === (capture.identity ?? null) &&
+      manifest.files.length === capture.files.length,
+    'the manifest of a bundle describes its capture',
+  );
+  const seconds = Math.min(Math.max(0, Math.floor(Date.parse(manifest.time) / 1000)), TAR_SECONDS_MAX);
+  const common = { uid: 0, gid: 0, mtime: new Date(seconds * 1000) };
+  const archive = pack();
+  // The file type bit keeps tar-stream from widening a mode of 0 to its default.
+  archive.entry(
+    { ...common, name: MANIFEST_NAME, mode: REGULAR_FILE | MANIFEST_MODE },
+    Buffer.from(formatManifest(manifest)),
+  );
+  for (const described of manifest.files) {
+    const name = filePath(described);
+    const file = capture.files.find((candidate) => filePath(candidate) === name);
+    invariant(
+      file !== undefined && isDescribed(file.data, described),
+      `${name} is what its manifest describes`,
+    );
+    archive.entry({ ...common, name, mode: REGULAR_FILE | described.mode }, Buffer.from(file.data));
+  }
+  archive.finalize();
+  return compress(await buffer(archive));
+}
+
+/**
+ * @throws MirrorError `GENERATION_DAMAGED` for anything but a whole bundle; `SHARE_VERSION` for one of a later format
+ */
+export async function decodeBundle(data: Uint8Array): Promise<Bundle> {
+  if (data.length > BUNDLE_BYTES_MAX) {
+    throw damaged(`it has ${data.length} bytes, expected at most ${BUNDLE_BYTES_MAX}`);
+  }
+  const { manifest, contents } = await readArchive(decompress(data, UNPACKED_BYTES_MAX));
+  const files = manifest.files.map((described) => checkedFile(described, contents.get(filePath(described))));
+  return {
+    manifest,
+    capture: {
+      uuid: manifest.uuid,
+      files: files.sort(compareStateFiles),
+      digest: manifest.digest,
+      identity: manifest.identity ?? undefined,
+    },
+  };
+}
+
+type Entry = ExtractEvents['entry'][1];
+
+interface ArchiveContent {
+  readonly manifest: Manifest;
+  /** By path in the archive. */
+  readonly contents: ReadonlyMap<string, Uint8Array>;
+}
+
+async function readArchive(archive: Uint8Array): Promise<ArchiveContent> {
+  const contents = new Map<string, Uint8Array>();
+  let manifest: Manifest | undefined;
+  let end = 0;
+  try {
+    const entries = extract();
+    entries.end(archive);
+    for await (const entry of entries) {
+      const size = checkPlace(entry, end);
+      if (manifest === undefined) manifest = await readManifest(entry, size);
+      else contents.set(...(await readStateFile(entry, size, manifest, contents)));
+      end += BLOCK_BYTES + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+    }
+  } catch (error) {
+    if (error instanceof MirrorError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw damaged(`its tar structure is damaged (${reason})`, error);
+  }
+  checkEnd(archive.subarray(end));
+  if (manifest === undefined) throw damaged('it has no entries, expected a manifest');
+  return { manifest, contents };
+}
+
+/**
+ * Extended headers (pax, GNU) can change the name and size that an entry's own header gives, and tar-stream applies them unseen; but
+ * they move that header away from the end of the previous entry.
+ *
+ * @returns the size of the entry's content
+ */
+function checkPlace({ header, offset }: Entry, end: number): number {
+  const name = quoted(header.name);
+  if (offset !== end) {
+    throw damaged(`an extended header or a gap stands before its entry ${name}, expected plain entries only`);
+  }
+  // Whatever its types say, tar-stream gives null for a kind it does not know, such as GNU's sparse file.
+  const kind = header.type as string | null;
+  if (kind !== 'file') {
+    throw damaged(`its entry ${name} is a ${kind ?? 'special file'}, expected a plain file`);
+  }
+  // It also gives null for a size that it cannot read, and would then wait for ever for the content.
+  if (!Number.isSafeInteger(header.size)) throw damaged(`its entry ${name} has no readable size`);
+  return header.size;
+}
+
+async function readManifest(entry: Entry, size: number): Promise<Manifest> {
+  const { name } = entry.header;
+  if (name !== MANIFEST_NAME) throw damaged(`its first entry is ${quoted(name)}, expected ${MANIFEST_NAME}`);
+  if (size > MANIFEST_BYTES_MAX) {
+    throw damaged(`its manifest has ${size} bytes, expected at most ${MANIFEST_BYTES_MAX}`);
+  }
+  return parseManifest(await buffer(entry));
+}
+
+async function readStateFile(
+  entry: Entry,
+  size: number,
+  manifest: Manifest,
+  earlier: ReadonlyMap<string, Uint8Array>,
+): Promise<[string, Uint8Array]> {
+  const { name } = entry.header;
+  if (name === MANIFEST_NAME) throw damaged('it has a second manifest, expected one');
+  const described = manifest.files.find((file) => filePath(file) === name);
+  if (!described) throw damaged(`its entry ${quoted(name)} is not in its manifest`);
+  if (earlier.has(name)) throw damaged(`its entry ${name} occurs twice, expected once`);
+  if (size !== described.size) throw damaged(`${name} has ${size} bytes, expected ${described.size}`);
+  return [name, await buffer(entry)];
+}
+
+/** What follows the last entry: the end mark, and padding as tar writes it, all zeros. */
+function checkEnd(tail: Uint8Array): void {
+  if (tail.length < END_BYTES) {
+    throw damaged(
+      `its tar archive is truncated: ${tail.length} bytes after the last entry, expected ${END_BYTES}`,
+    );
+  }
+  if (tail.some((byte) => byte !== 0)) throw damaged('other data follows the last entry of its tar archive');
+}
+
+function checkedFile(described: ManifestFile, data: Uint8Array | undefined): StateFile {
+  const path = filePath(described);
+  if (!data) throw damaged(`${path} is in its manifest and missing from the archive`);
+  if (!isDescribed(data, described)) throw damaged(`${path} does not have the SHA-256 in its manifest`);
+  const { role, name, mode, mtimeNs } = described;
+  return { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: described.sha256 };
+}
+
+function isDescribed(data: Uint8Array, described: ManifestFile): boolean {
+  return data.length === described.size && sha256(data) === described.sha256;
+}
