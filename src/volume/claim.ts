@@ -1,0 +1,97 @@
+/**
+ * claim: become the holder of a volume, or learn why not.
+ *
+ *   P1 beat                                others see this host alive (the caller has checked the marker)
+ *   P2 read the log                        holder, head, next slot
+ *   P3 judge the holder                    free, own, expired, or refused
+ *   P4 commit a claim in the next slot     lost: back to P2
+ *
+ * I1 Everything below a committed claim is final: what the former holder acknowledged is there (its slot is below ours), and what it
+ *    tries next finds its slot taken (it can only aim at ours).
+ * I2 The head handed out with a claim is the head for good until this host publishes: the log was read before the commit, and had
+ *    an entry come in between, the commit would have lost its slot.
+ * I3 A claim resolves every earlier commit of this host whose outcome is unknown: either that one holds a slot below, and
+ *    counts, or its slot is now ours, and it can never take place.
+ */
+import { MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { ClaimEntry } from '../model/log-entry.js';
+import { readVolumeLog, type Holder, type VolumeLog } from '../model/volume-log.js';
+import { commit } from './commit.js';
+import { ensureDirectory } from './files.js';
+import type { Heartbeat } from './hosts.js';
+import { readLog, TOP_OF_LOG } from './log.js';
+import {
+  DIRECTORY_MODE,
+  newToken,
+  timestamp,
+  volumePaths,
+  volumesPath,
+  type ShareContext,
+} from './share-context.js';
+import type { ClaimCall, ClaimOutcome, LivingHolder } from './share-store.js';
+
+/** Races lost in a row before the caller is told; each loss means that somebody else's commit went through. */
+const ATTEMPTS = 16;
+
+export async function claim(
+  context: ShareContext,
+  heartbeat: Heartbeat,
+  call: ClaimCall,
+): Promise<ClaimOutcome> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const beatNs = await heartbeat.beat();
+    const log = (await readLog(context, call.uuid, TOP_OF_LOG)) ?? readVolumeLog([]);
+    const holder = log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
+    const refusal = refuse(call, log, holder);
+    if (refusal) return refusal;
+    if (log.top === 0) await makeVolume(context, call.uuid);
+    const entry: ClaimEntry = {
+      kind: 'claim',
+      slot: log.top + 1,
+      host: context.host,
+      token: newToken(context),
+      at: timestamp(context),
+      reason: call.reason,
+    };
+    const outcome = await commit(context, 'claim', volumePaths(context, call.uuid), entry);
+    if (outcome.kind === 'committed') {
+      return { kind: 'claimed', epoch: entry.slot, log: readVolumeLog([...log.entries, entry]), from: log.holder };
+    }
+  }
+  throw new MirrorError('TAKE_OVER_LOST', `lost ${String(ATTEMPTS)} races for volume ${call.uuid} in a row`, {
+    next: 'see with `swtpm-mirror history --all` who else claims it; then try again',
+    retriable: true,
+  });
+}
+
+export async function judgeHolder(
+  context: ShareContext,
+  heartbeat: Heartbeat,
+  beatNs: bigint,
+  holder: Holder,
+  hostExpiryMs: number,
+): Promise<LivingHolder> {
+  if (holder.host === context.host) return { ...holder, self: true, alive: true, heartbeatAgeMs: 0 };
+  const heartbeatAgeMs = await heartbeat.ageOf(holder.host, beatNs);
+  const alive = heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs;
+  return { ...holder, self: false, alive, heartbeatAgeMs };
+}
+
+function refuse(call: ClaimCall, log: VolumeLog, holder: LivingHolder | undefined): ClaimOutcome | undefined {
+  if (log.tombstone && !call.revive) return { kind: 'tombstoned', log };
+  if (!holder) return call.scope === 'own' ? { kind: 'free', log } : undefined;
+  if (holder.self || call.scope === 'forced') return undefined;
+  if (call.scope === 'expired' && !holder.alive) return undefined;
+  return { kind: 'held', holder, log };
+}
+
+/** Makes a volume's directories; the log comes last, so that where it is, the others are. */
+async function makeVolume(context: ShareContext, uuid: DomainUuid): Promise<void> {
+  const paths = volumePaths(context, uuid);
+  const { fs } = context;
+  await ensureDirectory(fs, 'claim', volumesPath(context), paths.root, DIRECTORY_MODE);
+  for (const path of [paths.gen, paths.diverged, paths.log]) {
+    await ensureDirectory(fs, 'claim', paths.root, path, DIRECTORY_MODE);
+  }
+}

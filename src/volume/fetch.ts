@@ -1,0 +1,126 @@
+/**
+ * fetch: read a generation back, whole and checked, or say exactly what is wrong with it.
+ *
+ * I1 What is handed out passed every check: the archive's own, the manifest's hashes, the swtpm blobs' structure, and that the
+ *    manifest belongs to this volume, slot, epoch and writer (so a file that was copied to the wrong place is found).
+ * I2 A damaged generation is passed over only when the caller asks for it, and every one passed over is named.
+ */
+import { decodeBundle } from '../bundle/archive.js';
+import type { Manifest } from '../bundle/manifest.js';
+import { isTpmRole } from '../model/capture.js';
+import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
+import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { validateStateFile } from '../model/swtpm-blob.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { readWhole } from './files.js';
+import { readLog } from './log.js';
+import { volumePaths, type ShareContext } from './share-context.js';
+import { shareError } from './share-errors.js';
+import type { DamagedGeneration, FetchCall, FetchResult, Generation, HeadReading } from './share-store.js';
+
+/** Largest archive that is read, bytes. */
+export const ARCHIVE_BYTES_MAX = 64 * 1024 * 1024;
+
+/**
+ * @throws MirrorError `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED`
+ */
+export async function fetch(context: ShareContext, call: FetchCall): Promise<FetchResult> {
+  const log = await readLog(context, call.uuid, 'all');
+  if (!log) throw noSuchVolume(call.uuid);
+  const candidates = candidatesFor(log, call);
+  const passedOver: DamagedGeneration[] = [];
+  for (const name of candidates) {
+    try {
+      return { generation: await readGeneration(context, call.uuid, name), passedOver };
+    } catch (error) {
+      if (!isDamage(error) || !call.fallBack) throw error;
+      passedOver.push({ name, error: asMirrorError(error).toRecord() });
+    }
+  }
+  throw new MirrorError('GENERATION_DAMAGED', `no generation of ${call.uuid} is whole (${String(passedOver.length)} tried)`, {
+    next: 'restore the volume from a backup of the share',
+  });
+}
+
+function candidatesFor(log: VolumeLog, { uuid, slot }: FetchCall): GenerationName[] {
+  const newestFirst = log.published.map((entry) => entry.generation).reverse();
+  if (slot === 'head') {
+    if (newestFirst.length > 0) return newestFirst;
+    throw new MirrorError('NO_SUCH_GENERATION', `volume ${uuid} has no generation yet`, {
+      next: 'start the domain with the agent running; its first state is published at once',
+    });
+  }
+  const known = newestFirst.filter((name) => name.slot <= slot);
+  if (known[0]?.slot === slot) return known;
+  throw new MirrorError('NO_SUCH_GENERATION', `volume ${uuid} has no generation ${String(slot)}`, {
+    next: `list the generations with \`swtpm-mirror history ${uuid}\``,
+  });
+}
+
+/** The head with its content, as a reading that can be judged. */
+export async function readHead(context: ShareContext, uuid: DomainUuid, log: VolumeLog): Promise<HeadReading> {
+  if (!log.head) return { kind: 'none' };
+  try {
+    return { kind: 'whole', generation: await readGeneration(context, uuid, log.head) };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return { kind: 'damaged', name: log.head, error: asMirrorError(error).toRecord() };
+  }
+}
+
+/** Reads and checks one generation of `gen/`. */
+export async function readGeneration(
+  context: ShareContext,
+  uuid: DomainUuid,
+  name: GenerationName,
+): Promise<Generation> {
+  const path = `${volumePaths(context, uuid).gen}/${formatGenerationName(name)}`;
+  return await readArchive(context, uuid, name, path);
+}
+
+/** Reads and checks an archive under a generation's name, wherever it lies. */
+export async function readArchive(
+  context: ShareContext,
+  uuid: DomainUuid,
+  name: GenerationName,
+  path: string,
+): Promise<Generation> {
+  let data: Uint8Array;
+  try {
+    data = await readWhole(context.fs, 'fetch', path, ARCHIVE_BYTES_MAX);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') throw damaged(name, `${path} is missing or not a file`);
+    throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
+  }
+  const { manifest, capture } = await decodeBundle(data);
+  checkPlace(uuid, name, manifest);
+  for (const file of capture.files) {
+    if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
+  }
+  return { name, manifest, capture, bytes: data.length };
+}
+
+function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest): void {
+  const actual = [manifest.uuid, manifest.slot, manifest.epoch, manifest.host].join(' ');
+  const expected = [uuid, name.slot, name.epoch, name.host].join(' ');
+  if (actual !== expected) throw damaged(name, `its manifest says ${actual}, expected ${expected}`);
+  if (!manifest.digest.startsWith(name.digestPrefix)) throw damaged(name, 'its content is not the one its name tells');
+}
+
+/** Damage of the generation itself, as opposed to a share that does not answer. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof MirrorError && (error.code === 'GENERATION_DAMAGED' || error.code === 'STATE_INVALID');
+}
+
+function damaged(name: GenerationName, why: string): MirrorError {
+  return new MirrorError('GENERATION_DAMAGED', `generation ${String(name.slot)} is damaged: ${why}`, {
+    next: 'see with `swtpm-mirror verify` which generations are whole; an older one can be restored by its number',
+  });
+}
+
+export function noSuchVolume(uuid: DomainUuid): MirrorError {
+  return new MirrorError('NO_SUCH_DOMAIN', `the share has no volume for ${uuid}`, {
+    next: 'check the UUID with `virsh domuuid NAME`; `swtpm-mirror status` lists what this host manages',
+  });
+}

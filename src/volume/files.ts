@@ -1,0 +1,116 @@
+/**
+ * files: whole small files on the share.
+ *
+ * I1 `writeWhole` resolves only when every byte was taken by `write`, `fsync` and `close` each said so: a full disk may answer late.
+ * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
+ */
+import type { CallSite, FileSystem, OpenFile, OpenMode } from '../model/filesystem.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
+import { FILE_MODE } from './share-context.js';
+
+/** A file replaced by another client while it was open answers `ESTALE`: it is opened anew by its name, this often. */
+const STALE_ATTEMPTS = 3;
+
+/** The file systems' own word for a write that took fewer bytes than asked and then none. */
+export class ShortWriteError extends Error {
+  readonly code = 'ENOSPC';
+}
+
+/**
+ * Writes a new file and makes its bytes durable under that name in an unsynced directory.
+ *
+ * @param operation prefix of the call sites: `publish` gives `publish:open`, `publish:write`, `publish:fsync`, `publish:close`
+ */
+export async function writeWhole(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  data: Uint8Array,
+  mode: OpenMode = 'create',
+): Promise<void> {
+  const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
+  try {
+    await writeAll(file, `${operation}:write`, data);
+    await file.sync(`${operation}:fsync`);
+  } catch (error) {
+    // The first failure is the one to report; the descriptor is freed whatever close says.
+    await file.close(`${operation}:close`).catch(() => undefined);
+    throw error;
+  }
+  await file.close(`${operation}:close`);
+}
+
+/** Writes at offset 0; a short write goes on after what was taken. */
+export async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
+  let position = 0;
+  while (position < data.length) {
+    const written = await file.write(site, data.subarray(position), position);
+    if (written <= 0) {
+      throw new ShortWriteError(`wrote ${String(position)} of ${String(data.length)} bytes`);
+    }
+    position += written;
+  }
+}
+
+/**
+ * Reads a regular file of at most `bytesMax` bytes.
+ *
+ * @throws MirrorError `GENERATION_DAMAGED` when the file is longer, or is no regular file
+ */
+export async function readWhole(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  bytesMax: number,
+): Promise<Uint8Array> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await readOnce(fs, operation, path, bytesMax);
+    } catch (error) {
+      if (errnoOf(error) !== 'ESTALE' || attempt >= STALE_ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function readOnce(fs: FileSystem, operation: string, path: string, bytesMax: number): Promise<Uint8Array> {
+  const file = await fs.open(`${operation}:open`, path, 'read');
+  try {
+    const { kind, size } = await file.stat(`${operation}:stat`);
+    if (kind !== 'file') throw unreadable(path, `expected a regular file, found a ${kind}`);
+    if (size > bytesMax) throw unreadable(path, `${String(size)} bytes, at most ${String(bytesMax)} expected`);
+    const data = new Uint8Array(size);
+    let position = 0;
+    while (position < size) {
+      const chunk = await file.read(`${operation}:read`, size - position, position);
+      if (chunk.length === 0) break;
+      data.set(chunk, position);
+      position += chunk.length;
+    }
+    return data.subarray(0, position);
+  } finally {
+    await file.close(`${operation}:close-read`);
+  }
+}
+
+function unreadable(path: string, why: string): MirrorError {
+  return new MirrorError('GENERATION_DAMAGED', `cannot read ${path}: ${why}`, {
+    next: 'look at the file; `swtpm-mirror verify` tells which generations are whole',
+  });
+}
+
+/** Makes a directory durable in its parent; one that is there already is fine. */
+export async function ensureDirectory(
+  fs: FileSystem,
+  operation: string,
+  parent: string,
+  path: string,
+  mode: number,
+): Promise<void> {
+  try {
+    await fs.mkdir(`${operation}:mkdir`, path, mode);
+  } catch (error) {
+    // A lost reply, or another host that was quicker: either way the directory is there.
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  }
+  await fs.syncDirectory(`${operation}:sync-parent`, parent);
+}

@@ -1,0 +1,103 @@
+/**
+ * history: a volume's story, and whether each of its generations can still be read.
+ */
+import { asMirrorError, errnoOf } from '../model/errors.js';
+import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { LogEntry, PublishEntry } from '../model/log-entry.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { isDamage, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { readLog } from './log.js';
+import { volumePaths, type ShareContext } from './share-context.js';
+import { shareError } from './share-errors.js';
+import type { DamagedGeneration, Generation, HistoryEntry, VerifyResult } from './share-store.js';
+
+/** @returns every entry and every diverged copy, newest first */
+export async function history(context: ShareContext, uuid: DomainUuid): Promise<HistoryEntry[]> {
+  const log = await readLog(context, uuid, 'all');
+  if (!log) throw noSuchVolume(uuid);
+  const lines: HistoryEntry[] = [];
+  for (const entry of log.entries) {
+    lines.push(entry.kind === 'publish' ? await publishLine(context, uuid, log, entry) : signedLine(entry));
+  }
+  for (const name of await listDiverged(context, uuid)) {
+    const path = `${volumePaths(context, uuid).diverged}/${name.file}`;
+    lines.push(await generationLine('diverged', name.generation, false, readArchive(context, uuid, name.generation, path)));
+  }
+  return lines.sort((a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'));
+}
+
+async function publishLine(
+  context: ShareContext,
+  uuid: DomainUuid,
+  log: VolumeLog,
+  { generation }: PublishEntry,
+): Promise<HistoryEntry> {
+  const counts = log.published.some((entry) => entry.generation === generation);
+  const reading = readGeneration(context, uuid, generation);
+  return await generationLine(counts ? 'publish' : 'diverged', generation, generation === log.head, reading);
+}
+
+async function generationLine(
+  kind: 'publish' | 'diverged',
+  name: GenerationName,
+  head: boolean,
+  reading: Promise<Generation>,
+): Promise<HistoryEntry> {
+  const known = { kind, slot: name.slot, epoch: name.epoch, host: name.host, head, pins: [] };
+  try {
+    const { manifest, bytes } = await reading;
+    return { ...known, time: manifest.time, reason: manifest.reason, bytes, sha256: manifest.digest };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return { ...known, time: '', reason: '', damage: asMirrorError(error).toRecord() };
+  }
+}
+
+function signedLine(entry: Exclude<LogEntry, PublishEntry>): HistoryEntry {
+  const { kind, slot } = entry;
+  if (kind === 'unknown') {
+    return { kind, slot, epoch: 0, host: '', time: '', reason: 'unreadable entry', head: false, pins: [] };
+  }
+  const epoch = kind === 'claim' ? slot : entry.epoch;
+  return { kind, slot, epoch, host: entry.host, time: entry.at, reason: entry.reason, head: false, pins: [] };
+}
+
+/** Reads back every generation and every diverged copy of a volume. */
+export async function verify(context: ShareContext, uuid: DomainUuid): Promise<VerifyResult> {
+  const log = await readLog(context, uuid, 'all');
+  if (!log) throw noSuchVolume(uuid);
+  const damaged: DamagedGeneration[] = [];
+  let checked = 0;
+  const check = async (name: GenerationName, reading: Promise<Generation>): Promise<void> => {
+    checked++;
+    try {
+      await reading;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      damaged.push({ name, error: asMirrorError(error).toRecord() });
+    }
+  };
+  for (const { generation } of log.published) await check(generation, readGeneration(context, uuid, generation));
+  for (const { file, generation } of await listDiverged(context, uuid)) {
+    await check(generation, readArchive(context, uuid, generation, `${volumePaths(context, uuid).diverged}/${file}`));
+  }
+  return { uuid, checked, damaged };
+}
+
+async function listDiverged(
+  context: ShareContext,
+  uuid: DomainUuid,
+): Promise<{ file: string; generation: GenerationName }[]> {
+  let files: string[];
+  try {
+    files = await context.fs.readdir('history:readdir-diverged', volumePaths(context, uuid).diverged);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw shareError(`list the diverged copies of ${uuid}`, error);
+  }
+  return files.flatMap((file) => {
+    const generation = parseGenerationName(file);
+    return generation ? [{ file, generation }] : [];
+  });
+}

@@ -1,0 +1,130 @@
+/**
+ * hosts: who is alive, measured with one clock, the server's.
+ *
+ * A host rewrites its heartbeat file in place through a descriptor it holds open, one small write a beat. The age of another
+ * host's heartbeat is the difference of the two files' times, both set by the server, so hosts' clocks never matter. Age decides only
+ * when a take-over may be tried; the log decides who won.
+ *
+ * I1 One host name belongs to one machine: `host.json` is created exclusively with the machine's id and never replaced.
+ * Not guaranteed: that a host judged expired has stopped. It may be cut off and come back; its commits then find their slots taken.
+ */
+import { errnoOf, MirrorError } from '../model/errors.js';
+import type { OpenFile } from '../model/filesystem.js';
+import type { HostName } from '../model/identifiers.js';
+import { ensureDirectory, readWhole, writeAll, writeWhole } from './files.js';
+import { DIRECTORY_MODE, FILE_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
+
+const HOST_RECORD_BYTES_MAX = 4096;
+const NS_PER_MS = 1_000_000n;
+/** A heartbeat's fixed length: it is overwritten in place, so every beat is as long as the one before. */
+const BEAT_BYTES = 64;
+
+export class Heartbeat {
+  readonly #context: ShareContext;
+  readonly #directory: string;
+  #file: OpenFile | undefined;
+
+  constructor(context: ShareContext) {
+    this.#context = context;
+    this.#directory = `${hostsPath(context)}/${context.host}`;
+  }
+
+  /** Rewrites this host's heartbeat and gives its time by the server's clock, ns. */
+  async beat(): Promise<bigint> {
+    const { clock } = this.#context;
+    try {
+      const file = (this.#file ??= await this.#open());
+      const text = `${new Date(clock.nowMs()).toISOString()}\n`.padStart(BEAT_BYTES, ' ');
+      await writeAll(file, 'heartbeat:write', new TextEncoder().encode(text));
+      await file.sync('heartbeat:fsync');
+      return (await file.stat('heartbeat:stat')).mtimeNs;
+    } catch (error) {
+      // After a failure the descriptor may be stale (another export, a restarted server): the next beat opens a new one.
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Goodbye: without a heartbeat file this host counts as expired at once. Only for a host that holds nothing. */
+  async leave(): Promise<void> {
+    await this.close();
+    try {
+      await this.#context.fs.unlink('heartbeat:unlink', `${this.#directory}/heartbeat`);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    // A descriptor that cannot be closed is freed all the same; the beat's own error is the one that counts.
+    await file?.close('heartbeat:close').catch(() => undefined);
+  }
+
+  /**
+   * Age of another host's heartbeat, ms; `undefined` when it has none.
+   *
+   * @param ownBeatNs this host's beat of just now
+   */
+  async ageOf(host: HostName, ownBeatNs: bigint): Promise<number | undefined> {
+    const { fs } = this.#context;
+    try {
+      // Opening revalidates what this client has cached; a plain stat could be half a minute old.
+      const file = await fs.open('heartbeat:open-other', `${hostsPath(this.#context)}/${host}/heartbeat`, 'read');
+      try {
+        const { mtimeNs } = await file.stat('heartbeat:stat-other');
+        return Math.max(0, Number((ownBeatNs - mtimeNs) / NS_PER_MS));
+      } finally {
+        await file.close('heartbeat:close-other');
+      }
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async #open(): Promise<OpenFile> {
+    const { fs } = this.#context;
+    await ensureDirectory(fs, 'heartbeat', hostsPath(this.#context), this.#directory, DIRECTORY_MODE);
+    await this.#register();
+    return await fs.open('heartbeat:open', `${this.#directory}/heartbeat`, 'overwrite', FILE_MODE);
+  }
+
+  /** Takes this host's name for this machine, or checks that it is taken for it. */
+  async #register(): Promise<void> {
+    const { fs, host, machineId } = this.#context;
+    const path = `${this.#directory}/host.json`;
+    const known = await this.#registeredMachine(path);
+    if (known === undefined) {
+      const temporary = `${this.#directory}/${TEMPORARY_PREFIX}host-${newToken(this.#context)}`;
+      await writeWhole(fs, 'host-record', temporary, new TextEncoder().encode(`${JSON.stringify({ machineId })}\n`));
+      // EEXIST: another machine was quicker, or our own reply was lost. Reading it back tells.
+      await fs.link('host-record:link', temporary, path).catch(unlessExists);
+      await fs.unlink('host-record:unlink', temporary);
+      await fs.syncDirectory('host-record:sync', this.#directory);
+    }
+    const owner = known ?? (await this.#registeredMachine(path));
+    if (owner !== machineId) {
+      throw new MirrorError('HOST_NAME_TAKEN', `the host name ${host} belongs to another machine on this share`, {
+        next: `give this host its own name (\`host\` in the configuration); if the machine was reinstalled, remove ${path} first`,
+      });
+    }
+  }
+
+  async #registeredMachine(path: string): Promise<string | undefined> {
+    try {
+      const text = new TextDecoder().decode(await readWhole(this.#context.fs, 'host-record', path, HOST_RECORD_BYTES_MAX));
+      const record: unknown = JSON.parse(text);
+      return typeof record === 'object' && record !== null && 'machineId' in record ? String(record.machineId) : '';
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      if (error instanceof SyntaxError) return '';
+      throw error;
+    }
+  }
+}
+
+function unlessExists(error: unknown): void {
+  if (errnoOf(error) !== 'EEXIST') throw error;
+}

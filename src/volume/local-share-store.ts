@@ -1,0 +1,115 @@
+/**
+ * local-share-store: the share's operations, run in this process over a `FileSystem`. The storage process runs it on the real mount, the
+ * simulator on a simulated one. Its only state is the heartbeat's open descriptor.
+ */
+import { errnoOf, MirrorError } from '../model/errors.js';
+import { isDomainUuid } from '../model/identifiers.js';
+import { claim, judgeHolder } from './claim.js';
+import { fetch, readHead } from './fetch.js';
+import { history, verify } from './history.js';
+import { Heartbeat } from './hosts.js';
+import { readLog } from './log.js';
+import { initialise, verifyMarker } from './marker.js';
+import { closeEpoch, diverge, publish } from './publish.js';
+import { volumesPath, type ShareContext } from './share-context.js';
+import { shareError } from './share-errors.js';
+import type { HostBeat, InspectCall, Inspection, ShareIdentity, ShareStore } from './share-store.js';
+import { tidy } from './tidy.js';
+
+/** Beats between two checks of the marker: one RPC a beat, and another export under the same path is noticed all the same. */
+const BEATS_PER_MARKER_CHECK = 6;
+
+export function createLocalShareStore(context: ShareContext): ShareStore {
+  const heartbeat = new Heartbeat(context);
+  const gate = new MarkerGate(context);
+  let beatsUntilCheck = 0;
+
+  async function beat(shareId: string | undefined): Promise<HostBeat> {
+    const startedMs = context.clock.monotonicMs();
+    const left = beatsUntilCheck;
+    // Due again until a beat went well, so that a share that comes back is checked before anything is written to it.
+    beatsUntilCheck = 0;
+    if (left === 0) await gate.verify(shareId);
+    await heartbeat.beat();
+    beatsUntilCheck = (left === 0 ? BEATS_PER_MARKER_CHECK : left) - 1;
+    return { latencyMs: context.clock.monotonicMs() - startedMs };
+  }
+
+  async function inspect(call: InspectCall): Promise<Inspection> {
+    const share = await gate.verify(call.shareId);
+    const log = await readLog(context, call.uuid, { since: call.since });
+    if (!log) return { share, volume: undefined };
+    const foreign = log.holder !== undefined && log.holder.host !== context.host;
+    const beatNs = foreign ? await heartbeat.beat() : 0n;
+    const holder = log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
+    const head = call.withHead ? await readHead(context, call.uuid, log) : ({ kind: 'none' } as const);
+    return { share, volume: { log, holder, head } };
+  }
+
+  async function list(): ReturnType<ShareStore['list']> {
+    await gate.verify(undefined);
+    return (await context.fs.readdir('list:readdir', volumesPath(context))).filter(isDomainUuid).sort();
+  }
+
+  /** For what writes into a volume that is held: it goes to the share that was verified, or nowhere. */
+  async function writing<Result>(operation: () => Promise<Result>): Promise<Result> {
+    await gate.pass();
+    return await operation();
+  }
+
+  return {
+    initialise: () => initialise(context),
+    identify: () => guarded('read the share marker', gate.verify(undefined)),
+    beat: (call) => guarded('write the heartbeat', beat(call.shareId)),
+    leave: () => guarded('remove the heartbeat', heartbeat.leave()),
+    list: () => guarded('list the volumes', list()),
+    inspect: (call) => guarded(`read volume ${call.uuid}`, inspect(call)),
+    claim: (call) =>
+      guarded(
+        `claim volume ${call.uuid}`,
+        gate.verify(call.shareId).then(() => claim(context, heartbeat, call)),
+      ),
+    publish: (call) => guarded(`publish the state of ${call.uuid}`, writing(() => publish(context, call))),
+    closeEpoch: (call) => guarded(`release volume ${call.uuid}`, writing(() => closeEpoch(context, call))),
+    fetch: (call) => guarded(`read volume ${call.uuid}`, fetch(context, call)),
+    diverge: (call) => guarded(`keep a diverged copy of ${call.uuid}`, writing(() => diverge(context, call))),
+    tidy: (call) => guarded(`tidy volume ${call.uuid}`, writing(() => tidy(context, call))),
+    history: (call) => guarded(`read the history of ${call.uuid}`, history(context, call.uuid)),
+    verify: (call) => guarded(`verify volume ${call.uuid}`, verify(context, call.uuid)),
+  };
+}
+
+/**
+ * Remembers whether the share was found to be the right one. Looking each time would cost every publish two requests more; a share that
+ * was swapped is noticed by the next beat, and closes the gate.
+ */
+class MarkerGate {
+  readonly #context: ShareContext;
+  #expectedId: string | undefined;
+  #open = false;
+
+  constructor(context: ShareContext) {
+    this.#context = context;
+  }
+
+  async verify(shareId: string | undefined): Promise<ShareIdentity> {
+    this.#expectedId = shareId ?? this.#expectedId;
+    this.#open = false;
+    const identity = await verifyMarker(this.#context, this.#expectedId);
+    this.#open = true;
+    return identity;
+  }
+
+  async pass(): Promise<void> {
+    if (!this.#open) await this.verify(undefined);
+  }
+}
+
+/** System errors leave with what was being done and the operator's next step; typed ones as they are. */
+async function guarded<Result>(action: string, operation: Promise<Result>): Promise<Result> {
+  try {
+    return await operation;
+  } catch (error) {
+    throw error instanceof MirrorError || errnoOf(error) === undefined ? error : shareError(action, error);
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * log: reading a volume's log from the share.
+ *
+ * Slots are discovered by listing, because a listing is fresh where a look-up can be half a minute old; an entry's payload never
+ * changes once it is there, so a cached one is as good as a fresh one. The log is the unbroken run of slots from the top
+ * down; what lies below a gap is a leftover of pruning, or an entry that arrived late, and means nothing.
+ *
+ * I1 No gap is read over. Commits take the next slot and pruning removes from the bottom, so a gap above the claim that settles the
+ *    head is damage, or a cache that is behind its listing: read again, then refused, never guessed.
+ */
+import { errnoOf, MirrorError } from '../model/errors.js';
+import { parseSlot, type Slot } from '../model/generation-name.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { parsePayload, type LogEntry } from '../model/log-entry.js';
+import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
+import { slotPath, volumePaths, type ShareContext, type VolumePaths } from './share-context.js';
+
+/** Payloads read side by side. */
+const BATCH = 16;
+/** Readings of a log whose listing and look-ups disagree. */
+const ATTEMPTS = 3;
+
+/**
+ * How much of the log is read: all of it, or from the top down to the claim that settles holder and head and at least to slot `since`.
+ */
+export type LogExtent = 'all' | { readonly since: Slot };
+
+/** Far enough for holder and head. */
+export const TOP_OF_LOG: LogExtent = { since: Number.MAX_SAFE_INTEGER };
+
+/**
+ * @returns `undefined` when there is no such volume, or one without any entry (its first claim never came to pass)
+ * @throws MirrorError `VOLUME_DAMAGED` when the log has a gap, or is gone although generations are there
+ */
+export async function readLog(
+  context: ShareContext,
+  uuid: DomainUuid,
+  extent: LogExtent,
+): Promise<VolumeLog | undefined> {
+  const paths = volumePaths(context, uuid);
+  for (let attempt = 1; ; attempt++) {
+    const slots = await listSlots(context, paths);
+    if (slots.length === 0) {
+      await refuseLostLog(context, uuid, paths);
+      return undefined;
+    }
+    const log = await readDownwards(context, paths, slots, extent);
+    if (log) return log;
+    if (attempt >= ATTEMPTS) throw gapInLog(uuid, paths);
+  }
+}
+
+/** Descending. */
+async function listSlots({ fs }: ShareContext, paths: VolumePaths): Promise<Slot[]> {
+  try {
+    const slots = (await fs.readdir('log:readdir', paths.log)).map(parseSlot);
+    return slots.filter((slot) => slot !== undefined).sort((a, b) => b - a);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** @returns `undefined` when the run from the top ends before holder and head are settled */
+async function readDownwards(
+  context: ShareContext,
+  paths: VolumePaths,
+  slots: readonly Slot[],
+  extent: LogExtent,
+): Promise<VolumeLog | undefined> {
+  const run: LogEntry[] = [];
+  const top = slots[0] ?? 0;
+  let unbroken = true;
+  for (let at = 0; at < slots.length && unbroken; at += BATCH) {
+    const batch = slots.slice(at, at + BATCH);
+    for (const entry of await Promise.all(batch.map((slot) => readEntry(context, paths, slot)))) {
+      unbroken &&= entry?.slot === top - run.length;
+      if (unbroken && entry) run.push(entry);
+    }
+    const lowest = run.at(-1)?.slot ?? 0;
+    if (extent !== 'all' && lowest <= extent.since && readVolumeLog(run).head) break;
+  }
+  const lowestClaim = run.findLast((entry) => entry.kind === 'claim')?.slot;
+  if (lowestClaim === undefined) return undefined;
+  const log = readVolumeLog(run.filter((entry) => entry.slot >= lowestClaim));
+  // Pruning always leaves a head, so a log without one has lost nothing only if it reaches down to its first slot.
+  return log.head ?? run.at(-1)?.slot === 1 ? log : undefined;
+}
+
+async function readEntry(context: ShareContext, paths: VolumePaths, slot: Slot): Promise<LogEntry | undefined> {
+  try {
+    return parsePayload(slot, await context.fs.readlink('log:readlink', slotPath(paths, slot)));
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT') return undefined;
+    if (errno === 'EINVAL') return { kind: 'unknown', slot, payload: '' };
+    throw error;
+  }
+}
+
+async function refuseLostLog({ fs }: ShareContext, uuid: DomainUuid, paths: VolumePaths): Promise<void> {
+  try {
+    if ((await fs.readdir('log:readdir-gen', paths.gen)).length === 0) return;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  throw new MirrorError('VOLUME_DAMAGED', `the log of volume ${uuid} is empty, but generations are there`, {
+    next: `restore ${paths.log} from a backup of the share, or look at the archives in ${paths.gen} (tar xf)`,
+  });
+}
+
+function gapInLog(uuid: DomainUuid, paths: VolumePaths): MirrorError {
+  return new MirrorError('VOLUME_DAMAGED', `the log of volume ${uuid} has a gap above its head`, {
+    next: `compare \`ls -l ${paths.log}\` with a backup of the share and put the missing links back`,
+  });
+}

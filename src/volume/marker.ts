@@ -1,0 +1,154 @@
+/**
+ * marker: the file that tells a share from an empty mount point and from another share.
+ *
+ * It is made once, by `initialise`, and never changed. A path without it is never written to: an export that is not mounted looks
+ * like an empty directory, and every VM would seem to have no state.
+ */
+import { errnoOf, MirrorError } from '../model/errors.js';
+import { readWhole, writeWhole } from './files.js';
+import { shareError } from './share-errors.js';
+import {
+  DIRECTORY_MODE,
+  hostsPath,
+  markerPath,
+  newToken,
+  TEMPORARY_PREFIX,
+  timestamp,
+  volumesPath,
+  type ShareContext,
+} from './share-context.js';
+import type { ShareIdentity } from './share-store.js';
+
+/** Version of the layout on the share that this program reads and writes. */
+export const SHARE_FORMAT = 1;
+const MARKER_BYTES_MAX = 4096;
+const MARKER_TEMPORARY = `${TEMPORARY_PREFIX}marker-`;
+/** What a file system's own root may hold beside us. */
+const TOLERATED = new Set(['lost+found']);
+
+/**
+ * Reads the marker.
+ *
+ * @throws MirrorError `SHARE_NOT_INITIALIZED`, `SHARE_WRONG` (another id), `SHARE_VERSION` (newer format)
+ */
+export async function verifyMarker(
+  context: ShareContext,
+  expectedId: string | undefined,
+): Promise<ShareIdentity> {
+  const identity = await readMarker(context);
+  if (expectedId !== undefined && identity.id !== expectedId) {
+    throw new MirrorError(
+      'SHARE_WRONG',
+      `${context.root} is share ${identity.id}, but this host's state belongs to share ${expectedId}`,
+      { next: 'mount the right export there; nothing was read from this one or written to it' },
+    );
+  }
+  return identity;
+}
+
+async function readMarker(context: ShareContext): Promise<ShareIdentity> {
+  const path = markerPath(context);
+  let text: string;
+  try {
+    text = new TextDecoder().decode(await readWhole(context.fs, 'marker', path, MARKER_BYTES_MAX));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw notInitialised(context.root);
+    throw shareError('read the share marker', error);
+  }
+  const fields = parseObject(text);
+  const { format, id, createdAt } = fields;
+  if (typeof format === 'number' && format > SHARE_FORMAT) {
+    throw new MirrorError(
+      'SHARE_VERSION',
+      `${context.root} has share format ${String(format)}, this program reads up to ${String(SHARE_FORMAT)}`,
+      { next: `upgrade swtpm-mirror on this host to a version that reads share format ${String(format)}` },
+    );
+  }
+  if (format !== SHARE_FORMAT || typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id)) {
+    throw new MirrorError('VOLUME_DAMAGED', `the share marker ${path} is damaged`, {
+      next: 'restore the marker from a backup of the share; do not initialise the share again',
+    });
+  }
+  return { id, format, createdAt: typeof createdAt === 'string' ? createdAt : '' };
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}
+
+function notInitialised(root: string): MirrorError {
+  return new MirrorError('SHARE_NOT_INITIALIZED', `${root} has no share marker (swtpm-mirror.json)`, {
+    next: `check that the export is mounted there; for a new share run \`swtpm-mirror share init ${root}\` once`,
+  });
+}
+
+/**
+ * initialise: make an empty or new directory a share.
+ *
+ *   P1 make `hosts/` and `volumes/`   a crash leaves two empty directories, which the next run accepts
+ *   P2 write the marker aside         nobody reads it
+ *   P3 link it to its name            the commit: exclusive, so two hosts make one share
+ *
+ * @throws MirrorError `USAGE` when the directory holds anything else or is a share already
+ */
+export async function initialise(context: ShareContext): Promise<ShareIdentity> {
+  const { fs, root } = context;
+  try {
+    await fs.mkdir('init:mkdir-root', root, DIRECTORY_MODE).catch(unless('EEXIST'));
+    const leftovers = await refuseOccupied(context);
+    for (const path of [hostsPath(context), volumesPath(context)]) {
+      await fs.mkdir('init:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));
+    }
+    const identity = { id: context.random.hex(16), format: SHARE_FORMAT, createdAt: timestamp(context) };
+    const temporary = `${root}/${MARKER_TEMPORARY}${newToken(context)}`;
+    await writeWhole(fs, 'init', temporary, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
+    await fs.syncDirectory('init:sync-before', root);
+    await fs.link('init:link', temporary, markerPath(context)).catch(unless('EEXIST'));
+    for (const path of [...leftovers, temporary]) await fs.unlink('init:unlink', path).catch(unless('ENOENT'));
+    await fs.syncDirectory('init:sync', root);
+    // Read back: a lost reply made EEXIST out of our own link, and another host may have been quicker.
+    return await readMarker(context);
+  } catch (error) {
+    throw shareError(`initialise ${root}`, error);
+  }
+}
+
+/** @returns paths of marker files that an interrupted run left */
+async function refuseOccupied(context: ShareContext): Promise<string[]> {
+  const { fs, root } = context;
+  const leftovers: string[] = [];
+  for (const name of await fs.readdir('init:readdir', root)) {
+    const path = `${root}/${name}`;
+    if (name === 'swtpm-mirror.json') {
+      const { id } = await readMarker(context);
+      throw new MirrorError('USAGE', `${root} is a share already (id ${id})`, {
+        next: 'use it as it is: set `share` to this directory in the configuration',
+      });
+    }
+    if (name.startsWith(MARKER_TEMPORARY)) leftovers.push(path);
+    else if (!TOLERATED.has(name) && !(await isOurEmptyDirectory(context, name))) throw occupied(root, name);
+  }
+  return leftovers;
+}
+
+async function isOurEmptyDirectory({ fs, root }: ShareContext, name: string): Promise<boolean> {
+  if (name !== 'hosts' && name !== 'volumes') return false;
+  return (await fs.readdir('init:readdir', `${root}/${name}`)).length === 0;
+}
+
+function occupied(root: string, name: string): MirrorError {
+  return new MirrorError('USAGE', `${root} is not empty: it holds ${JSON.stringify(name)}`, {
+    next: 'give a new or empty directory on the shared storage',
+  });
+}
+
+function unless(...codes: string[]): (error: unknown) => void {
+  return (error) => {
+    if (!codes.includes(errnoOf(error) ?? '')) throw error;
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * share-context: what every operation on a share needs, and where things lie on it.
+ */
+import type { Clock, Random } from '../model/environment.js';
+import type { FileSystem } from '../model/filesystem.js';
+import { formatSlot, type Slot } from '../model/generation-name.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
+
+export interface ShareContext {
+  readonly fs: FileSystem;
+  /** Absolute path of the share's root. */
+  readonly root: string;
+  readonly host: HostName;
+  /** Tells two machines with one host name apart. */
+  readonly machineId: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export const DIRECTORY_MODE = 0o700;
+export const FILE_MODE = 0o600;
+/** Hexadecimal digits of a token, and of a generation's nonce. */
+export const TOKEN_DIGITS = 16;
+/** Prefix of a file that is still being written; nothing ever reads one. */
+export const TEMPORARY_PREFIX = '.tmp-';
+
+export interface VolumePaths {
+  readonly root: string;
+  readonly log: string;
+  readonly gen: string;
+  readonly diverged: string;
+}
+
+export function markerPath(share: Pick<ShareContext, 'root'>): string {
+  return `${share.root}/swtpm-mirror.json`;
+}
+
+export function volumesPath(share: Pick<ShareContext, 'root'>): string {
+  return `${share.root}/volumes`;
+}
+
+export function hostsPath(share: Pick<ShareContext, 'root'>): string {
+  return `${share.root}/hosts`;
+}
+
+export function volumePaths(share: Pick<ShareContext, 'root'>, uuid: DomainUuid): VolumePaths {
+  const root = `${volumesPath(share)}/${uuid}`;
+  return { root, log: `${root}/log`, gen: `${root}/gen`, diverged: `${root}/diverged` };
+}
+
+export function slotPath(paths: VolumePaths, slot: Slot): string {
+  return `${paths.log}/${formatSlot(slot)}`;
+}
+
+export function newToken(context: ShareContext): string {
+  return context.random.hex(TOKEN_DIGITS / 2);
+}
+
+/** RFC 3339 UTC by this host's wall clock: for display only. */
+export function timestamp(context: Pick<ShareContext, 'clock'>): string {
+  return new Date(context.clock.nowMs()).toISOString();
+}

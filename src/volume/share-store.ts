@@ -1,0 +1,221 @@
+/**
+ * share-store: everything that a host asks of its share, one whole protocol operation per call.
+ *
+ * Two implementations: `local-share-store.ts` runs the operations in this process over a `FileSystem` (the storage process
+ * itself, and the simulator), and the storage client runs them in the storage process, so that a hung mount blocks nobody else.
+ *
+ * Arguments and results are plain data that can be cloned between processes. Failures are `MirrorError`s:
+ *
+ *   SHARE_*          the operation changed nothing that a reader sees; the same call may be tried again
+ *   OUTCOME_UNKNOWN  a commit may or may not have taken place, now or later; resolved by a claim, which
+ *                    competes for the same slot (see `claim.ts`), never by going on to the next slot
+ */
+import type { Capture } from '../model/capture.js';
+import type { GenerationName, Slot } from '../model/generation-name.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
+import type { ErrorRecord } from '../model/errors.js';
+import type { ClaimReason } from '../model/log-entry.js';
+import type { Holder, VolumeLog } from '../model/volume-log.js';
+import type { GenerationReason, Manifest } from '../bundle/manifest.js';
+
+export interface ShareIdentity {
+  readonly id: string;
+  readonly format: number;
+  readonly createdAt: string;
+}
+
+/** A holder with its sign of life. */
+export interface LivingHolder extends Holder {
+  readonly self: boolean;
+  /** Whether its host's heartbeat is younger than `hostExpiryMs`; true for this host. */
+  readonly alive: boolean;
+  /** Age by the server's clock; `undefined` when the host never beat. */
+  readonly heartbeatAgeMs: number | undefined;
+}
+
+/** A generation read back whole and checked. */
+export interface Generation {
+  readonly name: GenerationName;
+  readonly manifest: Manifest;
+  readonly capture: Capture;
+  /** Size of the archive. */
+  readonly bytes: number;
+}
+
+export type HeadReading =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'whole'; readonly generation: Generation }
+  | { readonly kind: 'damaged'; readonly name: GenerationName; readonly error: ErrorRecord };
+
+export interface VolumeReading {
+  readonly log: VolumeLog;
+  readonly holder: LivingHolder | undefined;
+  /** Read only when asked for; otherwise `none`. */
+  readonly head: HeadReading;
+}
+
+export interface Inspection {
+  readonly share: ShareIdentity;
+  readonly volume: VolumeReading | undefined;
+}
+
+export interface DomainCall {
+  readonly uuid: DomainUuid;
+}
+
+export interface InspectCall extends DomainCall {
+  readonly withHead: boolean;
+  /** The log is read down to this slot at least, to see who claimed after it; see `log.ts`. */
+  readonly since: Slot;
+  /** The share this host knows; another one is refused. `undefined`: any. */
+  readonly shareId: string | undefined;
+  readonly hostExpiryMs: number;
+}
+
+/**
+ * Which holders a claim may follow: only this host's own (`own`, which also refuses a free volume: used to go on holding), a free
+ * volume as well (`free`), a host whose heartbeat expired (`expired`), or anybody (`forced`).
+ */
+export type ClaimScope = 'own' | 'free' | 'expired' | 'forced';
+
+export interface ClaimCall extends DomainCall {
+  readonly reason: ClaimReason;
+  readonly scope: ClaimScope;
+  readonly hostExpiryMs: number;
+  /** Whether a tombstoned volume may be claimed, which revives it. */
+  readonly revive: boolean;
+  /** The share this host knows; a different one is refused. `undefined`: any. */
+  readonly shareId: string | undefined;
+}
+
+export type ClaimOutcome =
+  | { readonly kind: 'claimed'; readonly epoch: Slot; readonly log: VolumeLog; readonly from: Holder | undefined }
+  | { readonly kind: 'held'; readonly holder: LivingHolder; readonly log: VolumeLog }
+  /** Scope `own` only: the volume is free, so this host no longer holds it. */
+  | { readonly kind: 'free'; readonly log: VolumeLog }
+  | { readonly kind: 'tombstoned'; readonly log: VolumeLog };
+
+/** What a manifest says beside the capture itself. */
+export interface PublishNote {
+  readonly domainName: string;
+  readonly reason: GenerationReason;
+  readonly bootId: string;
+  readonly swtpm: string;
+  readonly libtpms: string;
+}
+
+export interface PublishCall extends DomainCall {
+  /** The claim under which this host holds the volume. */
+  readonly epoch: Slot;
+  /** The next free slot as this host, the only writer of its epoch, knows it. */
+  readonly slot: Slot;
+  /** Slot of the head that this generation follows; 0 for the first. */
+  readonly parent: Slot;
+  readonly capture: Capture;
+  readonly note: PublishNote;
+}
+
+export type CommitOutcome =
+  | { readonly kind: 'committed'; readonly slot: Slot }
+  /** The slot holds a foreign entry: this host lost the volume. `by` is the host of the claim found there, if it is one. */
+  | { readonly kind: 'fenced'; readonly slot: Slot; readonly by: HostName | undefined };
+
+export interface CloseEpochCall extends DomainCall {
+  readonly kind: 'release' | 'tombstone';
+  readonly epoch: Slot;
+  readonly slot: Slot;
+  readonly reason: string;
+}
+
+export interface FetchCall extends DomainCall {
+  /** A published slot, or the head. */
+  readonly slot: Slot | 'head';
+  /** Whether a damaged generation is passed over for the newest older valid one. */
+  readonly fallBack: boolean;
+}
+
+export interface FetchResult {
+  readonly generation: Generation;
+  /** Newer generations that were passed over, newest first. */
+  readonly passedOver: readonly DamagedGeneration[];
+}
+
+export interface DamagedGeneration {
+  readonly name: GenerationName;
+  readonly error: ErrorRecord;
+}
+
+export interface DivergeCall extends DomainCall {
+  readonly epoch: Slot;
+  readonly slot: Slot;
+  readonly capture: Capture;
+  readonly note: PublishNote;
+}
+
+export interface TidyCall extends DomainCall {
+  /** The claim under which this host holds the volume: only a holder tidies. */
+  readonly epoch: Slot;
+  /** Published generations to keep at least. */
+  readonly keep: number;
+}
+
+export interface TidyResult {
+  /** Crash leftovers and pruned generations that were removed. */
+  readonly removed: number;
+  /** Generations of fenced writers that were kept as diverged copies. */
+  readonly diverged: number;
+  /** The open epoch is long: a claim with reason `compact` lets the next tidy prune it. */
+  readonly needsCompaction: boolean;
+}
+
+/** One line of a volume's story, as `history` prints it. */
+export interface HistoryEntry {
+  readonly kind: 'publish' | 'diverged' | 'claim' | 'release' | 'tombstone' | 'unknown';
+  readonly slot: Slot;
+  readonly epoch: Slot;
+  readonly host: string;
+  readonly time: string;
+  readonly reason: string;
+  readonly head: boolean;
+  /** Publishes only; absent when the generation cannot be read. */
+  readonly bytes?: number;
+  readonly sha256?: string;
+  readonly pins: readonly string[];
+  readonly damage?: ErrorRecord;
+}
+
+export interface HostBeat {
+  /** This host's beat took this long, milliseconds by this host's monotonic clock. */
+  readonly latencyMs: number;
+}
+
+export interface VerifyResult {
+  readonly uuid: DomainUuid;
+  readonly checked: number;
+  readonly damaged: readonly DamagedGeneration[];
+}
+
+/** Every operation takes one argument and gives one result; `deadlineMs` bounds how long the caller waits. */
+export interface ShareStore {
+  /** Makes the marker in an empty or new directory. Refuses one that holds anything else. */
+  initialise(call: Record<string, never>): Promise<ShareIdentity>;
+  /** Reads the marker and nothing else. */
+  identify(call: Record<string, never>): Promise<ShareIdentity>;
+  /** Checks the marker, registers this host's name and rewrites its heartbeat. */
+  beat(call: { readonly shareId: string | undefined }): Promise<HostBeat>;
+  /** Goodbye: this host counts as expired from now on. */
+  leave(call: Record<string, never>): Promise<void>;
+  list(call: Record<string, never>): Promise<DomainUuid[]>;
+  inspect(call: InspectCall): Promise<Inspection>;
+  claim(call: ClaimCall): Promise<ClaimOutcome>;
+  publish(call: PublishCall): Promise<CommitOutcome>;
+  closeEpoch(call: CloseEpochCall): Promise<CommitOutcome>;
+  fetch(call: FetchCall): Promise<FetchResult>;
+  /** Keeps a capture that lost its race, in `diverged/`; the same content twice is kept once. */
+  diverge(call: DivergeCall): Promise<void>;
+  tidy(call: TidyCall): Promise<TidyResult>;
+  history(call: DomainCall): Promise<HistoryEntry[]>;
+  verify(call: DomainCall): Promise<VerifyResult>;
+}
+
+export type ShareOperation = keyof ShareStore;

@@ -1,0 +1,122 @@
+/**
+ * tidy: remove what no reader needs, so that a volume keeps a bounded number of files. Only its holder does it.
+ *
+ * Sweep: a file in `gen/` that no slot names.
+ *   I1 It goes only when the slot that it aimed at is taken by something else, for then its commit can no longer arrive.
+ *   I2 If it is whole and valid, and not a copy of what was published, it becomes a diverged copy instead.
+ * Prune: whole epochs from the bottom, lowest slot first, the generation before its slot.
+ *   I3 What stays is the log from the claim of the oldest kept generation upwards, without a gap (see `volume-log.ts`).
+ *   I4 A crash in the middle leaves a shorter prefix to remove; a removal of a fenced holder that arrives late hits only what is
+ *      below a head that has moved on, or a name that nobody will use again.
+ */
+import { errnoOf, MirrorError } from '../model/errors.js';
+import { formatGenerationName, parseGenerationName, parseSlot, type GenerationName, type Slot } from '../model/generation-name.js';
+import { needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
+import { isDamage, readArchive } from './fetch.js';
+import { readLog } from './log.js';
+import { moveToDiverged } from './publish.js';
+import { slotPath, TEMPORARY_PREFIX, volumePaths, type ShareContext, type VolumePaths } from './share-context.js';
+import { shareError } from './share-errors.js';
+import type { TidyCall, TidyResult } from './share-store.js';
+
+/** Removals of one call, so that a volume with a long past does not hold up its next publish. */
+const REMOVALS_MAX = 128;
+
+export async function tidy(context: ShareContext, call: TidyCall): Promise<TidyResult> {
+  const log = await readLog(context, call.uuid, 'all');
+  if (log?.holder?.epoch !== call.epoch || log.holder.host !== context.host) {
+    throw new MirrorError('FENCED', `volume ${call.uuid} is not held by this host in epoch ${String(call.epoch)}`, {
+      next: 'nothing to do: its holder tidies it',
+    });
+  }
+  try {
+    const swept = await sweep(context, call, log);
+    const pruned = await prune(context, call, log);
+    return {
+      removed: swept.removed + pruned,
+      diverged: swept.diverged,
+      needsCompaction: needsCompaction(log, call.keep),
+    };
+  } catch (error) {
+    throw shareError(`tidy volume ${call.uuid}`, error);
+  }
+}
+
+async function sweep(
+  context: ShareContext,
+  call: TidyCall,
+  log: VolumeLog,
+): Promise<{ removed: number; diverged: number }> {
+  const paths = volumePaths(context, call.uuid);
+  const named = new Set([...log.published, ...log.diverged].map((entry) => formatGenerationName(entry.generation)));
+  const published = new Set(log.published.map((entry) => entry.generation.digestPrefix));
+  const bottom = log.entries[0]?.slot ?? 0;
+  const result = { removed: 0, diverged: 0 };
+  for (const file of await context.fs.readdir('sweep:readdir', paths.gen)) {
+    const temporary = file.startsWith(TEMPORARY_PREFIX);
+    const name = aimedName(file);
+    // What aims above the top may still be committed; what aims below the bottom belongs to pruning.
+    if (!name || named.has(file) || name.slot > log.top || name.slot < bottom) continue;
+    const keep = !temporary && !published.has(name.digestPrefix) && (await isWhole(context, call, name, paths));
+    if (keep) {
+      await moveToDiverged(context, paths, name);
+      result.diverged++;
+    } else {
+      await remove(context, 'sweep:unlink', `${paths.gen}/${file}`);
+      result.removed++;
+    }
+    if (result.removed + result.diverged >= REMOVALS_MAX) break;
+  }
+  return result;
+}
+
+async function isWhole(context: ShareContext, call: TidyCall, name: GenerationName, paths: VolumePaths): Promise<boolean> {
+  try {
+    await readArchive(context, call.uuid, name, `${paths.gen}/${formatGenerationName(name)}`);
+    return true;
+  } catch (error) {
+    if (isDamage(error)) return false;
+    throw error;
+  }
+}
+
+/** @returns files removed */
+async function prune(context: ShareContext, call: TidyCall, log: VolumeLog): Promise<number> {
+  const { fs } = context;
+  const paths = volumePaths(context, call.uuid);
+  const boundary = pruneBoundary(log, call.keep);
+  const generations = await generationsBelow(context, paths, boundary);
+  const first = generations.slice(0, REMOVALS_MAX);
+  for (const file of first) await remove(context, 'prune:unlink-generation', `${paths.gen}/${file}`);
+  if (first.length > 0) await fs.syncDirectory('prune:sync-gen', paths.gen);
+  if (first.length < generations.length) return first.length;
+  // Listed anew rather than taken from the log: leftovers of an interrupted pruning lie below the log's own bottom.
+  const slots = (await fs.readdir('prune:readdir', paths.log)).map(parseSlot);
+  const doomed = slots.filter((slot): slot is Slot => slot !== undefined && slot < boundary).sort((a, b) => a - b);
+  for (const slot of doomed) await remove(context, 'prune:unlink-slot', slotPath(paths, slot));
+  if (doomed.length > 0) await fs.syncDirectory('prune:sync-log', paths.log);
+  return first.length + doomed.length;
+}
+
+/** Names in `gen/` that aimed below the boundary, oldest first. */
+async function generationsBelow(context: ShareContext, paths: VolumePaths, boundary: Slot): Promise<string[]> {
+  const files = await context.fs.readdir('prune:readdir-gen', paths.gen);
+  const aimed = files.map((file) => ({ file, slot: aimedName(file)?.slot ?? Infinity }));
+  return aimed
+    .filter(({ slot }) => slot < boundary)
+    .sort((a, b) => a.slot - b.slot)
+    .map(({ file }) => file);
+}
+
+function aimedName(file: string): GenerationName | undefined {
+  return parseGenerationName(file.startsWith(TEMPORARY_PREFIX) ? file.slice(TEMPORARY_PREFIX.length) : file);
+}
+
+async function remove({ fs }: ShareContext, site: 'sweep:unlink' | `prune:${string}`, path: string): Promise<void> {
+  try {
+    await fs.unlink(site, path);
+  } catch (error) {
+    // Gone already: a removal whose reply was lost.
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
