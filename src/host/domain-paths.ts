@@ -1,0 +1,55 @@
+/**
+ * domain-paths: where libvirt keeps a domain's files on this host, and the two names beside them that a restore may leave after a crash.
+ */
+import { basename, dirname } from 'node:path';
+import type { FileRole, TpmDirectoryName } from '../model/capture.js';
+import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+
+export interface DomainPaths {
+  readonly uuid: DomainUuid;
+  /** `<swtpm_dir>/<uuid>`. */
+  readonly swtpmDirectory: string;
+  /** The domain's NVRAM file, when it has one and it is mirrored. */
+  readonly nvramPath?: string | undefined;
+}
+
+export const TPM_DIRECTORY_NAMES: readonly TpmDirectoryName[] = ['tpm1.2', 'tpm2'];
+
+const STAGING = /^\.(.{36})\.swtpm-mirror$/;
+
+/** @param swtpmRoot libvirt's directory of all domains' TPMs, `libvirt.swtpm_dir` in the configuration */
+export function domainPaths(swtpmRoot: string, uuid: DomainUuid, nvramPath?: string): DomainPaths {
+  return { uuid, swtpmDirectory: `${swtpmRoot}/${uuid}`, nvramPath };
+}
+
+export function swtpmRoot(paths: DomainPaths): string {
+  return dirname(paths.swtpmDirectory);
+}
+
+export function tpmDirectory(paths: DomainPaths, role: TpmDirectoryName): string {
+  return `${paths.swtpmDirectory}/${role}`;
+}
+
+/** Where a file of this role lies, `undefined` when the domain has no place for it. */
+export function placeOf(paths: DomainPaths, role: FileRole, name: string): string | undefined {
+  return role === 'nvram' ? paths.nvramPath : `${tpmDirectory(paths, role)}/${name}`;
+}
+
+/**
+ * A restore's staging directory: beside the domain's own, because a rename stays on one file system, and under a dot name with a
+ * suffix, which libvirt and swtpm never look for.
+ */
+export function stagingDirectory(paths: DomainPaths): string {
+  return `${swtpmRoot(paths)}/.${paths.uuid}.swtpm-mirror`;
+}
+
+/** The domain whose staging directory has this name. */
+export function parseStagingName(name: string): DomainUuid | undefined {
+  const uuid = STAGING.exec(name)?.[1] ?? '';
+  return isDomainUuid(uuid) ? uuid : undefined;
+}
+
+/** A restore's temporary NVRAM file, beside the NVRAM. */
+export function stagedNvramPath(nvramPath: string): string {
+  return `${dirname(nvramPath)}/.${basename(nvramPath)}.swtpm-mirror`;
+}

@@ -1,0 +1,182 @@
+/**
+ * files: whole files and directories on this host's disks.
+ *
+ * I1 `writeDurable` resolves only when `write` took every byte and `fsync` and `close` each said so: a full disk may answer late.
+ * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
+ * I3 `readRegular` never follows a link, never waits for a FIFO, and reads a bounded number of bytes from one descriptor.
+ */
+import { errnoOf } from '../model/errors.js';
+import type { CallSite, FileStat, FileSystem, OpenFile } from '../model/filesystem.js';
+import { DIRECTORY_MODE, FILE_MODE } from './host-context.js';
+
+/** The file system's own word for a write that took fewer bytes than asked and then none. */
+class ShortWriteError extends Error {
+  readonly code = 'ENOSPC';
+}
+
+/** What stands at a path is not a regular file of a bounded size. Its message continues `<path> is …`. */
+export class UnfitFileError extends Error {}
+
+export interface FileReading {
+  readonly stat: FileStat;
+  readonly data: Uint8Array;
+}
+
+/**
+ * Makes a new file of mode 0600 whose bytes are durable; its name is not yet, until the directory is synced.
+ *
+ * @param operation prefix of the call sites: `spool` gives `spool:open`, `spool:write`, `spool:fsync`, `spool:close`
+ */
+export async function writeDurable(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  data: Uint8Array,
+): Promise<void> {
+  const file = await fs.open(`${operation}:open`, path, 'create-exclusive', FILE_MODE);
+  try {
+    await writeAll(file, `${operation}:write`, data);
+    await file.sync(`${operation}:fsync`);
+  } catch (error) {
+    // The first failure is the one to report; the descriptor is freed whatever close says.
+    await file.close(`${operation}:close`).catch(() => undefined);
+    throw error;
+  }
+  await file.close(`${operation}:close`);
+}
+
+async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
+  let position = 0;
+  while (position < data.length) {
+    const written = await file.write(site, data.subarray(position), position);
+    if (written <= 0) {
+      throw new ShortWriteError(`no space left on device, wrote ${position} of ${data.length} bytes`);
+    }
+    position += written;
+  }
+}
+
+/**
+ * @throws UnfitFileError when it is a link, a directory, a socket, …, or longer than `bytesMax`
+ */
+export async function readRegular(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  bytesMax: number,
+): Promise<FileReading> {
+  const file = await openRegular(fs, `${operation}:open`, path);
+  try {
+    const stat = await file.stat(`${operation}:stat`);
+    if (stat.kind !== 'file') {
+      throw new UnfitFileError(`a ${stat.kind === 'other' ? 'special file' : stat.kind}`);
+    }
+    if (stat.size > bytesMax) throw tooLong(stat.size, bytesMax);
+    return { stat, data: await readToEnd(file, `${operation}:read`, stat.size, bytesMax) };
+  } finally {
+    await file.close(`${operation}:close-read`);
+  }
+}
+
+async function openRegular(fs: FileSystem, site: CallSite, path: string): Promise<OpenFile> {
+  try {
+    return await fs.open(site, path, 'read');
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ELOOP') throw new UnfitFileError('a symbolic link', { cause: error });
+    if (errno === 'ENXIO') throw new UnfitFileError('a socket or a device', { cause: error });
+    throw error;
+  }
+}
+
+/** Reads until the file ends, wherever it ends by now: a writer may be at work. */
+async function readToEnd(
+  file: OpenFile,
+  site: CallSite,
+  sizeExpected: number,
+  bytesMax: number,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const chunk = await file.read(site, Math.max(sizeExpected - length, 0) + 1, length);
+    if (chunk.length === 0) break;
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > bytesMax) throw tooLong(length, bytesMax);
+  }
+  const [only] = chunks;
+  return only && chunks.length === 1 ? only : Buffer.concat(chunks);
+}
+
+function tooLong(bytes: number, bytesMax: number): UnfitFileError {
+  return new UnfitFileError(`${bytes} bytes long or longer, expected at most ${bytesMax}`);
+}
+
+/** `lstat`, or `undefined` when nothing has this name. */
+export async function lstatIfAny(
+  fs: FileSystem,
+  site: CallSite,
+  path: string,
+): Promise<FileStat | undefined> {
+  return ifAny(() => fs.lstat(site, path));
+}
+
+/** Names in a directory; none when it is missing. */
+export async function namesIn(fs: FileSystem, site: CallSite, path: string): Promise<string[]> {
+  return (await ifAny(() => fs.readdir(site, path))) ?? [];
+}
+
+/** The result of `call`, or `undefined` when what it asks for is missing. */
+export async function ifAny<T>(call: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await call();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Makes `root/a`, `root/a/b`, … durably, each of mode 0700; what is there already stays.
+ *
+ * @returns the last of them
+ */
+export async function ensureDirectories(
+  fs: FileSystem,
+  operation: string,
+  root: string,
+  ...segments: readonly string[]
+): Promise<string> {
+  let path = root;
+  for (const segment of segments) {
+    const parent = path;
+    path = `${parent}/${segment}`;
+    try {
+      await fs.mkdir(`${operation}:mkdir`, path, DIRECTORY_MODE);
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    }
+    // Also for one that was there: whoever made it may have crashed before this.
+    await fs.syncDirectory(`${operation}:sync-parent`, parent);
+  }
+  return path;
+}
+
+/**
+ * Removes a directory of ours, two levels deep at most; missing is fine.
+ */
+export async function removeTree(fs: FileSystem, operation: string, path: string): Promise<void> {
+  for (const name of await namesIn(fs, `${operation}:readdir`, path)) {
+    const child = `${path}/${name}`;
+    if ((await fs.lstat(`${operation}:lstat`, child)).kind !== 'directory') {
+      await fs.unlink(`${operation}:unlink`, child);
+      continue;
+    }
+    for (const inner of await fs.readdir(`${operation}:readdir`, child)) {
+      await fs.unlink(`${operation}:unlink`, `${child}/${inner}`);
+    }
+    await fs.rmdir(`${operation}:rmdir`, child);
+  }
+  await ifAny(() => fs.rmdir(`${operation}:rmdir`, path));
+}

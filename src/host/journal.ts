@@ -1,0 +1,201 @@
+/**
+ * journal: what this host knows of each domain across restarts: whether it holds the volume, and which slot and content it last
+ * published or restored. One JSON file per domain in `<state_dir>/journal/`.
+ *
+ *   P1 write     a temporary file, fsync, rename over the record (write-file-atomic)
+ *   P2 compare   the record is read back, because that library does not notice a short write
+ *   P3 sync      the directory
+ *
+ * I1 A record is the old one or the new one, whole, after any crash (P1: a record is one short write).
+ * I2 A write that resolved survives power loss.
+ * I3 A damaged record is an error that names its file. It is never taken for "this host knows nothing": that would let an older state in.
+ * Not guaranteed: order among concurrent writes of one domain's record; each domain has one writer, who holds its lock.
+ */
+import writeFileAtomic from 'write-file-atomic';
+import { z } from 'zod';
+import { invariant, MirrorError } from '../model/errors.js';
+import { SLOT_MAX, type Slot } from '../model/generation-name.js';
+import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
+import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
+import { orHostError } from './host-error.js';
+import { FILE_MODE, type HostContext } from './host-context.js';
+
+export const DOMAIN_PHASES = ['stopped', 'prepared', 'incoming', 'running'] as const;
+export type DomainPhase = (typeof DOMAIN_PHASES)[number];
+
+const FORMAT = 1;
+
+export interface JournalRecord {
+  readonly format: typeof FORMAT;
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  /** The share that the slots below belong to. */
+  readonly shareId: string | null;
+  readonly phase: DomainPhase;
+  /** Slot of the claim held, or last held, by this host; 0 for none. */
+  readonly epoch: Slot;
+  readonly holding: boolean;
+  /** Last slot that this host published or restored; 0 for none. */
+  readonly slot: Slot;
+  /** Content digest at that slot. */
+  readonly digest: string | null;
+  /** The TPM's identity at that slot. */
+  readonly identity: string | null;
+  /** The foreign claim that fenced this host. */
+  readonly fenced: { readonly host: HostName; readonly epoch: Slot; readonly at: string } | null;
+  readonly nvramPath: string | null;
+  /** RFC 3339 UTC: for display only. */
+  readonly updatedAt: string;
+}
+
+export interface JournalListing {
+  readonly records: readonly JournalRecord[];
+  /** `JOURNAL_DAMAGED`, one for each record that cannot be read; the other domains go on. */
+  readonly damaged: readonly MirrorError[];
+}
+
+export interface Journal {
+  /** @throws MirrorError `JOURNAL_DAMAGED`, `HOST_IO` */
+  read(uuid: DomainUuid): Promise<JournalRecord | undefined>;
+  /** Resolves when the record is durable. @throws MirrorError `HOST_IO` */
+  write(record: JournalRecord): Promise<void>;
+  /** @throws MirrorError `HOST_IO` */
+  list(): Promise<JournalListing>;
+}
+
+/** One block of every file system, so that a record is written whole or not at all. */
+const RECORD_BYTES_MAX = 4096;
+const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
+const SLOT = z.int().min(0).max(SLOT_MAX);
+const HOST = z.custom<HostName>((value) => typeof value === 'string' && isHostName(value));
+const RECORD: z.ZodType<JournalRecord> = z.strictObject({
+  format: z.literal(FORMAT),
+  uuid: z.custom<DomainUuid>((value) => typeof value === 'string' && isDomainUuid(value)),
+  name: z.string(),
+  shareId: z.string().nullable(),
+  phase: z.enum(DOMAIN_PHASES),
+  epoch: SLOT,
+  holding: z.boolean(),
+  slot: SLOT,
+  digest: SHA256.nullable(),
+  identity: SHA256.nullable(),
+  fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
+  nvramPath: z.string().nullable(),
+  updatedAt: z.string(),
+});
+
+const RECORD_SUFFIX = '.json';
+/** What write-file-atomic leaves when it is killed: the record's name and a number. */
+const LEFTOVER = /^(.{36})\.json\.\d+$/;
+
+export class FileJournal implements Journal {
+  readonly #fs: HostContext['fs'];
+  readonly #stateDirectory: string;
+
+  constructor(context: Pick<HostContext, 'fs' | 'stateDirectory'>) {
+    this.#fs = context.fs;
+    this.#stateDirectory = context.stateDirectory;
+  }
+
+  async read(uuid: DomainUuid): Promise<JournalRecord | undefined> {
+    return orHostError(`read the journal of ${uuid}`, async () => {
+      const path = this.#path(uuid);
+      const data = await ifAny(() => this.#readFile(path));
+      return data && parseRecord(path, uuid, data);
+    });
+  }
+
+  async write(record: JournalRecord): Promise<void> {
+    const text = `${JSON.stringify(record, null, 2)}\n`;
+    invariant(Buffer.byteLength(text) <= RECORD_BYTES_MAX, 'a journal record fits into one block');
+    await orHostError(`write the journal of ${record.uuid}`, async () => {
+      const directory = await ensureDirectories(this.#fs, 'journal', this.#stateDirectory, 'journal');
+      const path = this.#path(record.uuid);
+      await writeFileAtomic(path, text, { mode: FILE_MODE });
+      const written = Buffer.from(await this.#readFile(path)).toString();
+      if (written !== text) throw shortWrite(path, text, written);
+      await this.#fs.syncDirectory('journal:sync', directory);
+    });
+  }
+
+  async list(): Promise<JournalListing> {
+    const records: JournalRecord[] = [];
+    const damaged: MirrorError[] = [];
+    for (const name of await this.#names()) {
+      const uuid = name.slice(0, -RECORD_SUFFIX.length);
+      if (!name.endsWith(RECORD_SUFFIX) || !isDomainUuid(uuid)) continue;
+      try {
+        const record = await this.read(uuid);
+        if (record) records.push(record);
+      } catch (error) {
+        if (!(error instanceof MirrorError) || error.code !== 'JOURNAL_DAMAGED') throw error;
+        damaged.push(error);
+      }
+    }
+    return { records, damaged };
+  }
+
+  /**
+   * Removes temporary files of writes that were killed. Only while no other process writes the journal.
+   *
+   * @throws MirrorError `HOST_IO`
+   */
+  async sweep(): Promise<void> {
+    await orHostError('sweep the journal', async () => {
+      for (const name of await this.#names()) {
+        if (LEFTOVER.test(name)) await this.#fs.unlink('journal:sweep', `${this.#directory}/${name}`);
+      }
+    });
+  }
+
+  get #directory(): string {
+    return `${this.#stateDirectory}/journal`;
+  }
+
+  #path(uuid: DomainUuid): string {
+    return `${this.#directory}/${uuid}${RECORD_SUFFIX}`;
+  }
+
+  #names(): Promise<string[]> {
+    return orHostError('list the journal', () => namesIn(this.#fs, 'journal:readdir', this.#directory));
+  }
+
+  async #readFile(path: string): Promise<Uint8Array> {
+    try {
+      return (await readRegular(this.#fs, 'journal', path, RECORD_BYTES_MAX)).data;
+    } catch (error) {
+      throw error instanceof UnfitFileError ? damagedRecord(path, `it is ${error.message}`) : error;
+    }
+  }
+}
+
+function parseRecord(path: string, uuid: DomainUuid, data: Uint8Array): JournalRecord {
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(data).toString());
+  } catch (error) {
+    throw damagedRecord(path, `${data.length} bytes that are not JSON`, error);
+  }
+  const checked = RECORD.safeParse(value);
+  if (!checked.success) {
+    const [issue] = checked.error.issues;
+    throw damagedRecord(path, `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`, checked.error);
+  }
+  if (checked.data.uuid !== uuid) throw damagedRecord(path, `it is the record of ${checked.data.uuid}`);
+  return checked.data;
+}
+
+function damagedRecord(path: string, fault: string, cause?: unknown): MirrorError {
+  return new MirrorError('JOURNAL_DAMAGED', `cannot read the journal record ${path}: ${fault}`, {
+    next: 'compare `swtpm-mirror history DOMAIN --all` with the local state, then move the damaged file away and choose with `swtpm-mirror resolve`',
+    cause,
+  });
+}
+
+function shortWrite(path: string, expected: string, found: string): MirrorError {
+  return new MirrorError(
+    'HOST_IO',
+    `cannot write ${path}: ${found.length} characters read back, expected the ${expected.length} written`,
+    { next: 'free space on the file system of the path named above; the next write mends the record' },
+  );
+}

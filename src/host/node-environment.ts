@@ -1,0 +1,21 @@
+/**
+ * node-environment: the real clock and the real randomness.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock, Random } from '../model/environment.js';
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  after: (delayMs, callback) => {
+    const timer = setTimeout(callback, delayMs);
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};
+
+export const systemRandom: Random = {
+  hex: (length) => randomBytes(length).toString('hex'),
+  fraction: () => Math.random(),
+};

@@ -1,0 +1,229 @@
+/**
+ * state-directory: put a capture's files where swtpm and QEMU will look for them, all or nothing.
+ *
+ *   P1 check      the capture validates, and no link stands where a directory should
+ *   P2 set aside  local files that the capture does not hold are kept under `<state_dir>/set-aside`
+ *   P3 stage      the new TPM directory whole in `<swtpm_dir>/.<uuid>.swtpm-mirror/`, the new NVRAM beside the old; all synced
+ *   P4 parent     `<uuid>` exists and swtpm's user can pass through it
+ *   P5 move out   the old TPM directory goes to the staging directory; synced
+ *   P6 NVRAM      rename over the old; synced
+ *   P7 commit     one rename brings the staged TPM directory into place; synced
+ *   P8 clear      the staging directory and the old files in it go
+ *
+ * After a crash:  before P5 the old state stands untouched; between P5 and P7 the domain has no TPM directory; from P7 on
+ * the new state stands whole.
+ *
+ * I1 swtpm never sees a part of a state: only P5 and P7 touch its directory, each one rename of the whole.
+ * I2 Old TPM and new NVRAM, or the reverse, never stand together: P6 lies in the gap. The gap is the point: "no TPM directory" is what no
+ *    restore plan can take for a state, while a mixture would look like one.
+ * I3 An empty TPM directory is never left (swtpm_setup would be skipped and the TPM have no certificates): the staged one is filled and synced
+ *    before it moves.
+ * I4 Nothing that stood there is lost: P2 is durable before P5.
+ * I5 Nothing of ours is ever inside a directory that swtpm or libvirt reads; what a crash leaves beside it has a fixed name, which the next
+ *    restore and `sweepStaging` remove.
+ * Not guaranteed: I1 and I2 across the two directories of a domain that has both a TPM 1.2 and a TPM 2, which moves by two renames (libvirt
+ *    allows one TPM for a domain); anything when two restores of one domain run at once; the caller holds the domain's lock.
+ */
+import { dirname } from 'node:path';
+import { isTpmRole, type Capture, type StateFile, type TpmDirectoryName } from '../model/capture.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
+import type { FileStat, FileSystem } from '../model/filesystem.js';
+import { validateStateFile } from '../model/swtpm-blob.js';
+import {
+  stagedNvramPath,
+  stagingDirectory,
+  swtpmRoot,
+  TPM_DIRECTORY_NAMES,
+  tpmDirectory,
+  type DomainPaths,
+} from './domain-paths.js';
+import { ifAny, lstatIfAny, removeTree, writeDurable } from './files.js';
+import { orHostError } from './host-error.js';
+import { DIRECTORY_MODE, type HostContext } from './host-context.js';
+import { setAside } from './set-aside.js';
+
+export interface Ownership {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface RestoreOutcome {
+  /** Where the replaced local files are kept, when there were any that the capture does not hold. */
+  readonly setAside: string | undefined;
+}
+
+/** libvirt's own mode for `<uuid>`: swtpm's user passes through it and cannot list it. */
+const DOMAIN_DIRECTORY_MODE = 0o711;
+const PASSABLE = 0o111;
+
+/** The directories that stand, by role. */
+type Standing = ReadonlyMap<TpmDirectoryName, FileStat>;
+
+/**
+ * Files get the owner of what they replace; with nothing to replace, `ownership`, or root's (libvirt sets the owner at every start).
+ *
+ * @throws MirrorError `STATE_INVALID` for an invalid capture, a link, or something that cannot be set aside; `HOST_IO`
+ */
+export async function restoreState(
+  context: HostContext,
+  paths: DomainPaths,
+  capture: Capture,
+  ownership?: Ownership,
+): Promise<RestoreOutcome> {
+  const { fs } = context;
+  return orHostError(`restore the state of ${paths.uuid}`, async () => {
+    for (const file of capture.files) {
+      if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
+    }
+    const standing = await standingDirectories(fs, paths);
+    const why = `replaced by the restore of ${capture.digest}`;
+    const outcome = { setAside: await setAside(context, paths, why, capture) };
+    await sweep(fs, paths);
+    await stage(fs, paths, capture, standing.values().next().value ?? ownership);
+    const nvram = await stageNvram(fs, paths, capture);
+    await ensureDomainDirectory(fs, paths);
+    await moveOut(fs, paths, standing);
+    if (nvram !== undefined) await replaceNvram(fs, nvram);
+    await moveIn(fs, paths, capture);
+    await sweep(fs, paths);
+    return outcome;
+  });
+}
+
+/**
+ * Removes what an interrupted restore left. The caller holds the domain's lock.
+ *
+ * @throws MirrorError `HOST_IO`
+ */
+export async function sweepStaging(context: Pick<HostContext, 'fs'>, paths: DomainPaths): Promise<void> {
+  await orHostError(`sweep the staging directory of ${paths.uuid}`, () => sweep(context.fs, paths));
+}
+
+/**
+ * Removes the domain's TPM directories and its own directory as far as they are empty, so that libvirt runs swtpm_setup. Never removes
+ * anything else.
+ *
+ * @throws MirrorError `HOST_IO`
+ */
+export async function removeEmptyStateDirectory(
+  context: Pick<HostContext, 'fs'>,
+  paths: DomainPaths,
+): Promise<void> {
+  await orHostError(`remove the empty TPM directory of ${paths.uuid}`, async () => {
+    for (const role of TPM_DIRECTORY_NAMES) await rmdirIfEmpty(context.fs, tpmDirectory(paths, role));
+    await rmdirIfEmpty(context.fs, paths.swtpmDirectory);
+  });
+}
+
+async function rmdirIfEmpty(fs: FileSystem, path: string): Promise<void> {
+  try {
+    await fs.rmdir('remove-empty:rmdir', path);
+  } catch (error) {
+    // Full, missing, or no directory (a link): all of these stay as they are.
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
+  }
+}
+
+async function standingDirectories(fs: FileSystem, paths: DomainPaths): Promise<Standing> {
+  const standing = new Map<TpmDirectoryName, FileStat>();
+  if (!(await directoryAt(fs, paths.swtpmDirectory))) return standing;
+  for (const role of TPM_DIRECTORY_NAMES) {
+    const stat = await directoryAt(fs, tpmDirectory(paths, role));
+    if (stat) standing.set(role, stat);
+  }
+  return standing;
+}
+
+async function directoryAt(fs: FileSystem, path: string): Promise<FileStat | undefined> {
+  const stat = await lstatIfAny(fs, 'restore:lstat', path);
+  if (!stat || stat.kind === 'directory') return stat;
+  const what = stat.kind === 'symlink' ? 'a symbolic link' : 'no directory';
+  throw new MirrorError('STATE_INVALID', `cannot restore into ${path}: it is ${what}, expected a directory`, {
+    next: `remove ${path} (a link only, not its target), then try again; nothing was changed`,
+  });
+}
+
+async function stage(
+  fs: FileSystem,
+  paths: DomainPaths,
+  capture: Capture,
+  ownership: Ownership | undefined,
+): Promise<void> {
+  const staging = stagingDirectory(paths);
+  await fs.mkdir('restore:mkdir-staging', staging, DIRECTORY_MODE);
+  for (const role of rolesOf(capture)) {
+    const directory = `${staging}/${role}`;
+    await fs.mkdir('restore:mkdir-role', directory, DIRECTORY_MODE);
+    for (const file of capture.files.filter((candidate) => candidate.role === role)) {
+      await writeOwned(fs, `${directory}/${file.name}`, file, ownership);
+    }
+    await setOwner(fs, directory, ownership);
+    await fs.syncDirectory('restore:sync-role', directory);
+  }
+  await fs.syncDirectory('restore:sync-staging', staging);
+}
+
+/** @returns the NVRAM's final path when one is staged */
+async function stageNvram(fs: FileSystem, paths: DomainPaths, capture: Capture): Promise<string | undefined> {
+  const file = capture.files.find((candidate) => candidate.role === 'nvram');
+  if (!file || paths.nvramPath === undefined) return undefined;
+  const old = await lstatIfAny(fs, 'restore:lstat-nvram', paths.nvramPath);
+  await writeOwned(fs, stagedNvramPath(paths.nvramPath), file, old);
+  return paths.nvramPath;
+}
+
+async function writeOwned(
+  fs: FileSystem,
+  path: string,
+  file: StateFile,
+  ownership: Ownership | undefined,
+): Promise<void> {
+  await writeDurable(fs, 'restore', path, file.data);
+  await setOwner(fs, path, ownership);
+}
+
+async function setOwner(fs: FileSystem, path: string, ownership: Ownership | undefined): Promise<void> {
+  if (ownership) await fs.chown('restore:chown', path, ownership.uid, ownership.gid);
+}
+
+async function ensureDomainDirectory(fs: FileSystem, paths: DomainPaths): Promise<void> {
+  const path = paths.swtpmDirectory;
+  const stat = await lstatIfAny(fs, 'restore:lstat', path);
+  if (!stat) await fs.mkdir('restore:mkdir-domain', path, DOMAIN_DIRECTORY_MODE);
+  // The umask may have taken bits away, and a crash may have come before they were given back.
+  if (((stat?.mode ?? 0) & PASSABLE) !== PASSABLE) {
+    await fs.chmod('restore:chmod-domain', path, DOMAIN_DIRECTORY_MODE);
+  }
+  await fs.syncDirectory('restore:sync-root', swtpmRoot(paths));
+}
+
+async function moveOut(fs: FileSystem, paths: DomainPaths, standing: Standing): Promise<void> {
+  if (standing.size === 0) return;
+  for (const role of standing.keys()) {
+    await fs.rename('restore:move-out', tpmDirectory(paths, role), `${stagingDirectory(paths)}/old-${role}`);
+  }
+  await fs.syncDirectory('restore:sync-moved-out', paths.swtpmDirectory);
+}
+
+async function replaceNvram(fs: FileSystem, path: string): Promise<void> {
+  await fs.rename('restore:rename-nvram', stagedNvramPath(path), path);
+  await fs.syncDirectory('restore:sync-nvram', dirname(path));
+}
+
+async function moveIn(fs: FileSystem, paths: DomainPaths, capture: Capture): Promise<void> {
+  for (const role of rolesOf(capture)) {
+    await fs.rename('restore:move-in', `${stagingDirectory(paths)}/${role}`, tpmDirectory(paths, role));
+  }
+  await fs.syncDirectory('restore:sync-moved-in', paths.swtpmDirectory);
+}
+
+function rolesOf(capture: Capture): TpmDirectoryName[] {
+  return TPM_DIRECTORY_NAMES.filter((role) => capture.files.some((file) => file.role === role));
+}
+
+async function sweep(fs: FileSystem, paths: DomainPaths): Promise<void> {
+  await removeTree(fs, 'sweep-staging', stagingDirectory(paths));
+  const { nvramPath } = paths;
+  if (nvramPath === undefined) return;
+  await ifAny(() => fs.unlink('sweep-staging:unlink-nvram', stagedNvramPath(nvramPath)));
+}

@@ -1,0 +1,206 @@
+/**
+ * state-reader: a domain's state files as a validated capture, while swtpm and QEMU may be writing them.
+ *
+ *   P1 look     open each known file once, by name, without following links, and read it to its end
+ *   P2 judge    every TPM file must validate; what cannot show that it is whole (NVRAM, encrypted state) must also equal
+ *               the look before it: inode, size, mtime and content
+ *   P3 settle   what is missing, invalid or changing for now is looked at again after `settleMs`, `settleLooks` times in all
+ *
+ * I1 A capture never mixes two versions of one file: one descriptor gives one whole file, because swtpm 0.5 and newer rename; in-place writers
+ *    (swtpm 0.4, QEMU on NVRAM) are caught by P2.
+ * I2 Nothing outside the domain's own files is read, whatever swtpm's user put in their place: `<swtpm_dir>` and `<uuid>` belong to root, and
+ *    below them only fixed names are opened, with O_NOFOLLOW.
+ * I3 swtpm is never disturbed: `.lock`, `*.volatilestate` and `TMP2-*` are never opened, and nothing is written.
+ * Not guaranteed: that TPM and NVRAM are of one instant; their writers know nothing of each other.
+ */
+import {
+  compareStateFiles,
+  NVRAM_FILE_NAME,
+  STATE_FILE_BYTES_MAX,
+  STATE_FILE_NAMES,
+  type Capture,
+  type FileRole,
+  type StateFile,
+  type TpmDirectoryName,
+} from '../model/capture.js';
+import { sleep, type Clock } from '../model/environment.js';
+import { MirrorError, type ErrorCode } from '../model/errors.js';
+import type { FileSystem } from '../model/filesystem.js';
+import { contentDigest, sha256 } from '../model/hash.js';
+import { validateStateFile } from '../model/swtpm-blob.js';
+import { placeOf, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
+import { orHostError } from './host-error.js';
+
+export interface ReaderContext {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  /** How far apart two looks at the same files are. */
+  readonly settleMs: number;
+  /** How many looks are taken before giving up; at least 2. */
+  readonly settleLooks: number;
+}
+
+interface SeenFile extends StateFile {
+  readonly inode: bigint;
+  readonly identity: string | undefined;
+  /** Whether one look is enough. */
+  readonly selfValidating: boolean;
+}
+
+/** What a writer at work can cause, so that another look may find better. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['NO_STATE', 'STATE_INVALID']);
+
+/**
+ * Reads the state of a domain that may be running.
+ *
+ * @throws MirrorError `NO_STATE` (retriable); `STATE_INVALID`; `STATE_UNSTABLE` (retriable) when the files did not come to rest; `HOST_IO`
+ */
+export async function readState(context: ReaderContext, paths: DomainPaths): Promise<Capture> {
+  let previous: readonly SeenFile[] | undefined;
+  let obstacle: MirrorError | undefined;
+  for (let looks = 0; looks < Math.max(2, context.settleLooks); looks++) {
+    if (looks > 0) await sleep(context.clock, context.settleMs);
+    try {
+      const files = await look(context.fs, paths);
+      if (isSettled(paths, files, previous)) return toCapture(paths, files);
+      previous = files;
+      obstacle = undefined;
+    } catch (error) {
+      if (!(error instanceof MirrorError) || !PASSING.has(error.code)) throw error;
+      previous = undefined;
+      obstacle = error;
+    }
+  }
+  throw obstacle ?? unstable(context, paths);
+}
+
+/**
+ * Reads the state of a domain whose swtpm has ended: its files are final, so one look is enough.
+ *
+ * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO`
+ */
+export async function readStateNow(context: Pick<ReaderContext, 'fs'>, paths: DomainPaths): Promise<Capture> {
+  return toCapture(paths, await look(context.fs, paths));
+}
+
+/** @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO` */
+async function look(fs: FileSystem, paths: DomainPaths): Promise<SeenFile[]> {
+  return orHostError(`read the state of ${paths.uuid}`, async () => {
+    const files: SeenFile[] = [];
+    for (const role of await tpmDirectories(fs, paths)) {
+      for (const name of STATE_FILE_NAMES[role]) files.push(...(await seeFile(fs, paths, role, name)));
+    }
+    const lost = files.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, files);
+    if (lost !== undefined) throw noState(paths, lost);
+    files.push(...(await seeFile(fs, paths, 'nvram', NVRAM_FILE_NAME)));
+    return files.sort(compareStateFiles);
+  });
+}
+
+async function tpmDirectories(fs: FileSystem, paths: DomainPaths): Promise<TpmDirectoryName[]> {
+  if (!(await isDirectory(fs, paths.swtpmDirectory))) return [];
+  const found: TpmDirectoryName[] = [];
+  for (const role of TPM_DIRECTORY_NAMES) {
+    if (await isDirectory(fs, tpmDirectory(paths, role))) found.push(role);
+  }
+  return found;
+}
+
+async function isDirectory(fs: FileSystem, path: string): Promise<boolean> {
+  const stat = await lstatIfAny(fs, 'read-state:lstat', path);
+  if (stat && stat.kind !== 'directory') {
+    throw unfit(path, stat.kind === 'symlink' ? 'a symbolic link' : 'no directory');
+  }
+  return stat !== undefined;
+}
+
+/** The file, or nothing when it is missing. */
+async function seeFile(
+  fs: FileSystem,
+  paths: DomainPaths,
+  role: FileRole,
+  name: string,
+): Promise<SeenFile[]> {
+  const path = placeOf(paths, role, name);
+  if (path === undefined) return [];
+  const reading = await ifAny(() => readRegular(fs, 'read-state', path, STATE_FILE_BYTES_MAX)).catch(
+    (error: unknown) => {
+      throw error instanceof UnfitFileError ? unfit(path, error.message) : error;
+    },
+  );
+  if (!reading) return [];
+  const { stat, data } = reading;
+  const { inode, mode, mtimeNs } = stat;
+  return [{ role, name, mode, mtimeNs, data, sha256: sha256(data), inode, ...judge(role, name, data) }];
+}
+
+function judge(
+  role: FileRole,
+  name: string,
+  data: Uint8Array,
+): Pick<SeenFile, 'identity' | 'selfValidating'> {
+  if (role === 'nvram') return { identity: undefined, selfValidating: false };
+  const { identity, selfValidating } = validateStateFile(role, name, data);
+  return { identity, selfValidating };
+}
+
+/** Where permanent state is missing beside other files of its TPM: with those alone swtpm makes a blank TPM. */
+function missingPermanentState(paths: DomainPaths, files: readonly SeenFile[]): string | undefined {
+  const bare = TPM_DIRECTORY_NAMES.find((role) => {
+    const names = files.filter((file) => file.role === role).map((file) => file.name);
+    return names.length > 0 && !names.some((name) => name.endsWith('.permall'));
+  });
+  return bare && tpmDirectory(paths, bare);
+}
+
+function isSettled(
+  paths: DomainPaths,
+  files: readonly SeenFile[],
+  previous: readonly SeenFile[] | undefined,
+): boolean {
+  // NVRAM that is missing for a moment would make a head without it.
+  const nvramMissing = paths.nvramPath !== undefined && !files.some((file) => file.role === 'nvram');
+  if (nvramMissing && (!previous || previous.some((file) => file.role === 'nvram'))) return false;
+  return files.every((file) => file.selfValidating || previous?.some((earlier) => isSame(file, earlier)));
+}
+
+function isSame(a: SeenFile, b: SeenFile): boolean {
+  return (
+    compareStateFiles(a, b) === 0 &&
+    a.inode === b.inode &&
+    a.mtimeNs === b.mtimeNs &&
+    a.data.length === b.data.length &&
+    a.sha256 === b.sha256
+  );
+}
+
+function toCapture(paths: DomainPaths, seen: readonly SeenFile[]): Capture {
+  const files = seen.map(({ role, name, mode, mtimeNs, data, sha256 }) => {
+    return { role, name, mode, mtimeNs, data, sha256 };
+  });
+  const identity = seen.find((file) => file.identity !== undefined)?.identity;
+  return { uuid: paths.uuid, files, digest: contentDigest(files), identity };
+}
+
+function noState(paths: DomainPaths, missing: string): MirrorError {
+  return new MirrorError('NO_STATE', `cannot read the state of ${paths.uuid}: no TPM state in ${missing}`, {
+    next: 'start the domain with a TPM device, or check `libvirt.swtpm_dir` in the configuration',
+    retriable: true,
+  });
+}
+
+function unstable({ settleLooks, settleMs }: ReaderContext, paths: DomainPaths): MirrorError {
+  const looks = `${settleLooks} looks, ${settleMs} ms apart`;
+  return new MirrorError(
+    'STATE_UNSTABLE',
+    `cannot read the state of ${paths.uuid}: its files kept changing during ${looks}`,
+    { next: 'nothing to do: it is read again when the files come to rest', retriable: true },
+  );
+}
+
+function unfit(path: string, what: string): MirrorError {
+  return new MirrorError('STATE_INVALID', `cannot read TPM state: ${path} is ${what}`, {
+    next: 'put the file or directory itself in its place: state is never read through a link or from another kind of file',
+  });
+}

@@ -1,0 +1,233 @@
+/**
+ * watcher: tells that a domain's state files may have changed (chokidar, over inotify).
+ *
+ *   <swtpm_dir>                 one watch: domain directories come and go
+ *   <swtpm_dir>/<uuid>          of each managed domain: TPM directories come and go
+ *   <swtpm_dir>/<uuid>/tpm2     state files are renamed into it or written in place
+ *   the NVRAM file              written in place
+ *
+ * What marks a domain is the raw event: chokidar's own `change` is dropped within 50 ms of the one before, and chokidar tells a directory by its
+ * name, so that one moved away and replaced (our own restore does that) would stay watched where it went. Whenever a directory or the
+ * NVRAM appears or goes, the domain's watches are therefore set up afresh, and the domain is marked.
+ *
+ * I1 An event only marks a domain as dirty; nothing is read, awaited or decided here.
+ * I2 Of the domains in `<swtpm_dir>` only managed ones have watches of their own.
+ * Not guaranteed: every event. The kernel's queue can overflow unseen and the number of watches is limited (`onError`), so the owner
+ * rescans by content from time to time.
+ */
+import { watch, type FSWatcher } from 'chokidar';
+import { STATE_FILE_NAMES } from '../model/capture.js';
+import { asMirrorError, type MirrorError } from '../model/errors.js';
+import type { FileSystem } from '../model/filesystem.js';
+import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { lstatIfAny } from './files.js';
+import { asHostError } from './host-error.js';
+
+export interface StateWatcher {
+  /** Resolves when changes from now on are noticed. Watching a domain again takes its new paths. */
+  watch(paths: DomainPaths): Promise<void>;
+  unwatch(uuid: DomainUuid): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface WatcherOptions {
+  readonly fs: FileSystem;
+  /** libvirt's directory of all domains' TPMs. */
+  readonly swtpmRoot: string;
+  readonly onDirty: (uuid: DomainUuid) => void;
+  readonly onError: (error: MirrorError) => void;
+}
+
+export class ChokidarStateWatcher implements StateWatcher {
+  readonly #options: WatcherOptions;
+  readonly #domains = new Map<DomainUuid, DomainWatch>();
+  readonly #root: RearmableWatch;
+
+  constructor(options: WatcherOptions) {
+    this.#options = options;
+    this.#root = new RearmableWatch({
+      ...options,
+      places: async () =>
+        (await lstatIfAny(options.fs, 'watcher:lstat-root', options.swtpmRoot)) ? [options.swtpmRoot] : [],
+      onEvent: (event, name) => {
+        if (event === 'rename' && isDomainUuid(name)) this.#domains.get(name)?.renew();
+      },
+    });
+  }
+
+  async watch(paths: DomainPaths): Promise<void> {
+    if (!this.#root.isArmed) await this.#root.arm();
+    await this.#domains.get(paths.uuid)?.close();
+    const domain = new DomainWatch(this.#options, paths);
+    this.#domains.set(paths.uuid, domain);
+    await domain.arm();
+  }
+
+  async unwatch(uuid: DomainUuid): Promise<void> {
+    const domain = this.#domains.get(uuid);
+    this.#domains.delete(uuid);
+    await domain?.close();
+  }
+
+  async close(): Promise<void> {
+    const domains = [...this.#domains.values()];
+    this.#domains.clear();
+    await Promise.all([this.#root.close(), ...domains.map((domain) => domain.close())]);
+  }
+}
+
+/** The watches of one domain. */
+class DomainWatch {
+  readonly #paths: DomainPaths;
+  readonly #markDirty: () => void;
+  readonly #watch: RearmableWatch;
+
+  constructor(options: WatcherOptions, paths: DomainPaths) {
+    this.#paths = paths;
+    this.#markDirty = () => {
+      options.onDirty(paths.uuid);
+    };
+    this.#watch = new RearmableWatch({
+      ...options,
+      places: () => this.#existing(options.fs),
+      onEvent: (event, name, watched) => {
+        this.#onEvent(event, name, watched);
+      },
+    });
+  }
+
+  arm(): Promise<void> {
+    return this.#watch.arm();
+  }
+
+  close(): Promise<void> {
+    return this.#watch.close();
+  }
+
+  /** Something to watch came or went: what was written before the new watches stood is found by a mark after them. */
+  renew(): void {
+    this.#markDirty();
+    void this.#watch.arm().then(this.#markDirty);
+  }
+
+  #onEvent(event: string, name: string, watched: string): void {
+    const { swtpmDirectory, nvramPath } = this.#paths;
+    if (watched === nvramPath) {
+      if (event === 'rename') this.renew();
+      else this.#markDirty();
+    } else if (watched === swtpmDirectory) {
+      if (event === 'rename' && TPM_DIRECTORY_NAMES.some((role) => role === name)) this.renew();
+    } else if (TPM_DIRECTORY_NAMES.some((role) => STATE_FILE_NAMES[role].includes(name))) {
+      this.#markDirty();
+    }
+  }
+
+  /** The places that exist: chokidar would watch the parent of one that does not, which is not the domain's own. */
+  async #existing(fs: FileSystem): Promise<string[]> {
+    const { swtpmDirectory, nvramPath } = this.#paths;
+    const found: string[] = [];
+    const add = async (path: string, kind: 'directory' | 'file'): Promise<boolean> => {
+      const isThere = (await lstatIfAny(fs, 'watcher:lstat', path))?.kind === kind;
+      if (isThere) found.push(path);
+      return isThere;
+    };
+    if (await add(swtpmDirectory, 'directory')) {
+      for (const role of TPM_DIRECTORY_NAMES) await add(tpmDirectory(this.#paths, role), 'directory');
+    }
+    if (nvramPath !== undefined) await add(nvramPath, 'file');
+    return found;
+  }
+}
+
+interface RearmableOptions {
+  /** The paths to watch now. */
+  readonly places: () => Promise<string[]>;
+  /** A raw event: `rename` or `change`, of a name in a watched directory, or of a watched file. */
+  readonly onEvent: (event: string, name: string, watched: string) => void;
+  readonly onError: (error: MirrorError) => void;
+}
+
+/** A set of watched paths that can be set up afresh. */
+class RearmableWatch {
+  readonly #options: RearmableOptions;
+  #watcher: FSWatcher | undefined;
+  #arming: Promise<void> | undefined;
+  /** Set while another round of arming is wanted. */
+  #isStale = false;
+  #isClosed = false;
+
+  constructor(options: RearmableOptions) {
+    this.#options = options;
+  }
+
+  get isArmed(): boolean {
+    return this.#watcher !== undefined;
+  }
+
+  /** Resolves when every place that exists is watched anew; a failure goes to `onError`. */
+  arm(): Promise<void> {
+    this.#isStale = true;
+    this.#arming ??= this.#armUntilFresh().finally(() => {
+      this.#arming = undefined;
+    });
+    return this.#arming;
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#arming;
+    await this.#disarm();
+  }
+
+  async #armUntilFresh(): Promise<void> {
+    try {
+      while (this.#isStale && !this.#isClosed) {
+        this.#isStale = false;
+        await this.#disarm();
+        const places = await this.#options.places();
+        if (places.length > 0) await this.#start(new Set(places));
+      }
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  async #start(places: ReadonlySet<string>): Promise<void> {
+    const watcher = watch([...places], {
+      depth: 0,
+      ignored: (path) => !places.has(path),
+      ignoreInitial: true,
+      followSymlinks: false,
+      usePolling: false,
+      atomic: false,
+    });
+    this.#watcher = watcher;
+    watcher.on('raw', (event, name, details) => {
+      this.#options.onEvent(event, name, watchedPathOf(details));
+    });
+    watcher.on('error', (error) => {
+      this.#report(error);
+    });
+    await new Promise<void>((resolve) => watcher.once('ready', resolve));
+  }
+
+  async #disarm(): Promise<void> {
+    const watcher = this.#watcher;
+    this.#watcher = undefined;
+    if (!watcher) return;
+    await watcher.close();
+    // Closing took all listeners away; what chokidar had under way can still fail, and an error without a listener ends the process.
+    watcher.on('error', () => undefined);
+  }
+
+  #report(error: unknown): void {
+    this.#options.onError(asMirrorError(asHostError('watch state files', error)));
+  }
+}
+
+/** chokidar types the details of a raw event as unknown; over inotify they name the watch that the event came from. */
+function watchedPathOf(details: unknown): string {
+  const isNamed = typeof details === 'object' && details !== null && 'watchedPath' in details;
+  return isNamed ? String(details.watchedPath) : '';
+}
