@@ -1,0 +1,93 @@
+/**
+ * node-fork: the real storage process: this very program, run once more by Node with the word `storage-process`.
+ *
+ * The child gets no descriptor of ours but the IPC channel and a pipe for its stderr. libvirt waits for everybody who holds a hook's
+ * stdout or stderr, and a storage process may sleep in a dead mount for hours.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import type { ChildListener, Fork } from './child-channel.js';
+import { STORAGE_THREADS } from './storage-limits.js';
+import type { ParentMessage, StorageParameters } from './wire.js';
+
+/** The command word by which the program knows that it is a storage process. */
+export const STORAGE_PROCESS_COMMAND = 'storage-process';
+
+const STDERR_CHARACTERS_MAX = 2_000;
+
+export interface NodeForkOptions {
+  /** Absolute path of the program's entry file. */
+  readonly program: string;
+  readonly parameters: StorageParameters;
+}
+
+export function nodeFork({ program, parameters }: NodeForkOptions): Fork {
+  return (listener) => {
+    const child = fork(program, [STORAGE_PROCESS_COMMAND], {
+      cwd: '/',
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      execArgv: [],
+      // Nothing of our environment: an io_uring call would keep our identity after setuid, and outlive a SIGKILL.
+      env: { UV_THREADPOOL_SIZE: String(STORAGE_THREADS), UV_USE_IO_URING: '0' },
+    });
+    listen(child, listener);
+    sendTo(child, { kind: 'start', parameters });
+    return {
+      pid: child.pid,
+      send: (request) => {
+        sendTo(child, request);
+      },
+      kill: () => {
+        abandon(child);
+      },
+    };
+  };
+}
+
+function listen(child: ChildProcess, listener: ChildListener): void {
+  const lastWords = readLastWords(child);
+  let isGone = false;
+  const ended = (how: string): void => {
+    if (isGone) return;
+    isGone = true;
+    listener.ended(how);
+  };
+  child.on('message', (message) => {
+    listener.message(message);
+  });
+  child.on('exit', (status, signal) => {
+    const how = signal ?? `exit status ${String(status)}`;
+    // Its last words may still be in the pipe; those of one that we killed are nobody's.
+    if (!child.stderr || child.stderr.destroyed) ended(how);
+    else child.stderr.once('close', () => ended([how, lastWords()].filter((part) => part !== '').join(': ')));
+  });
+  child.on('error', (error) => {
+    // Without a process there is no exit to wait for.
+    if (child.pid === undefined) ended(error.message);
+  });
+  child.on('disconnect', () => {
+    // A storage process that cannot be reached is of no use to anybody.
+    child.kill('SIGKILL');
+  });
+}
+
+/** @returns the end of what the process has printed on stderr */
+function readLastWords(child: ChildProcess): () => string {
+  let text = '';
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    text = (text + chunk).slice(-STDERR_CHARACTERS_MAX);
+  });
+  return () => text.trim();
+}
+
+function sendTo(child: ChildProcess, message: ParentMessage): void {
+  // A channel that broke is told by `disconnect` and `exit`; the callback keeps it from being an uncaught error as well.
+  child.send(message, () => undefined);
+}
+
+function abandon(child: ChildProcess): void {
+  child.kill('SIGKILL');
+  if (child.connected) child.disconnect();
+  child.stderr?.destroy();
+  child.unref();
+}
