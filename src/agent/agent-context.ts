@@ -1,0 +1,71 @@
+/**
+ * agent-context: what the agent works with, all of it from outside. The program wires the real parts, the simulator its own.
+ */
+import type { Journal } from '../host/journal.js';
+import type { Spool } from '../host/spool.js';
+import type { Capture } from '../model/capture.js';
+import type { Config } from '../model/config.js';
+import type { Clock, Random } from '../model/environment.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { ShareStore } from '../volume/share-store.js';
+
+/** A domain's state files on this host. */
+export interface StateFiles {
+  /**
+   * A validated reading; `final` when the domain's swtpm has ended, so that one look is enough.
+   *
+   * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `STATE_UNSTABLE`, `HOST_IO`
+   */
+  read(uuid: DomainUuid, final: boolean): Promise<Capture>;
+  /** Puts a capture in place; what it replaces is set aside first. */
+  restore(capture: Capture): Promise<void>;
+  /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
+  removeEmpty(uuid: DomainUuid): Promise<void>;
+}
+
+/** Which domains have a running swtpm on this host, seen without anybody's help. */
+export interface RunningDomains {
+  list(): Promise<ReadonlySet<DomainUuid>>;
+}
+
+/** Marks domains dirty when their files change. */
+export interface ChangeSource {
+  watch(uuid: DomainUuid): Promise<void>;
+  unwatch(uuid: DomainUuid): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Keeps two programs on this host from working on one domain at a time. */
+export interface DomainLocks {
+  withDomain<Result>(uuid: DomainUuid, work: () => Promise<Result>): Promise<Result>;
+}
+
+/** The share that this host belongs to, remembered so that another one in its place is noticed. */
+export interface KnownShare {
+  read(): Promise<string | undefined>;
+  write(shareId: string): Promise<void>;
+}
+
+/** Structured log; fields never hold state, keys or domain XML. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface AgentContext {
+  readonly config: Config;
+  /** This boot of the host. */
+  readonly bootId: string;
+  readonly share: ShareStore;
+  readonly knownShare: KnownShare;
+  readonly journal: Journal;
+  readonly spool: Spool;
+  readonly files: StateFiles;
+  readonly running: RunningDomains;
+  readonly locks: DomainLocks;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}

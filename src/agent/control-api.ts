@@ -1,0 +1,143 @@
+/**
+ * control-api: HTTP on a unix socket (mode 0600), for the commands on this host and for engines.
+ *
+ *   GET  /healthz                           200 while this process turns its event loop
+ *   GET  /v1/status                         `Status`
+ *   GET  /v1/domains/UUID                   `DomainStatus`
+ *   GET  /v1/domains/UUID/state             the state as it is now: digest, generation, files in base64
+ *   POST /v1/domains/UUID/prepare           {name?, incoming?} -> {decision}
+ *   POST /v1/domains/UUID/started           {name?}
+ *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
+ *   POST /v1/domains/UUID/capture           -> {generation}
+ *
+ * A failure answers `{error: {code, message, next, retriable}}` with an HTTP status by kind.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { z } from 'zod';
+import { asMirrorError, MirrorError } from '../model/errors.js';
+import { parseDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import type { AgentContext } from './agent-context.js';
+import { domainStatus, hostStatus } from './status.js';
+import type { Supervisor } from './supervisor.js';
+
+const BODY_BYTES_MAX = 64 * 1024;
+/** HTTP status by exit status of the same error. */
+const HTTP_STATUS: Readonly<Record<number, number>> = { 2: 400, 3: 409, 4: 503, 5: 422, 6: 404 };
+const BODY = z.strictObject({
+  name: z.string().max(1024).optional(),
+  incoming: z.boolean().optional(),
+  reason: z.string().max(64).optional(),
+});
+type Body = z.output<typeof BODY>;
+
+export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void;
+
+export function controlApi(context: AgentContext, supervisor: Supervisor): RequestHandler {
+  return (request, response) => {
+    answer(context, supervisor, request)
+      .then((result) => {
+        send(response, 200, result);
+      })
+      .catch((error: unknown) => {
+        const cause = asMirrorError(error);
+        send(response, HTTP_STATUS[cause.exitStatus] ?? 500, { error: cause.toRecord() });
+      });
+  };
+}
+
+async function answer(context: AgentContext, supervisor: Supervisor, request: IncomingMessage): Promise<object> {
+  const path = (request.url ?? '').split('?')[0] ?? '';
+  const [, version, noun, id, verb] = path.split('/');
+  if (request.method === 'GET' && path === '/healthz') return { ok: true };
+  if (request.method === 'GET' && path === '/v1/status') {
+    return hostStatus(context.config, supervisor.health(), supervisor.replicators(), supervisor.attention());
+  }
+  if (version === 'v1' && noun === 'domains' && id !== undefined) {
+    const uuid = parseDomainUuid(id);
+    const result =
+      request.method === 'POST'
+        ? await act(supervisor, uuid, verb, await readBody(request))
+        : await look(context, supervisor, uuid, verb);
+    if (result) return result;
+  }
+  throw new MirrorError('USAGE', `${request.method ?? '?'} ${path.slice(0, 100)} is not part of this interface`, {
+    next: 'see the control socket in the README',
+  });
+}
+
+async function act(
+  supervisor: Supervisor,
+  uuid: DomainUuid,
+  verb: string | undefined,
+  { name, incoming, reason }: Body,
+): Promise<object | undefined> {
+  switch (verb) {
+    case 'prepare': {
+      const { decision, published } = await supervisor.prepare(uuid, { name: name ?? '', incoming: incoming ?? false });
+      return { decision, generation: published?.slot ?? 0 };
+    }
+    case 'started':
+      await supervisor.started(uuid, name);
+      return {};
+    case 'stopped':
+      return { outcome: await supervisor.stopped(uuid, reason ?? 'stopped') };
+    case 'capture':
+      return { generation: await supervisor.captureNow(uuid) };
+    default:
+      return undefined;
+  }
+}
+
+async function look(
+  context: AgentContext,
+  supervisor: Supervisor,
+  uuid: DomainUuid,
+  verb: string | undefined,
+): Promise<object | undefined> {
+  const replicator = supervisor.find(uuid);
+  if (!replicator) {
+    throw new MirrorError('NO_SUCH_DOMAIN', `this host has no domain ${uuid}`, {
+      next: 'see the domains of this host with `swtpm-mirror status`',
+    });
+  }
+  if (verb === undefined) return domainStatus(context.config, supervisor.health(), replicator);
+  if (verb !== 'state') return undefined;
+  const capture = await context.files.read(uuid, replicator.state.run !== 'running');
+  return {
+    digest: capture.digest,
+    generation: replicator.state.published?.slot ?? 0,
+    files: capture.files.map(({ role, name, mode, sha256, data }) => ({
+      role,
+      name,
+      mode,
+      sha256,
+      data: Buffer.from(data).toString('base64'),
+    })),
+  };
+}
+
+async function readBody(request: IncomingMessage): Promise<Body> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > BODY_BYTES_MAX) throw badBody(`${String(length)} bytes or more, at most ${String(BODY_BYTES_MAX)} expected`);
+    chunks.push(chunk);
+  }
+  if (length === 0) return {};
+  try {
+    return BODY.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+  } catch {
+    throw badBody('expected a JSON object with name, incoming or reason');
+  }
+}
+
+function badBody(why: string): MirrorError {
+  return new MirrorError('USAGE', `cannot use the request's body: ${why}`, { next: 'see the control socket in the README' });
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  const text = `${JSON.stringify(body)}\n`;
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.end(text);
+}

@@ -1,0 +1,118 @@
+/**
+ * domain-record: keeps a domain's journal record in step with its lifecycle.
+ *
+ * Writes are durable and therefore slow, so they are made one at a time and only the newest content waits.
+ */
+import type { DomainPhase, Journal, JournalRecord } from '../host/journal.js';
+import type { Clock } from '../model/environment.js';
+import { asMirrorError, type MirrorError } from '../model/errors.js';
+import { isHostName, type DomainUuid } from '../model/identifiers.js';
+import type { Lifecycle } from '../model/lifecycle.js';
+
+const FULL_DIGEST_DIGITS = 64;
+
+export class DomainRecord {
+  readonly #journal: Journal;
+  readonly #clock: Clock;
+  readonly #uuid: DomainUuid;
+  #current: JournalRecord | undefined;
+  #written: JournalRecord | undefined;
+  #writing: Promise<void> | undefined;
+  #error: MirrorError | undefined;
+
+  constructor(journal: Journal, clock: Clock, uuid: DomainUuid) {
+    this.#journal = journal;
+    this.#clock = clock;
+    this.#uuid = uuid;
+  }
+
+  get current(): JournalRecord | undefined {
+    return this.#current;
+  }
+
+  async load(): Promise<JournalRecord | undefined> {
+    this.#current = this.#written = await this.#journal.read(this.#uuid);
+    return this.#current;
+  }
+
+  change(fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath'>>): void {
+    this.#current = { ...(this.#current ?? this.#blank()), ...fields };
+  }
+
+  /** Takes from the lifecycle what must outlive this process. */
+  follow(state: Lifecycle, identity: string | undefined): void {
+    const known = this.#current ?? this.#blank();
+    const { hold, published } = state;
+    const sameContent = published && known.digest?.startsWith(published.digest);
+    const fullDigest = published?.digest.length === FULL_DIGEST_DIGITS ? published.digest : null;
+    this.#current = {
+      ...known,
+      phase: phaseOf(state),
+      holding: hold.kind === 'held' || hold.kind === 'doubt',
+      epoch: hold.kind === 'none' || hold.kind === 'wanted' ? known.epoch : hold.epoch,
+      slot: published?.slot ?? known.slot,
+      digest: published === undefined || sameContent ? known.digest : fullDigest,
+      identity: identity ?? known.identity,
+      fenced: hold.kind === 'fenced' && isHostName(hold.by) ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() }) : null,
+    };
+  }
+
+  /**
+   * Resolves when the newest content is durable.
+   *
+   * @throws MirrorError when it cannot be written
+   */
+  async saved(): Promise<void> {
+    while (this.#current && !isSame(this.#current, this.#written)) {
+      this.#writing ??= this.#write(this.#current);
+      await this.#writing;
+    }
+    if (this.#error) {
+      const error = this.#error;
+      this.#error = undefined;
+      throw error;
+    }
+  }
+
+  async #write(record: JournalRecord): Promise<void> {
+    try {
+      await this.#journal.write({ ...record, updatedAt: this.#now() });
+    } catch (error) {
+      this.#error = asMirrorError(error);
+    } finally {
+      // Also after a failure: the next change tries again, and nobody spins on a full disk.
+      this.#written = record;
+      this.#writing = undefined;
+    }
+  }
+
+  #blank(): JournalRecord {
+    return {
+      format: 1,
+      uuid: this.#uuid,
+      name: '',
+      shareId: null,
+      phase: 'stopped',
+      epoch: 0,
+      holding: false,
+      slot: 0,
+      digest: null,
+      identity: null,
+      fenced: null,
+      nvramPath: null,
+      updatedAt: '',
+    };
+  }
+
+  #now(): string {
+    return new Date(this.#clock.nowMs()).toISOString();
+  }
+}
+
+function phaseOf({ run }: Lifecycle): DomainPhase {
+  return run === 'finishing' ? 'stopped' : run;
+}
+
+function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {
+  return other !== undefined && JSON.stringify({ ...one, updatedAt: '' }) === JSON.stringify({ ...other, updatedAt: '' });
+}

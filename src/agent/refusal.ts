@@ -1,0 +1,73 @@
+/**
+ * refusal: why a domain's start is refused and what its operator does next, in one sentence each. Whoever ran `virsh start` reads these.
+ */
+import { MirrorError, type ErrorCode } from '../model/errors.js';
+import type { Situation } from './situation.js';
+
+/** @param code what the plan refused with */
+export function refusal(code: ErrorCode, situation: Situation): MirrorError {
+  const { uuid, volume, record, shareError, localError } = situation;
+  const holder = volume?.holder;
+  switch (code) {
+    case 'SHARE_UNAVAILABLE':
+    case 'SHARE_WRONG':
+    case 'SHARE_NOT_INITIALIZED':
+      return shareError ?? new MirrorError(code, 'the share is not available', { next: 'check that it is mounted' });
+    case 'HELD_ELSEWHERE':
+      return new MirrorError(code, `the TPM state of ${uuid} is held by host ${holder?.host ?? '?'}, ${signOfLife(situation)}`, {
+        next: holder?.alive
+          ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
+          : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`,
+        retriable: true,
+      });
+    case 'STATE_MISSING':
+      return new MirrorError(code, `${missingState(situation)}, and a blank TPM would lock its user out`, {
+        next: `start ${uuid} on the host where it last ran, or put its state back into the swtpm directory from a backup`,
+      });
+    case 'STATE_BEHIND':
+      return new MirrorError(
+        code,
+        `the volume of ${uuid} ends at generation ${String(volume?.log.head?.slot ?? 0)}, but this host knows of generation ${String(record?.slot)}`,
+        { next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state' },
+      );
+    case 'TOMBSTONED':
+      return new MirrorError(code, `the volume of ${uuid} was marked as forgotten; its last state is still there`, {
+        next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain`,
+      });
+    case 'FOREIGN_TPM':
+      return new MirrorError(code, `the local TPM of ${uuid} is another TPM than the one in its volume`, {
+        next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
+      });
+    case 'GENERATION_DAMAGED':
+      return new MirrorError(code, `the newest state of ${uuid} is damaged: ${damage(situation)}`, {
+        next: `see \`swtpm-mirror verify ${uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
+      });
+    case 'STATE_INVALID':
+      return new MirrorError(code, `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`, {
+        next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
+      });
+    default:
+      return new MirrorError(code, `the start of ${uuid} is refused`, { next: 'see `swtpm-mirror status`' });
+  }
+}
+
+function signOfLife({ volume }: Situation): string {
+  const age = volume?.holder?.heartbeatAgeMs;
+  if (age === undefined) return 'which has no heartbeat';
+  const state = volume?.holder?.alive ? 'alive' : 'expired';
+  return `which is ${state} (last heartbeat ${(age / 1000).toFixed(1)} s ago)`;
+}
+
+function missingState({ uuid, record, volume }: Situation): string {
+  if (record && record.slot > 0) {
+    return `the share has no state of ${uuid}, although this host published generation ${String(record.slot)} to it`;
+  }
+  const holder = volume?.holder;
+  return holder
+    ? `${uuid} was started on ${holder.host}, which never stored its state and released nothing`
+    : `${uuid} has run on this host, but no state of it is left`;
+}
+
+function damage({ volume }: Situation): string {
+  return volume?.head.kind === 'damaged' ? volume.head.error.message : 'it cannot be read';
+}

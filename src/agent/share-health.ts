@@ -1,0 +1,103 @@
+/**
+ * share-health: whether the share answers, as a state with hysteresis, and this host's heartbeat on it.
+ *
+ *   online --2 failed beats--> offline --1 beat--> online
+ *   any --marker missing or another share's--> wrong --1 beat--> online
+ *
+ * I1 The share's identity, once known, never changes by itself: another share under the same path is `wrong`, not new.
+ */
+import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
+import type { AgentContext } from './agent-context.js';
+
+export type ShareState = 'online' | 'offline' | 'wrong';
+
+export interface ShareHealthReport {
+  readonly state: ShareState;
+  readonly id: string;
+  /** Of the last successful beat, ms. */
+  readonly latencyMs: number;
+  /** Since the last successful beat, ms; `undefined` before the first. */
+  readonly beatAgeMs: number | undefined;
+  readonly error: MirrorError | undefined;
+}
+
+/** Failed beats in a row after which the share counts as offline. */
+const FAILURES_TO_OFFLINE = 2;
+const WRONG: ReadonlySet<ErrorCode> = new Set(['SHARE_WRONG', 'SHARE_NOT_INITIALIZED', 'SHARE_VERSION', 'HOST_NAME_TAKEN']);
+
+export class ShareHealth {
+  readonly #context: AgentContext;
+  readonly #onReturn: () => void;
+  #state: ShareState = 'offline';
+  #shareId: string | undefined;
+  #latencyMs = 0;
+  #lastBeatMs: number | undefined;
+  #failures = 0;
+  #error: MirrorError | undefined;
+  #cancel: (() => void) | undefined;
+  #closed = false;
+
+  /** @param onReturn called whenever the share has come back */
+  constructor(context: AgentContext, onReturn: () => void) {
+    this.#context = context;
+    this.#onReturn = onReturn;
+  }
+
+  report(): ShareHealthReport {
+    const beatAgeMs =
+      this.#lastBeatMs === undefined ? undefined : this.#context.clock.monotonicMs() - this.#lastBeatMs;
+    return { state: this.#state, id: this.#shareId ?? '', latencyMs: this.#latencyMs, beatAgeMs, error: this.#error };
+  }
+
+  /** Beats once and then for as long as this is open. */
+  async start(): Promise<void> {
+    this.#shareId = await this.#context.knownShare.read();
+    await this.#beat();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancel?.();
+  }
+
+  async #beat(): Promise<void> {
+    const { share, config, clock } = this.#context;
+    try {
+      const { latencyMs } = await share.beat({ shareId: this.#shareId });
+      if (this.#shareId === undefined) await this.#remember();
+      this.#latencyMs = latencyMs;
+      this.#lastBeatMs = clock.monotonicMs();
+      this.#succeeded();
+    } catch (error) {
+      this.#failed(asMirrorError(error));
+    }
+    if (this.#closed) return;
+    this.#cancel = clock.after(config.timing.heartbeatMs, () => {
+      void this.#beat();
+    });
+  }
+
+  async #remember(): Promise<void> {
+    const { id } = await this.#context.share.identify({});
+    await this.#context.knownShare.write(id);
+    this.#shareId = id;
+  }
+
+  #succeeded(): void {
+    this.#failures = 0;
+    this.#error = undefined;
+    if (this.#state === 'online') return;
+    this.#state = 'online';
+    this.#context.log.info({ share: this.#shareId, latencyMs: this.#latencyMs }, 'share online');
+    this.#onReturn();
+  }
+
+  #failed(error: MirrorError): void {
+    const { log } = this.#context;
+    this.#failures++;
+    this.#error = error;
+    const next = WRONG.has(error.code) ? 'wrong' : this.#failures >= FAILURES_TO_OFFLINE ? 'offline' : this.#state;
+    if (next !== this.#state || this.#failures === 1) log.warn({ code: error.code }, `share ${next}: ${error.message}`);
+    this.#state = next;
+  }
+}

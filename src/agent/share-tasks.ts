@@ -1,0 +1,173 @@
+/**
+ * share-tasks: the lifecycle's tasks on the share, carried out. Each takes what it needs and gives the one event that tells how it ended.
+ *
+ * I1 A failure that leaves a commit in doubt is told apart from one that changed nothing (`inDoubt`): only a claim may follow the first.
+ */
+import type { Capture } from '../model/capture.js';
+import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
+import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle.js';
+import { planRestore } from '../model/restore-plan.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import type { GenerationReason } from '../bundle/manifest.js';
+import type { ClaimReason } from '../model/log-entry.js';
+import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
+import type { AgentContext } from './agent-context.js';
+import { publishNote } from './publish-note.js';
+import { refusal } from './refusal.js';
+import { gatherSituation } from './situation.js';
+
+export interface DomainTask {
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  /** The pending capture, for the tasks that carry one. */
+  readonly capture: Capture | undefined;
+  /** What this host last knew to be the head. */
+  readonly published: PublishedState | undefined;
+  readonly reason: GenerationReason;
+  /** Whether the domain has stopped here and nothing of it is left to publish. */
+  readonly over: boolean;
+}
+
+export interface TaskOutcome {
+  readonly event: LifecycleEvent;
+  /** What the operator should know, beside the event. */
+  readonly error?: MirrorError;
+}
+
+export async function runShareTask(context: AgentContext, domain: DomainTask, task: ShareTask): Promise<TaskOutcome> {
+  try {
+    switch (task.kind) {
+      case 'acquire':
+        return task.how === 'recover' ? await recover(context, domain) : await adopt(context, domain, task.how);
+      case 'publish':
+        return await publish(context, domain, task);
+      case 'release':
+        return await release(context, domain, task);
+      case 'diverge':
+        return await diverge(context, domain, task.epoch);
+      case 'tidy':
+        return await tidy(context, domain, task.epoch);
+    }
+  } catch (error) {
+    const cause = asMirrorError(error);
+    return { event: { kind: 'share-failed', inDoubt: cause.code === 'OUTCOME_UNKNOWN' }, error: cause };
+  }
+}
+
+async function publish(
+  context: AgentContext,
+  { uuid, name, capture, reason }: DomainTask,
+  { epoch, slot, parent }: Extract<ShareTask, { kind: 'publish' }>,
+): Promise<TaskOutcome> {
+  invariant(capture !== undefined, 'a publish carries a capture');
+  const note = publishNote(context, name, reason);
+  const outcome = await context.share.publish({ uuid, epoch, slot, parent, capture, note });
+  if (outcome.kind === 'committed') return { event: { kind: 'published', slot, digest: capture.digest } };
+  return lostSlot(context, outcome.by);
+}
+
+async function release(
+  context: AgentContext,
+  { uuid }: DomainTask,
+  { epoch, slot, reason }: Extract<ShareTask, { kind: 'release' }>,
+): Promise<TaskOutcome> {
+  const outcome = await context.share.closeEpoch({ uuid, kind: 'release', epoch, slot, reason });
+  return outcome.kind === 'committed' ? { event: { kind: 'released' } } : lostSlot(context, outcome.by);
+}
+
+/** Somebody else's entry means fenced; our own, from a commit that was given up on, means that we must look again. */
+function lostSlot({ config }: AgentContext, by: HostName | undefined): TaskOutcome {
+  if (by !== undefined && by !== config.host) return { event: { kind: 'fenced', by } };
+  return { event: { kind: 'share-failed', inDoubt: true } };
+}
+
+async function diverge(context: AgentContext, { uuid, name, capture }: DomainTask, epoch: number): Promise<TaskOutcome> {
+  invariant(capture !== undefined, 'a diverged copy carries a capture');
+  const note = publishNote(context, name, 'diverged');
+  await context.share.diverge({ uuid, epoch, slot: epoch + 1, capture, note });
+  return { event: { kind: 'diverged', digest: capture.digest } };
+}
+
+async function tidy(context: AgentContext, domain: DomainTask, epoch: number): Promise<TaskOutcome> {
+  const { uuid } = domain;
+  const result = await context.share.tidy({ uuid, epoch, keep: context.config.retention.generations });
+  if (!result.needsCompaction) return { event: { kind: 'tidied' } };
+  return held(await claim(context, domain, 'compact', 'own'), domain);
+}
+
+/** The way out of doubt: a claim competes for the slot of the commit in doubt and so settles it. */
+async function recover(context: AgentContext, domain: DomainTask): Promise<TaskOutcome> {
+  const outcome = await claim(context, domain, 'recover', 'own');
+  if (outcome.kind !== 'free') return held(outcome, domain);
+  // Our own release went through, or an operator's did.
+  if (domain.over) return { event: { kind: 'released' } };
+  if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
+  return held(await claim(context, domain, 'recover', 'free'), domain);
+}
+
+/**
+ * For a domain that runs here without a claim of ours: the same plan as at a start decides whether its state may become the head.
+ */
+async function adopt(context: AgentContext, domain: DomainTask, how: 'adopt' | 'migration'): Promise<TaskOutcome> {
+  const situation = await gatherSituation(context, domain.uuid, false);
+  const { share, holder } = situation.facts;
+  const decision = planRestore(situation.facts);
+  if (decision.kind === 'refuse') {
+    const error = refusal(decision.code, situation);
+    // A share that is away, or a holder that may still release: asked again later.
+    const passing = share !== 'verified' || (how === 'migration' && holder === 'other-alive');
+    if (passing) return { event: { kind: 'share-failed', inDoubt: false }, error };
+    return { event: { kind: 'fenced', by: situation.volume?.log.lastClaim?.host ?? context.config.host }, error };
+  }
+  const ours = ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
+  if (!ours && how === 'adopt') {
+    return { event: { kind: 'fenced', by: situation.volume?.log.lastClaim?.host ?? context.config.host }, error: unrelated(domain) };
+  }
+  const expired = holder === 'other-expired';
+  const outcome = await claim(context, domain, how === 'adopt' ? 'adopt' : 'migration', expired ? 'expired' : 'free');
+  if (outcome.kind === 'held') return { event: { kind: 'share-failed', inDoubt: false } };
+  return held(outcome, domain);
+}
+
+function unrelated({ uuid }: DomainTask): MirrorError {
+  return new MirrorError('STATE_BEHIND', `${uuid} runs here, but was not started from the head of its volume`, {
+    next: 'its state is kept as a diverged copy; stop the domain and start it again with the hook installed to use the head',
+  });
+}
+
+async function claim(
+  context: AgentContext,
+  { uuid }: DomainTask,
+  reason: ClaimReason,
+  scope: ClaimScope,
+): Promise<ClaimOutcome> {
+  const { hostExpiryMs } = context.config.timing;
+  const shareId = await context.knownShare.read();
+  return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
+}
+
+function held(outcome: ClaimOutcome, { uuid }: DomainTask): TaskOutcome {
+  if (outcome.kind === 'claimed') {
+    const { head } = outcome.log;
+    const published = head && { slot: head.slot, digest: head.digestPrefix };
+    return { event: { kind: 'acquired', epoch: outcome.epoch, published } };
+  }
+  if (outcome.kind === 'held') return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };
+  return fencedBy(outcome.log);
+}
+
+function fencedBy(log: VolumeLog): TaskOutcome {
+  return { event: { kind: 'fenced', by: log.lastClaim?.host ?? 'unknown' } };
+}
+
+export function lostTo(uuid: DomainUuid, by: string): MirrorError {
+  return new MirrorError('FENCED', `host ${by} holds the volume of ${uuid} now; what this host captures is kept as a diverged copy`, {
+    next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
+  });
+}
+
+/** Whether nothing was published since this host last knew the head. */
+function isUnmoved(log: VolumeLog, published: PublishedState | undefined): boolean {
+  return (log.head?.slot ?? 0) === (published?.slot ?? 0);
+}

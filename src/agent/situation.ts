@@ -1,0 +1,161 @@
+/**
+ * situation: everything that the restore plan wants to know about a domain, gathered from share, disk and journal.
+ */
+import type { JournalRecord } from '../host/journal.js';
+import type { Capture } from '../model/capture.js';
+import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { relateToHead, type LocalRelation } from '../model/local-relation.js';
+import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
+import { claimedByAnother } from '../model/volume-log.js';
+import type { Inspection, VolumeReading } from '../volume/share-store.js';
+import type { AgentContext } from './agent-context.js';
+
+export interface Situation {
+  readonly uuid: DomainUuid;
+  readonly facts: RestoreFacts;
+  readonly record: JournalRecord | undefined;
+  readonly local: Capture | undefined;
+  /** What is wrong with the local state, when it is invalid. */
+  readonly localError: MirrorError | undefined;
+  readonly shareId: string | undefined;
+  readonly volume: VolumeReading | undefined;
+  /** Why the share is not verified. */
+  readonly shareError: MirrorError | undefined;
+}
+
+/** What makes a share's absence a matter of time; anything else about it is reported as it is. */
+const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['SHARE_UNAVAILABLE', 'SHARE_TIMEOUT', 'OUTCOME_UNKNOWN']);
+
+export async function gatherSituation(
+  context: AgentContext,
+  uuid: DomainUuid,
+  incoming: boolean,
+): Promise<Situation> {
+  const record = await context.journal.read(uuid);
+  const share = await lookAtShare(context, uuid, record);
+  const local = await lookAtDisk(context, uuid);
+  const volume = share.inspection?.volume;
+  const facts: RestoreFacts = {
+    share: share.presence,
+    volume: volumeFacts(volume, local.capture),
+    tombstoned: volume?.log.tombstone !== undefined,
+    holder: holderFacts(volume),
+    claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
+    local: localFacts(context, local.capture, local.error, volume),
+    journal: record && journalFacts(record),
+    spooled: (await context.spool.peek(uuid)).newest !== undefined,
+    incoming,
+    policy: context.config.start,
+  };
+  return {
+    uuid,
+    facts,
+    record,
+    local: local.capture,
+    localError: local.error,
+    shareId: share.inspection?.share.id,
+    volume,
+    shareError: share.error,
+  };
+}
+
+async function lookAtShare(
+  context: AgentContext,
+  uuid: DomainUuid,
+  record: JournalRecord | undefined,
+): Promise<{ presence: SharePresence; inspection?: Inspection; error?: MirrorError }> {
+  const since = record && record.epoch > 0 ? record.epoch : Number.MAX_SAFE_INTEGER;
+  const { hostExpiryMs } = context.config.timing;
+  const shareId = record?.shareId ?? (await context.knownShare.read());
+  try {
+    const inspection = await context.share.inspect({ uuid, withHead: true, since, hostExpiryMs, shareId });
+    return { presence: 'verified', inspection };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    if (cause.code === 'SHARE_NOT_INITIALIZED') return { presence: 'not-initialized', error: cause };
+    if (cause.code === 'SHARE_WRONG') return { presence: 'wrong', error: cause };
+    if (UNREACHABLE.has(cause.code)) return { presence: 'unreachable', error: cause };
+    throw error;
+  }
+}
+
+async function lookAtDisk(
+  { files }: AgentContext,
+  uuid: DomainUuid,
+): Promise<{ capture: Capture | undefined; error: MirrorError | undefined }> {
+  try {
+    return { capture: await files.read(uuid, true), error: undefined };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
+    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') return { capture: undefined, error: cause };
+    throw error;
+  }
+}
+
+function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefined): VolumeFacts {
+  if (!volume) return { kind: 'absent' };
+  const { head } = volume;
+  switch (head.kind) {
+    case 'none':
+      return { kind: 'empty' };
+    case 'damaged':
+      return {
+        kind: 'damaged',
+        slot: head.name.slot,
+        localIsHead: local?.digest.startsWith(head.name.digestPrefix) ?? false,
+      };
+    case 'whole':
+      return { kind: 'whole', slot: head.generation.name.slot, identity: head.generation.capture.identity };
+  }
+}
+
+function holderFacts(volume: VolumeReading | undefined): RestoreFacts['holder'] {
+  const holder = volume?.holder;
+  if (!holder) return 'none';
+  if (holder.self) return 'self';
+  return holder.alive ? 'other-alive' : 'other-expired';
+}
+
+/** Judged from the last claim of this host that is known; when that has been pruned away, others may have held the volume meanwhile. */
+function othersClaimed({ config }: AgentContext, { log }: VolumeReading, record: JournalRecord | undefined): boolean {
+  const epoch = record && record.epoch > 0 ? record.epoch : log.head?.epoch;
+  if (epoch === undefined) return false;
+  const claim = log.entries.find((entry) => entry.slot === epoch);
+  const own = claim?.kind === 'claim' && claim.host === config.host;
+  return !own || claimedByAnother(log, config.host, epoch);
+}
+
+function localFacts(
+  context: AgentContext,
+  local: Capture | undefined,
+  error: MirrorError | undefined,
+  volume: VolumeReading | undefined,
+): LocalFacts {
+  if (!local) return { kind: error ? 'invalid' : 'absent' };
+  return { kind: 'valid', digest: local.digest, identity: local.identity, relation: relation(context, local, volume) };
+}
+
+function relation({ config, bootId }: AgentContext, local: Capture, volume: VolumeReading | undefined): LocalRelation {
+  if (volume?.head.kind !== 'whole') return 'unknown';
+  const { manifest, capture } = volume.head.generation;
+  const below = volume.log.published.slice(0, -1);
+  return relateToHead({
+    local,
+    head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
+    headIsOwn: manifest.host === config.host,
+    publishedBefore: below.map((entry) => entry.generation.digestPrefix),
+    bootId,
+  });
+}
+
+function journalFacts(record: JournalRecord): RestoreFacts['journal'] {
+  return {
+    slot: record.slot,
+    digest: record.digest ?? undefined,
+    identity: record.identity ?? undefined,
+    ran: record.phase === 'running' || (record.phase === 'stopped' && record.holding),
+    fenced: record.fenced !== null,
+  };
+}

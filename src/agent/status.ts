@@ -1,0 +1,131 @@
+/**
+ * status: what this host knows of its domains and its share, as the JSON that scripts read and the table that people read.
+ */
+import type { JournalRecord } from '../host/journal.js';
+import type { Config } from '../model/config.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { Lifecycle } from '../model/lifecycle.js';
+import type { VolumeReading } from '../volume/share-store.js';
+import type { Attention } from './attention.js';
+import type { Replicator } from './replicator.js';
+import type { ShareHealthReport, ShareState } from './share-health.js';
+
+export interface HolderStatus {
+  readonly host: string;
+  readonly alive: boolean;
+  readonly heartbeatAgeMs: number | null;
+}
+
+export interface DomainStatus {
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  readonly state: 'stopped' | 'prepared' | 'incoming' | 'running' | 'finishing' | 'fenced';
+  readonly placement: Config['placement'];
+  /** Claim under which this host holds, or last held, the volume; 0 for none. */
+  readonly epoch: number;
+  /** Slot of the head as this host knows it; 0 for none. */
+  readonly head: number;
+  /** Content digest, or its first digits, of what the share has. */
+  readonly published: string | null;
+  /** Where state waits that the share does not have: nowhere, in memory and on the local disk, or durable in the spool. */
+  readonly pending: 'none' | 'local' | 'spooled';
+  /** For how long the share has been behind, ms. */
+  readonly lagMs: number;
+  readonly holder: HolderStatus | null;
+  readonly attention: readonly Attention[];
+}
+
+export interface Status {
+  readonly host: string;
+  readonly share: {
+    readonly path: string;
+    readonly id: string;
+    readonly state: ShareState;
+    readonly latencyMs: number;
+  };
+  readonly domains: readonly DomainStatus[];
+  readonly attention: readonly Attention[];
+}
+
+export function hostStatus(
+  config: Config,
+  health: ShareHealthReport,
+  replicators: readonly Replicator[],
+  attention: readonly Attention[],
+): Status {
+  const { id, state, latencyMs, error } = health;
+  const share = error ? [{ code: error.code, message: error.message, next: error.next }] : [];
+  return {
+    host: config.host,
+    share: { path: config.share, id, state, latencyMs },
+    domains: replicators.map((replicator) => domainStatus(config, health, replicator)).sort(byTrouble),
+    attention: [...share, ...attention],
+  };
+}
+
+export function domainStatus(config: Config, health: ShareHealthReport, replicator: Replicator): DomainStatus {
+  const { uuid, name, lagMs, attention, state } = replicator;
+  return {
+    uuid,
+    name,
+    state: state.hold.kind === 'fenced' ? 'fenced' : state.run,
+    placement: config.placement,
+    epoch: 'epoch' in state.hold ? state.hold.epoch : 0,
+    head: state.published?.slot ?? 0,
+    published: state.published?.digest ?? null,
+    pending: pendingOf(state),
+    lagMs: Math.round(lagMs),
+    holder: holderOf(config, health, state),
+    attention: attention.list(),
+  };
+}
+
+/** The same for a domain that no agent looks after just now, from its journal, its spool and a look at its volume. */
+export function recordStatus(
+  config: Config,
+  record: JournalRecord,
+  spooled: boolean,
+  volume: VolumeReading | undefined,
+): DomainStatus {
+  const { uuid, name, fenced, phase, epoch, slot, digest, holding } = record;
+  const holder = volume?.holder;
+  return {
+    uuid,
+    name,
+    state: fenced ? 'fenced' : phase === 'stopped' && holding ? 'finishing' : phase,
+    placement: config.placement,
+    epoch,
+    head: volume?.log.head?.slot ?? slot,
+    published: volume?.log.head?.digestPrefix ?? digest,
+    pending: spooled ? 'spooled' : 'none',
+    lagMs: 0,
+    holder: holder ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null } : null,
+    attention: [],
+  };
+}
+
+function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {
+  if (pending?.spooled && !dirty) return 'spooled';
+  return pending || dirty ? 'local' : 'none';
+}
+
+function holderOf(config: Config, { state, beatAgeMs }: ShareHealthReport, { hold }: Lifecycle): HolderStatus | null {
+  switch (hold.kind) {
+    case 'none':
+    case 'wanted':
+      return null;
+    case 'held':
+    case 'doubt':
+      return { host: config.host, alive: state === 'online', heartbeatAgeMs: beatAgeMs ?? null };
+    case 'fenced':
+      return { host: hold.by, alive: true, heartbeatAgeMs: null };
+  }
+}
+
+function byTrouble(a: DomainStatus, b: DomainStatus): number {
+  return trouble(b) - trouble(a) || a.name.localeCompare(b.name) || a.uuid.localeCompare(b.uuid);
+}
+
+function trouble({ state, attention, pending }: DomainStatus): number {
+  return (state === 'fenced' ? 4 : 0) + (attention.length > 0 ? 2 : 0) + (pending === 'none' ? 0 : 1);
+}

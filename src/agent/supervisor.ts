@@ -1,0 +1,214 @@
+/**
+ * supervisor: all domains of this host.
+ *
+ * It starts from the journal (what a former run of this program held) and from what is seen to run, keeps a replicator for each
+ * domain, hands changes to them, and rescans all of them from time to time, because file events can be lost.
+ *
+ * I1 A domain that runs here has a replicator within one rescan, whatever was missed: its hook, its events, or an agent.
+ * I2 A domain is taken up only under its lock, so that a command that worked on it without the agent has ended before.
+ */
+import { asMirrorError, MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { AgentContext, ChangeSource } from './agent-context.js';
+import type { Attention } from './attention.js';
+import { Replicator, type StopOutcome } from './replicator.js';
+import { ShareHealth, type ShareHealthReport } from './share-health.js';
+import type { Prepared } from './prepare.js';
+
+/** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
+const LOOKS_UNTIL_GONE = 2;
+/** A rescan is spread over its interval in this many parts, so that many domains do not wake up as one. */
+const RESCAN_PARTS = 30;
+
+export class Supervisor {
+  readonly #context: AgentContext;
+  readonly #changes: ChangeSource;
+  readonly #health: ShareHealth;
+  readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
+  readonly #taken = new Map<DomainUuid, Replicator>();
+  /** Domains that were seen to run, and how often in a row they were missing since. */
+  readonly #seen = new Map<DomainUuid, number>();
+  readonly #attention: Attention[] = [];
+  #ready: Promise<void> = Promise.resolve();
+  #cancelRescan: (() => void) | undefined;
+  #rescanPart = 0;
+  #closed = false;
+
+  constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
+    this.#context = context;
+    this.#changes = changes((uuid) => this.#taken.get(uuid)?.changed());
+    this.#health = new ShareHealth(context, () => {
+      for (const replicator of this.#taken.values()) replicator.retry();
+    });
+  }
+
+  /** Resolves when every domain of a former run is taken up again. Calls for domains wait for it. */
+  start(): Promise<void> {
+    this.#ready = this.#start();
+    return this.#ready;
+  }
+
+  async #start(): Promise<void> {
+    const { journal, log } = this.#context;
+    await this.#initialiseDefaultShare();
+    await this.#health.start();
+    const { records, damaged } = await journal.list();
+    for (const error of damaged) {
+      log.error({ code: error.code }, error.message);
+      this.#attention.push({ code: error.code, message: error.message, next: error.next });
+    }
+    const live = records.filter((record) => record.phase !== 'stopped' || record.holding || record.fenced !== null);
+    await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
+    await this.#look();
+    this.#scheduleRescan();
+  }
+
+  health(): ShareHealthReport {
+    return this.#health.report();
+  }
+
+  /** What concerns no single domain. */
+  attention(): readonly Attention[] {
+    return this.#attention;
+  }
+
+  replicators(): Replicator[] {
+    return [...this.#taken.values()];
+  }
+
+  find(uuid: DomainUuid): Replicator | undefined {
+    return this.#taken.get(uuid);
+  }
+
+  async prepare(uuid: DomainUuid, request: { readonly name: string; readonly incoming: boolean }): Promise<Prepared> {
+    await this.#ready;
+    this.#seen.delete(uuid);
+    const replicator = await this.#take(uuid);
+    const prepared = await replicator.prepare(request);
+    await this.#changes.watch(uuid);
+    return prepared;
+  }
+
+  async started(uuid: DomainUuid, name?: string): Promise<void> {
+    await this.#ready;
+    await this.#begin(uuid, name);
+  }
+
+  async #begin(uuid: DomainUuid, name?: string): Promise<void> {
+    const replicator = await this.#take(uuid);
+    await this.#changes.watch(uuid);
+    await replicator.started(name);
+  }
+
+  async stopped(uuid: DomainUuid, reason: string): Promise<StopOutcome> {
+    await this.#ready;
+    this.#seen.delete(uuid);
+    const replicator = await this.#take(uuid);
+    const outcome = await replicator.stopped(reason);
+    await this.#changes.unwatch(uuid);
+    return outcome;
+  }
+
+  async captureNow(uuid: DomainUuid): Promise<number> {
+    const replicator = this.#taken.get(uuid);
+    if (!replicator) {
+      throw new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
+        next: 'see the domains of this host with `swtpm-mirror status`',
+      });
+    }
+    return await replicator.captureNow();
+  }
+
+  /** Ends cleanly: running domains stay held, and what they have is on the share or in the spool. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelRescan?.();
+    await this.#changes.close();
+    await Promise.all([...this.#taken.values()].map((replicator) => replicator.settled().catch(this.#report(replicator.uuid))));
+    await Promise.all([...this.#taken.values()].map((replicator) => replicator.close().catch(this.#report(replicator.uuid))));
+    this.#health.close();
+  }
+
+  /** The embedded default: a directory of this host serves as the share, for this host alone. */
+  async #initialiseDefaultShare(): Promise<void> {
+    const { config, share, knownShare, log } = this.#context;
+    if (!config.shareIsDefault || (await knownShare.read()) !== undefined) return;
+    try {
+      await share.identify({});
+    } catch (error) {
+      if (asMirrorError(error).code !== 'SHARE_NOT_INITIALIZED') throw error;
+      const { id } = await share.initialise({});
+      log.warn({ share: id, path: config.share }, 'no share is configured: a directory of this host serves as one, for this host alone');
+    }
+  }
+
+  /** The domain's replicator, taken up if need be. */
+  #take(uuid: DomainUuid): Promise<Replicator> {
+    const present = this.#replicators.get(uuid);
+    if (present) return present;
+    const taking = this.#takeUp(uuid).catch((error: unknown) => {
+      this.#replicators.delete(uuid);
+      throw error;
+    });
+    this.#replicators.set(uuid, taking);
+    return taking;
+  }
+
+  async #takeUp(uuid: DomainUuid): Promise<Replicator> {
+    const replicator = new Replicator(this.#context, uuid);
+    await this.#context.locks.withDomain(uuid, () => replicator.recall());
+    this.#taken.set(uuid, replicator);
+    if (replicator.state.run !== 'stopped') await this.#changes.watch(uuid);
+    return replicator;
+  }
+
+  /** Compares what is seen to run with what is known to run. */
+  async #look(): Promise<void> {
+    const { running, log } = this.#context;
+    const seen = await running.list();
+    for (const uuid of seen) {
+      this.#seen.set(uuid, 0);
+      const run = this.#taken.get(uuid)?.state.run;
+      // A prepared or incoming domain has its own hook or event to come.
+      if (run === undefined || run === 'stopped') {
+        log.info({ uuid }, 'found running; taking it up');
+        await this.#begin(uuid).catch(this.#report(uuid));
+      }
+    }
+    for (const [uuid, missing] of this.#seen) {
+      if (seen.has(uuid)) continue;
+      this.#seen.set(uuid, missing + 1);
+      if (missing + 1 < LOOKS_UNTIL_GONE) continue;
+      this.#seen.delete(uuid);
+      if (this.#taken.get(uuid)?.state.run !== 'running') continue;
+      log.warn({ uuid }, 'no longer running, and nobody said so; storing its final state');
+      void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid));
+    }
+  }
+
+  #scheduleRescan(): void {
+    const { clock, config } = this.#context;
+    this.#cancelRescan = clock.after(config.timing.rescanMs / RESCAN_PARTS, () => {
+      void this.#rescan();
+    });
+  }
+
+  async #rescan(): Promise<void> {
+    this.#rescanPart = (this.#rescanPart + 1) % RESCAN_PARTS;
+    const part = [...this.#taken.values()].filter((_, index) => index % RESCAN_PARTS === this.#rescanPart);
+    for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
+    try {
+      if (this.#rescanPart === 0) await this.#look();
+    } catch (error) {
+      this.#context.log.warn({ code: asMirrorError(error).code }, `cannot look for running domains: ${asMirrorError(error).message}`);
+    }
+    if (!this.#closed) this.#scheduleRescan();
+  }
+
+  #report(uuid: DomainUuid): (error: unknown) => void {
+    return (error) => {
+      const { code, message } = asMirrorError(error);
+      this.#context.log.error({ uuid, code }, message);
+    };
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * agent: `swtpm-mirror agent`: the daemon, in the foreground.
+ *
+ *   P1 lock       one agent on this host
+ *   P2 listen     the control socket, mode 0600; calls for domains wait for P3
+ *   P3 start      share, journal, running domains
+ *   P4 SIGTERM    what is pending goes to the share or the spool; running domains stay held
+ */
+import { createServer, type Server } from 'node:http';
+import type { Command } from 'commander';
+import { controlApi } from '../agent/control-api.js';
+import { Supervisor } from '../agent/supervisor.js';
+import type { CliEnvironment } from './environment.js';
+import { command, type CommonOptions } from './options.js';
+
+export function agentCommand(environment: CliEnvironment): Command {
+  return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
+    const config = await environment.loadConfig(options.config);
+    const { context, changes, holdAgentLock, close } = await environment.openContext(config, 'stdout');
+    const lock = await holdAgentLock();
+    const supervisor = new Supervisor(context, changes);
+    const interrupted = environment.interrupted();
+    const server = createServer(controlApi(context, supervisor));
+    try {
+      await environment.listen(server, `${config.runDir}/control.sock`);
+      await supervisor.start();
+      context.log.info({ host: config.host, version: environment.version }, 'agent ready');
+      const why = await Promise.race([interrupted, lock.lost]);
+      context.log.info({ why }, 'agent ends');
+    } finally {
+      server.closeIdleConnections();
+      await supervisor.close();
+      await closed(server);
+      await lock.release();
+      await close();
+    }
+  });
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => {
+      resolve();
+    });
+    server.closeAllConnections();
+  });
+}

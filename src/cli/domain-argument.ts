@@ -1,0 +1,32 @@
+/**
+ * domain-argument: a domain as a user names it, by UUID or by name.
+ */
+import type { Config } from '../model/config.js';
+import { MirrorError } from '../model/errors.js';
+import { isDomainUuid, quoted, type DomainUuid } from '../model/identifiers.js';
+import type { CliEnvironment } from './environment.js';
+
+/**
+ * @throws MirrorError `NO_SUCH_DOMAIN` when no domain, or more than one, of this host bears that name
+ */
+export async function resolveDomain(
+  environment: CliEnvironment,
+  config: Config,
+  argument: string,
+): Promise<DomainUuid> {
+  const lower = argument.toLowerCase();
+  if (isDomainUuid(lower)) return lower;
+  const { context, close } = await environment.openContext(config, 'silent');
+  try {
+    const { records } = await context.journal.list();
+    const [found, ...others] = records.filter((record) => record.name === argument);
+    if (found && others.length === 0) return found.uuid;
+    throw new MirrorError(
+      'NO_SUCH_DOMAIN',
+      `${found ? `${String(others.length + 1)} domains` : 'no domain'} of this host has the name ${quoted(argument)}`,
+      { next: 'give its UUID; `swtpm-mirror status` lists the domains of this host' },
+    );
+  } finally {
+    await close();
+  }
+}

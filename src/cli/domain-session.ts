@@ -1,0 +1,78 @@
+/**
+ * domain-session: one domain's life cycle for a command: asked of the agent, or, where none runs, done in this process.
+ *
+ * I1 Without an agent the work is done under the domain's lock, and only after a second look has shown that no agent started
+ *    meanwhile; an agent that starts later waits for that lock before it takes the domain up.
+ */
+import { Replicator } from '../agent/replicator.js';
+import type { Config } from '../model/config.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { askAgent } from './control-client.js';
+import type { CliEnvironment } from './environment.js';
+
+export type Verb = 'prepare' | 'started' | 'stopped' | 'capture';
+
+export interface VerbFields {
+  readonly name?: string;
+  readonly incoming?: boolean;
+  readonly reason?: string;
+}
+
+/** @returns what the agent's control socket answers for the same verb */
+export async function actOnDomain(
+  environment: CliEnvironment,
+  config: Config,
+  uuid: DomainUuid,
+  verb: Verb,
+  fields: VerbFields,
+): Promise<unknown> {
+  const ask = (): Promise<unknown> =>
+    askAgent(config, { method: 'POST', path: `/v1/domains/${uuid}/${verb}`, body: fields });
+  return (await ask()) ?? (await actWithoutAgent(environment, config, uuid, verb, fields)) ?? (await ask());
+}
+
+/** @returns `undefined` when an agent has started meanwhile */
+async function actWithoutAgent(
+  environment: CliEnvironment,
+  config: Config,
+  uuid: DomainUuid,
+  verb: Verb,
+  fields: VerbFields,
+): Promise<object | undefined> {
+  const { context, close } = await environment.openContext(config, 'silent');
+  try {
+    return await context.locks.withDomain(uuid, async () => {
+      if ((await askAgent(config, { method: 'GET', path: '/healthz' })) !== undefined) return undefined;
+      const replicator = new Replicator(context, uuid);
+      await replicator.recall();
+      try {
+        return await actHere(replicator, verb, fields, (await context.running.list()).has(uuid));
+      } finally {
+        await replicator.settled();
+        await replicator.close();
+      }
+    });
+  } finally {
+    await close();
+  }
+}
+
+async function actHere(replicator: Replicator, verb: Verb, fields: VerbFields, running: boolean): Promise<object> {
+  switch (verb) {
+    case 'prepare': {
+      const { decision, published } = await replicator.prepare({
+        name: fields.name ?? '',
+        incoming: fields.incoming ?? false,
+      });
+      return { decision, generation: published?.slot ?? 0 };
+    }
+    case 'started':
+      await replicator.started(fields.name);
+      return {};
+    case 'stopped':
+      return { outcome: await replicator.stopped(fields.reason ?? 'stopped') };
+    case 'capture':
+      if (running) await replicator.started();
+      return { generation: await replicator.captureNow() };
+  }
+}

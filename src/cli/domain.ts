@@ -1,0 +1,36 @@
+/**
+ * domain: the life cycle for a host without libvirt's hook: `domain prepare`, `domain started`, `domain stopped`.
+ */
+import { Command } from 'commander';
+import { parseDomainUuid } from '../model/identifiers.js';
+import { actOnDomain, type Verb, type VerbFields } from './domain-session.js';
+import type { CliEnvironment } from './environment.js';
+import { command, type CommonOptions } from './options.js';
+
+type DomainOptions = CommonOptions & VerbFields;
+
+export function domainCommand(environment: CliEnvironment): Command {
+  const prepare = command('prepare <uuid>', 'restore the TPM state before swtpm starts, or refuse the start')
+    .option('--name <name>', "the domain's name")
+    .option('--incoming', 'the start is an incoming migration: restore nothing');
+  const started = command('started <uuid>', 'the domain runs on this host now').option('--name <name>', "the domain's name");
+  const stopped = command('stopped <uuid>', 'store the final state and release the volume').option(
+    '--reason <reason>',
+    'why it stopped, for the history',
+  );
+  return new Command('domain')
+    .description('the life cycle of a domain on a host without libvirt')
+    .addCommand(act(environment, prepare, 'prepare'))
+    .addCommand(act(environment, started, 'started'))
+    .addCommand(act(environment, stopped, 'stopped'));
+}
+
+function act(environment: CliEnvironment, made: Command, verb: Verb): Command {
+  return made.action(async (argument: string, options: DomainOptions) => {
+    const uuid = parseDomainUuid(argument);
+    const config = await environment.loadConfig(options.config);
+    const { config: _, json, ...fields } = options;
+    const answer = await actOnDomain(environment, config, uuid, verb, fields);
+    environment.terminal.out(json ? `${JSON.stringify(answer)}\n` : '');
+  });
+}

@@ -1,0 +1,58 @@
+/**
+ * environment: what the commands get from the program: configuration, terminal, and the parts that only `main.ts` can wire.
+ */
+import type { Server } from 'node:http';
+import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
+import type { Config } from '../model/config.js';
+import type { FileSystem } from '../model/filesystem.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { ShareStore } from '../volume/share-store.js';
+
+export interface Terminal {
+  /** Results, to stdout. */
+  out(text: string): void;
+  /** Everything else, to stderr. */
+  err(text: string): void;
+  /** Whether stdout is a terminal, so that colour and redrawing make sense. */
+  readonly isInteractive: boolean;
+  readonly columns: number;
+}
+
+export interface AgentLock {
+  /** Resolves with the reason if the lock is lost. */
+  readonly lost: Promise<string>;
+  release(): Promise<void>;
+}
+
+/** An agent context with what must be ended after use. */
+export interface OpenContext {
+  readonly context: AgentContext;
+  readonly fs: FileSystem;
+  readonly changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource;
+  /** @throws MirrorError `DOMAIN_BUSY` when another agent runs on this host */
+  readonly holdAgentLock: () => Promise<AgentLock>;
+  readonly close: () => Promise<void>;
+}
+
+export interface OpenShare {
+  readonly share: ShareStore;
+  readonly close: () => Promise<void>;
+}
+
+/** Where the structured log goes: an agent's to stdout; a command says what it has to say itself. */
+export type LogTarget = 'stdout' | 'silent';
+
+export interface CliEnvironment {
+  readonly terminal: Terminal;
+  readonly version: string;
+  /** @throws MirrorError `CONFIG_INVALID` */
+  readonly loadConfig: (path: string | undefined) => Promise<Config>;
+  readonly openContext: (config: Config, log: LogTarget) => Promise<OpenContext>;
+  /** The share alone, for commands that need nothing else of this host. */
+  readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
+  /** Listens on a unix socket of mode 0600; one that a dead agent left is replaced. */
+  readonly listen: (server: Server, path: string) => Promise<void>;
+  /** Resolves with the signal's name at SIGTERM or SIGINT. */
+  readonly interrupted: () => Promise<string>;
+  readonly pause: (ms: number) => Promise<void>;
+}

@@ -1,0 +1,75 @@
+/**
+ * program: the command line: which commands there are, and how a failure leaves the program.
+ */
+import { Command, CommanderError } from 'commander';
+import { asMirrorError, MirrorError } from '../model/errors.js';
+import { agentCommand } from './agent.js';
+import { captureCommand } from './capture.js';
+import { domainCommand } from './domain.js';
+import type { CliEnvironment } from './environment.js';
+import { historyCommand } from './history.js';
+import { restoreCommand } from './restore.js';
+import { shareCommand } from './share.js';
+import { statusCommand } from './status.js';
+import { takeOverCommand } from './take-over.js';
+import { printable } from './text-table.js';
+import { verifyCommand } from './verify.js';
+
+const USAGE_STATUS = 2;
+
+/**
+ * Runs one command.
+ *
+ * @param args the words after the program's name
+ * @returns the exit status
+ */
+export async function runProgram(environment: CliEnvironment, args: readonly string[]): Promise<number> {
+  try {
+    await build(environment).parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    // commander has printed its own message, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_STATUS;
+    return report(environment, asMirrorError(error));
+  }
+}
+
+/** One line, and a second one with the next step. */
+function report({ terminal }: CliEnvironment, error: MirrorError): number {
+  terminal.err(`swtpm-mirror: ${error.code}: ${printable(error.message)}\n  ${printable(error.next)}\n`);
+  return error.exitStatus;
+}
+
+function build(environment: CliEnvironment): Command {
+  const program = new Command('swtpm-mirror')
+    .description("mirrors the state of virtual machines' emulated TPMs to shared storage")
+    .version(environment.version);
+  const commands = [
+    shareCommand,
+    agentCommand,
+    domainCommand,
+    statusCommand,
+    captureCommand,
+    historyCommand,
+    restoreCommand,
+    takeOverCommand,
+    verifyCommand,
+  ];
+  for (const make of commands) program.addCommand(make(environment));
+  return prepared(program, environment);
+}
+
+/** Settings that commander does not hand down to commands made apart. */
+function prepared(command: Command, environment: CliEnvironment): Command {
+  const { terminal } = environment;
+  command.exitOverride().configureOutput({
+    writeOut: (text) => {
+      terminal.out(text);
+    },
+    writeErr: (text) => {
+      terminal.err(text);
+    },
+  });
+  for (const child of command.commands) prepared(child, environment);
+  return command;
+}

@@ -1,0 +1,111 @@
+/**
+ * status: `swtpm-mirror status [DOMAIN] [--watch]`: this host's domains, the share, and what needs attention.
+ */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
+import type { Attention } from '../agent/attention.js';
+import type { ShareHealthReport } from '../agent/share-health.js';
+import type { Config } from '../model/config.js';
+import { asMirrorError, MirrorError } from '../model/errors.js';
+import { askAgent } from './control-client.js';
+import { resolveDomain } from './domain-argument.js';
+import type { CliEnvironment, OpenContext } from './environment.js';
+import { command, type CommonOptions } from './options.js';
+import { statusText } from './status-text.js';
+
+type StatusOptions = CommonOptions & { readonly watch?: boolean };
+
+const WATCH_MS = 1000;
+const CLEAR = '\u001b[H\u001b[J';
+/** Enough to know that it is a status; the agent on this host is of our own version. */
+const STATUS = z.custom<Status>((value) => typeof value === 'object' && value !== null && 'domains' in value);
+
+export function statusCommand(environment: CliEnvironment): Command {
+  return command('status [domain]', "this host's domains, the share, and what needs attention")
+    .option('--watch', 'show it again every second')
+    .action(async (argument: string | undefined, options: StatusOptions) => {
+      const config = await environment.loadConfig(options.config);
+      const uuid = argument === undefined ? undefined : await resolveDomain(environment, config, argument);
+      const show = async (): Promise<void> => {
+        const status = narrow(await currentStatus(environment, config), uuid);
+        print(environment, status, options);
+      };
+      await show();
+      while (options.watch) {
+        await environment.pause(WATCH_MS);
+        await show();
+      }
+    });
+}
+
+function print({ terminal }: CliEnvironment, status: Status, { json, watch }: StatusOptions): void {
+  if (json) {
+    terminal.out(`${JSON.stringify(status, null, watch ? 0 : 2)}\n`);
+    return;
+  }
+  const text = statusText(status, terminal.isInteractive ? terminal.columns : 0, terminal.isInteractive);
+  terminal.out(watch && terminal.isInteractive ? `${CLEAR}${text}` : text);
+}
+
+function narrow(status: Status, uuid: string | undefined): Status {
+  if (uuid === undefined) return status;
+  const domains = status.domains.filter((domain) => domain.uuid === uuid);
+  if (domains.length > 0) return { ...status, domains };
+  throw new MirrorError('NO_SUCH_DOMAIN', `this host has no domain ${uuid}`, {
+    next: 'see all of them with `swtpm-mirror status`',
+  });
+}
+
+async function currentStatus(environment: CliEnvironment, config: Config): Promise<Status> {
+  const answer = await askAgent(config, { method: 'GET', path: '/v1/status' });
+  if (answer !== undefined) return STATUS.parse(answer);
+  const opened = await environment.openContext(config, 'silent');
+  try {
+    return await statusWithoutAgent(opened, config);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** From the journal and a look at the share. Nothing is watched or published meanwhile, and the status says so. */
+async function statusWithoutAgent({ context }: OpenContext, config: Config): Promise<Status> {
+  const health = await lookAtShare(context.share, await context.knownShare.read());
+  const { records, damaged } = await context.journal.list();
+  const spooled = new Set((await context.spool.list()).map((entry) => entry.uuid));
+  const domains: DomainStatus[] = [];
+  for (const record of records) {
+    const { uuid } = record;
+    const since = Number.MAX_SAFE_INTEGER;
+    const call = { uuid, withHead: false, since, hostExpiryMs: config.timing.hostExpiryMs, shareId: health.id || undefined };
+    const volume = health.state === 'online' ? (await context.share.inspect(call)).volume : undefined;
+    domains.push(recordStatus(config, record, spooled.has(uuid), volume));
+  }
+  const running = [...(await context.running.list())];
+  const attention = [...damaged.map(toAttention), ...(running.length > 0 ? [noAgent(running.length)] : [])];
+  return { ...hostStatus(config, health, [], attention), domains };
+}
+
+async function lookAtShare(share: OpenContext['context']['share'], shareId: string | undefined): Promise<ShareHealthReport> {
+  try {
+    const { latencyMs } = await share.beat({ shareId });
+    const { id } = await share.identify({});
+    return { state: 'online', id, latencyMs, beatAgeMs: 0, error: undefined };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    const state = cause.code === 'SHARE_WRONG' || cause.code === 'SHARE_NOT_INITIALIZED' ? 'wrong' : 'offline';
+    return { state, id: shareId ?? '', latencyMs: 0, beatAgeMs: undefined, error: cause };
+  }
+}
+
+function noAgent(running: number): Attention {
+  return {
+    code: 'AGENT_UNREACHABLE',
+    message: `no agent runs on this host: changes of ${String(running)} running domains are not published`,
+    next: 'start it with `systemctl start swtpm-mirror`, or `swtpm-mirror agent` in the foreground',
+  };
+}
+
+function toAttention({ code, message, next }: MirrorError): Attention {
+  return { code, message, next };
+}

@@ -1,0 +1,30 @@
+/**
+ * text-table: rows of text in columns, cut to the terminal's width. Characters that would move the cursor are shown as `?`.
+ */
+
+const GAP = '  ';
+/** C0 and C1 controls and the bidirectional marks: a domain's name comes from outside. */
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+export function printable(text: string): string {
+  return text.replace(UNSAFE, '?');
+}
+
+/** @param columns width to cut lines to; 0 for no limit */
+export function textTable(header: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
+  const lines = [header, ...rows].map((row) => row.map(printable));
+  const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  const format = (line: readonly string[]): string => {
+    const text = line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(GAP).trimEnd();
+    return columns > 0 && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
+  };
+  return lines.map((line) => `${format(line)}\n`).join('');
+}
+
+/** `3 s`, `2 min`, `5 h`. */
+export function shortDuration(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(0)} h`;
+}

@@ -1,0 +1,227 @@
+/**
+ * main: from argv to a command, and the wiring of the real parts: files, storage process, clock, terminal.
+ */
+import { rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { hostname } from 'node:os';
+import { ensureDir } from 'fs-extra';
+import { pino } from 'pino';
+import type { AgentContext, ChangeSource } from './agent/agent-context.js';
+import type { CliEnvironment, LogTarget, OpenContext, OpenShare, Terminal } from './cli/environment.js';
+import { runProgram } from './cli/program.js';
+import { holdAgentLock, withDomainLock } from './host/domain-lock.js';
+import { domainPaths } from './host/domain-paths.js';
+import { FileJournal } from './host/journal.js';
+import { FileKnownShare } from './host/known-share.js';
+import { readMachine, type Machine } from './host/machine.js';
+import { systemClock, systemRandom } from './host/node-environment.js';
+import { listRunningSwtpm } from './host/node-running-swtpm.js';
+import { Spool } from './host/spool.js';
+import { removeEmptyStateDirectory, restoreState } from './host/state-directory.js';
+import { readState, readStateNow } from './host/state-reader.js';
+import { ChokidarStateWatcher } from './host/watcher.js';
+import { parseConfig, type Config } from './model/config.js';
+import { sleep } from './model/environment.js';
+import { errnoOf, MirrorError } from './model/errors.js';
+import { parseHostName, type DomainUuid } from './model/identifiers.js';
+import { confineProcess, emptyCoreDumps } from './storage/confine-process.js';
+import { NodeFileSystem } from './storage/node-filesystem.js';
+import { nodeFork, STORAGE_PROCESS_COMMAND } from './storage/node-fork.js';
+import { parentChannel } from './storage/parent-channel.js';
+import { StorageClient } from './storage/storage-client.js';
+import { runStorageProcess } from './storage/storage-process.js';
+import { createLocalShareStore } from './volume/local-share-store.js';
+
+declare const PROGRAM_VERSION: string;
+
+const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
+const PRIVATE = 0o700;
+/** Looks at files that do not validate themselves, before their writer counts as never resting. */
+const SETTLE_LOOKS = 20;
+/** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
+const DOMAIN_LOCK_WAIT_MS = 30_000;
+const AGENT_LOCK_WAIT_MS = 15_000;
+
+// Whatever this program makes is for its own user alone.
+process.umask(0o077);
+emptyCoreDumps();
+
+const fs = new NodeFileSystem();
+
+const terminal: Terminal = {
+  out: (text) => {
+    process.stdout.write(text);
+  },
+  err: (text) => {
+    process.stderr.write(text);
+  },
+  isInteractive: process.stdout.isTTY,
+  columns: process.stdout.columns || 80,
+};
+
+/** Without a configuration file at its default place, the built-in defaults hold; one that was asked for must be there. */
+async function loadConfig(asked: string | undefined): Promise<Config> {
+  const path = asked ?? process.env['SWTPM_MIRROR_CONFIG'];
+  return parseConfig(readConfigFile(path ?? DEFAULT_CONFIG, path !== undefined), { hostName: hostname() });
+}
+
+function readConfigFile(path: string, required: boolean): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' && !required) return '';
+    throw new MirrorError('CONFIG_INVALID', `cannot read ${path}: ${errnoOf(error) ?? 'unreadable'}`, {
+      next: 'give a readable file with --config, or none to use the defaults',
+      cause: error,
+    });
+  }
+}
+
+async function openShare(config: Config, root = config.share): Promise<OpenShare> {
+  return openShareAs(config, root, await readMachine(fs));
+}
+
+function openShareAs(config: Config, root: string, { machineId }: Machine): OpenShare & { share: StorageClient } {
+  const { host, storage, timing, limits } = config;
+  const share = new StorageClient({
+    fork: nodeFork({ program: __filename, parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid } }),
+    clock: systemClock,
+    deadlineMs: timing.shareDeadlineMs,
+    limits: {
+      queuePerVolumeMax: limits.queuePerVolume,
+      queueMax: limits.queue,
+      processesMax: limits.storageProcesses,
+    },
+  });
+  return { share, close: () => share.close() };
+}
+
+async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
+  const { stateDir, runDir, libvirt, timing } = config;
+  for (const path of [stateDir, runDir]) await ensureDir(path, PRIVATE);
+  const machine = await readMachine(fs);
+  const { share, close } = openShareAs(config, config.share, machine);
+  const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
+  const pathsOf = (uuid: DomainUuid): ReturnType<typeof domainPaths> => domainPaths(libvirt.swtpmDir, uuid);
+  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const log = openLog(config, target);
+  const context: AgentContext = {
+    config,
+    bootId: machine.bootId,
+    share,
+    knownShare: new FileKnownShare(hostContext),
+    journal: new FileJournal(hostContext),
+    spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
+    files: {
+      read: (uuid, final) => (final ? readStateNow(reader, pathsOf(uuid)) : readState(reader, pathsOf(uuid))),
+      restore: async (capture) => {
+        await restoreState(hostContext, pathsOf(capture.uuid), capture);
+      },
+      removeEmpty: (uuid) => removeEmptyStateDirectory(hostContext, pathsOf(uuid)),
+    },
+    running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
+    locks: {
+      withDomain: (uuid, work) =>
+        withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),
+    },
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  };
+  return {
+    context,
+    fs,
+    changes: (onDirty) => openChanges(config, onDirty, log),
+    holdAgentLock: async () => {
+      const held = await holdAgentLock(
+        { fs, runDirectory: runDir },
+        { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
+      );
+      const lost = new Promise<string>((resolve) => {
+        held.lost.addEventListener('abort', () => {
+          resolve('the lock of this host was lost');
+        });
+      });
+      return { lost, release: () => held.release() };
+    },
+    close,
+  };
+}
+
+function openChanges(config: Config, onDirty: (uuid: DomainUuid) => void, log: AgentContext['log']): ChangeSource {
+  const { swtpmDir } = config.libvirt;
+  const watcher = new ChokidarStateWatcher({
+    fs,
+    swtpmRoot: swtpmDir,
+    onDirty,
+    onError: ({ code, message }) => {
+      log.warn({ code }, message);
+    },
+  });
+  return {
+    watch: (uuid) => watcher.watch(domainPaths(swtpmDir, uuid)),
+    unwatch: (uuid) => watcher.unwatch(uuid),
+    close: () => watcher.close(),
+  };
+}
+
+/** Written synchronously: the last lines before a kill are the ones that are wanted. */
+function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] {
+  const level = target === 'silent' ? 'silent' : log.level;
+  return pino({ level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }));
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  // Whoever made it is gone: the caller holds the lock of this host's one agent.
+  await rm(path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+}
+
+function interrupted(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function pause(ms: number): Promise<void> {
+  return sleep(systemClock, ms);
+}
+
+const environment: CliEnvironment = {
+  terminal,
+  version: PROGRAM_VERSION,
+  loadConfig,
+  openContext,
+  openShare,
+  listen,
+  interrupted,
+  pause,
+};
+
+if (process.argv[2] === STORAGE_PROCESS_COMMAND) {
+  runStorageProcess({
+    channel: parentChannel(),
+    confine: confineProcess,
+    open: ({ root, host, machineId }) =>
+      createLocalShareStore({
+        fs,
+        root,
+        host: parseHostName(host),
+        machineId,
+        clock: systemClock,
+        random: systemRandom,
+      }),
+  });
+} else {
+  void runProgram(environment, process.argv.slice(2)).then((status) => {
+    process.exitCode = status;
+  });
+}
