@@ -1,0 +1,101 @@
+/**
+ * The tree keeps its shape: what stands where, how it is called, and what is never in it.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+const TOP_LEVEL = [
+  'LICENSE',
+  'README.md',
+  'package-lock.json',
+  'package.json',
+  'scripts',
+  'src',
+  'test',
+  'tsconfig.json',
+];
+const NOT_OURS = ['node_modules', 'dist', '.git', '.tap'];
+const PROSE_NAMES = ['ARCHITECTURE.md', 'README.md', 'LICENSE'];
+const KEBAB_CASE = /^\.?[a-z0-9]+([-.][a-z0-9]+)*$/;
+/** They say that a thing is there and not what it is for. */
+const EMPTY_NAMES = ['util', 'utils', 'helper', 'helpers', 'manager', 'common', 'misc'];
+/** The making of the project has no place in it. Built from parts, so that this file does not hold them. */
+const FOREIGN_WORDS = new RegExp(
+  [
+    ['cla', 'ude'],
+    ['anthr', 'opic'],
+    ['chat', 'gpt'],
+    ['open', 'ai\\b'],
+    ['co', 'pilot'],
+    ['\\bl', 'lm\\b'],
+    ['registry\\.npm', 'js'],
+    ['artif', 'actory'],
+    ['(?<![\\w.])/wo', 'rk/'],
+    ['/tmp/br', 'ief'],
+    ['\\bissue #', '\\d'],
+  ]
+    .map((parts) => parts.join(''))
+    .join('|'),
+  'i',
+);
+
+/** Every file of the project, relative to its root. */
+async function projectFiles(directory = ''): Promise<string[]> {
+  const files: string[] = [];
+  for (const entry of await readdir(join(ROOT, directory), { withFileTypes: true })) {
+    if (NOT_OURS.includes(entry.name)) continue;
+    const path = join(directory, entry.name);
+    files.push(...(entry.isDirectory() ? await projectFiles(path) : [path]));
+  }
+  return files.sort();
+}
+
+async function contentsOf(files: readonly string[]): Promise<{ file: string; text: string }[]> {
+  return await Promise.all(
+    files.map(async (file) => ({ file, text: await readFile(join(ROOT, file), 'latin1') })),
+  );
+}
+
+t.test('the top level holds only what a stranger expects there', async (t) => {
+  const names = (await readdir(ROOT)).filter((name) => !NOT_OURS.includes(name) && !name.startsWith('.'));
+  t.strictSame(
+    names.filter((name) => !TOP_LEVEL.includes(name)),
+    [],
+  );
+});
+
+t.test('files and directories have kebab-case names that say something', async (t) => {
+  const names = (await projectFiles()).flatMap((file) => file.split('/').map((name) => ({ file, name })));
+  const wrong = names.filter(
+    ({ name }) =>
+      !PROSE_NAMES.includes(name) &&
+      (!KEBAB_CASE.test(name) || name.split(/[-.]/).some((word) => EMPTY_NAMES.includes(word))),
+  );
+  t.strictSame(
+    wrong.map(({ file }) => file),
+    [],
+  );
+});
+
+t.test('nothing names how the project was made or where', async (t) => {
+  const found = (await contentsOf(await projectFiles())).map(
+    ({ file, text }) => `${file}: ${FOREIGN_WORDS.exec(text)?.[0] ?? ''}`,
+  );
+  t.strictSame(
+    found.filter((line) => !line.endsWith(': ')),
+    [],
+  );
+});
+
+t.test('every source file begins by saying what it is for', async (t) => {
+  const sources = await contentsOf((await projectFiles('src')).filter((file) => extname(file) === '.ts'));
+  const silent = sources.filter(({ file, text }) => !text.startsWith(`/**\n * ${basename(file, '.ts')}: `));
+  t.strictSame(
+    silent.map(({ file }) => file),
+    [],
+  );
+});
