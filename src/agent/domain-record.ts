@@ -15,12 +15,14 @@ export class DomainRecord {
   readonly #journal: Journal;
   readonly #clock: Clock;
   readonly #uuid: DomainUuid;
+  readonly #onWritten: (error: MirrorError | undefined) => void;
   #current: JournalRecord | undefined;
   #written: JournalRecord | undefined;
-  #writing: Promise<void> | undefined;
+  #saving: Promise<void> | undefined;
   #error: MirrorError | undefined;
 
-  constructor(journal: Journal, clock: Clock, uuid: DomainUuid) {
+  constructor(journal: Journal, clock: Clock, uuid: DomainUuid, onWritten: (error: MirrorError | undefined) => void) {
+    this.#onWritten = onWritten;
     this.#journal = journal;
     this.#clock = clock;
     this.#uuid = uuid;
@@ -60,30 +62,33 @@ export class DomainRecord {
   /**
    * Resolves when the newest content is durable.
    *
-   * @throws MirrorError when it cannot be written
+   * @throws MirrorError when it cannot be written; asked again, it is tried again
    */
   async saved(): Promise<void> {
-    while (this.#current && !isSame(this.#current, this.#written)) {
-      this.#writing ??= this.#write(this.#current);
-      await this.#writing;
-    }
-    if (this.#error) {
-      const error = this.#error;
-      this.#error = undefined;
-      throw error;
-    }
+    this.save();
+    while (this.#saving) await this.#saving;
+    if (this.#error) throw this.#error;
+  }
+
+  /** Makes the newest content durable when it gets to it; the outcome goes to `onWritten`. */
+  save(): void {
+    if (this.#saving || !this.#current || isSame(this.#current, this.#written)) return;
+    this.#saving = this.#write(this.#current).finally(() => {
+      this.#saving = undefined;
+      // What changed while this was written; after a failure the next change or the next `saved` tries again.
+      if (!this.#error) this.save();
+    });
   }
 
   async #write(record: JournalRecord): Promise<void> {
     try {
       await this.#journal.write({ ...record, updatedAt: this.#now() });
+      this.#written = record;
+      this.#error = undefined;
     } catch (error) {
       this.#error = asMirrorError(error);
-    } finally {
-      // Also after a failure: the next change tries again, and nobody spins on a full disk.
-      this.#written = record;
-      this.#writing = undefined;
     }
+    this.#onWritten(this.#error);
   }
 
   #blank(): JournalRecord {

@@ -49,11 +49,17 @@ export class Replicator {
   #behindSinceMs: number | undefined;
   #watchers = new Set<() => void>();
   #closed = false;
+  #paused = false;
 
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
-    this.#record = new DomainRecord(context.journal, context.clock, uuid);
+    this.#record = new DomainRecord(context.journal, context.clock, uuid, (error) => {
+      this.attention.clear('journal');
+      if (!error) return;
+      this.attention.raise('journal', error);
+      context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
+    });
     this.#backoff = new Backoff(context);
   }
 
@@ -103,8 +109,17 @@ export class Replicator {
    * @throws MirrorError the refusal, with the operator's next step
    */
   async prepare(request: { readonly name: string; readonly incoming: boolean }): Promise<Prepared> {
-    await this.#finishLastRun();
     const { uuid } = this;
+    if (this.#paused) {
+      throw new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
+        next: 'wait for the other start to end, then try again',
+        retriable: true,
+      });
+    }
+    await this.#finishLastRun();
+    // The preparation commits by itself: nothing else of this domain may be under way beside it.
+    this.#paused = true;
+    await this.#idle();
     try {
       const prepared = await prepareDomain(this.#context, { uuid, ...request }, (error) => {
         this.attention.raise('plan', error);
@@ -115,11 +130,12 @@ export class Replicator {
       this.#spooled = prepared.pending?.spooledAs;
       const { hold, published, pending } = prepared;
       this.#record.change({ name: request.name, shareId: prepared.shareId ?? null });
-      await this.#dispatch(
+      this.#dispatch(
         prepared.decision === 'wait-incoming'
           ? { kind: 'incoming' }
           : { kind: 'prepared', hold, published, pending: pending?.state },
       );
+      await this.#record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
       return prepared;
     } catch (error) {
@@ -127,17 +143,21 @@ export class Replicator {
       this.attention.raise('plan', cause);
       this.#context.log.warn({ uuid, code: cause.code }, `start refused: ${cause.message}`);
       throw cause;
+    } finally {
+      this.#paused = false;
+      this.#apply(this.#state);
     }
   }
 
   /** The domain runs here now. */
   async started(name?: string): Promise<void> {
     if (name !== undefined) this.#record.change({ name });
-    await this.#dispatch({ kind: 'started' });
+    this.#dispatch({ kind: 'started' });
+    await this.#record.saved();
   }
 
   changed(): void {
-    if (!this.#closed) void this.#dispatch({ kind: 'changed' });
+    if (!this.#closed) this.#dispatch({ kind: 'changed' });
   }
 
   /**
@@ -147,9 +167,9 @@ export class Replicator {
    */
   async stopped(reason: string, handedOver = false): Promise<StopOutcome> {
     const ran = this.#state.run === 'running';
-    await this.#dispatch({ kind: 'stopped', reason, handedOver });
+    this.#dispatch({ kind: 'stopped', reason, handedOver });
     const cancel = this.#context.clock.after(this.#context.config.timing.stopDeadlineMs, () => {
-      void this.#dispatch({ kind: 'stop-overdue' });
+      this.#dispatch({ kind: 'stop-overdue' });
     });
     try {
       await this.#until((state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)));
@@ -170,7 +190,7 @@ export class Replicator {
       });
     }
     this.attention.clear('capture', 'share');
-    await this.#dispatch({ kind: 'changed' });
+    this.#dispatch({ kind: 'changed' });
     this.retry();
     await this.#until((state) => isSettled(state) || state.trouble || this.attention.has('capture'));
     const error = this.attention.get('capture') ?? this.attention.get('fence') ?? this.attention.get('share');
@@ -181,7 +201,7 @@ export class Replicator {
   /** The share may answer again: what waits for it is tried now. */
   retry(): void {
     this.#backoff.reset();
-    if (!this.#closed) void this.#dispatch({ kind: 'retry' });
+    if (!this.#closed) this.#dispatch({ kind: 'retry' });
   }
 
   /** Resolves when nothing is under way and nothing waits, or the share is in trouble. */
@@ -194,8 +214,12 @@ export class Replicator {
   async close(): Promise<void> {
     this.#closed = true;
     this.#backoff.reset();
-    await this.#until((state) => state.local === 'idle' && state.share === 'idle');
+    await this.#idle();
     await this.#record.saved();
+  }
+
+  async #idle(): Promise<void> {
+    await this.#until((state) => state.local === 'idle' && state.share === 'idle');
   }
 
   async #finishLastRun(): Promise<void> {
@@ -214,17 +238,17 @@ export class Replicator {
     await this.#until((state) => state.run !== 'finishing' || state.trouble);
   }
 
-  async #dispatch(event: LifecycleEvent): Promise<void> {
+  #dispatch(event: LifecycleEvent): void {
     this.#apply(step(this.#state, event));
-    await this.#record.saved();
   }
 
   /** Takes a new state, and begins what it wants. */
   #apply(state: Lifecycle): void {
     this.#state = state;
     this.#record.follow(state, this.#pending?.identity ?? this.#identity);
+    this.#record.save();
     this.#behindSinceMs = isSettled(state) ? undefined : (this.#behindSinceMs ?? this.#context.clock.monotonicMs());
-    if (!this.#closed) this.#beginTasks();
+    if (!this.#closed && !this.#paused) this.#beginTasks();
     for (const watcher of [...this.#watchers]) watcher();
   }
 
@@ -241,10 +265,11 @@ export class Replicator {
   }
 
   async #runLocal(task: LocalTask): Promise<void> {
-    await this.#dispatch(task.kind === 'capture' ? await this.#capture(task.final) : await this.#spool(task.diverged));
+    if (task.kind === 'spool') this.#dispatch(await this.#spool(task.diverged));
+    else await this.#capture(task.final);
   }
 
-  async #capture(final: boolean): Promise<LifecycleEvent> {
+  async #capture(final: boolean): Promise<void> {
     const { files, clock, config, log } = this.#context;
     if (!final) await sleep(clock, config.timing.settleMs);
     this.#apply(step(this.#state, { kind: 'reading' }));
@@ -252,13 +277,15 @@ export class Replicator {
       const capture = await files.read(this.uuid, final);
       this.attention.clear('capture');
       this.#identity = capture.identity;
-      if (this.#state.pending?.digest !== capture.digest) this.#pending = capture;
-      return { kind: 'captured', digest: capture.digest };
+      const next = step(this.#state, { kind: 'captured', digest: capture.digest });
+      // In one turn with the state, so that a pending digest always has its capture.
+      if (next.pending?.digest === capture.digest) this.#pending = capture;
+      this.#apply(next);
     } catch (error) {
       const cause = asMirrorError(error);
       this.attention.raise('capture', cause);
       log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
-      return { kind: 'capture-failed', again: cause.code === 'STATE_UNSTABLE' && !final };
+      this.#dispatch({ kind: 'capture-failed', again: cause.code === 'STATE_UNSTABLE' && !final });
     }
   }
 
@@ -297,7 +324,7 @@ export class Replicator {
       if (error) this.attention.raise('share', error);
       log.warn({ uuid, task: task.kind, code: error?.code }, `${task.kind} failed: ${error?.message ?? 'in doubt'}`);
       this.#backoff.schedule(() => {
-        void this.#dispatch({ kind: 'retry' });
+        this.#dispatch({ kind: 'retry' });
       });
     } else {
       this.#backoff.reset();
@@ -305,7 +332,7 @@ export class Replicator {
       if (event.kind === 'fenced') this.attention.raise('fence', error ?? lostTo(uuid, event.by));
       if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
     }
-    await this.#dispatch(event);
+    this.#dispatch(event);
     if (this.#state.pending === undefined) await this.#unspool();
   }
 

@@ -26,7 +26,7 @@ export class Supervisor {
   readonly #health: ShareHealth;
   readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
   readonly #taken = new Map<DomainUuid, Replicator>();
-  /** Domains that were seen to run, and how often in a row they were missing since. */
+  /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
   readonly #seen = new Map<DomainUuid, number>();
   readonly #attention: Attention[] = [];
   #ready: Promise<void> = Promise.resolve();
@@ -59,6 +59,8 @@ export class Supervisor {
     }
     const live = records.filter((record) => record.phase !== 'stopped' || record.holding || record.fenced !== null);
     await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
+    // They may have died with the former run of this program, or with the whole host.
+    for (const { uuid, phase } of live) if (phase === 'running') this.#seen.set(uuid, 0);
     await this.#look();
     this.#scheduleRescan();
   }

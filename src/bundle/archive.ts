@@ -11,7 +11,6 @@
  * I5 Nothing is encoded that would not decode.
  * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
  */
-import { buffer } from 'node:stream/consumers';
 import { extract, pack, type ExtractEvents } from 'tar-stream';
 import { compareStateFiles, STATE_FILE_BYTES_MAX, type Capture, type StateFile } from '../model/capture.js';
 import { invariant, MirrorError } from '../model/errors.js';
@@ -107,7 +106,7 @@ export async function encodeBundle(manifest: Manifest, capture: Capture): Promis
     archive.entry({ ...common, name, mode: REGULAR_FILE | described.mode }, Buffer.from(file.data));
   }
   archive.finalize();
-  return compress(await buffer(archive));
+  return compress(await collect(archive));
 }
 
 /**
@@ -147,7 +146,7 @@ async function readArchive(archive: Uint8Array): Promise<ArchiveContent> {
     entries.end(archive);
     for await (const entry of entries) {
       const size = checkPlace(entry, end);
-      if (manifest === undefined) manifest = await readManifest(entry, size);
+      if (manifest === undefined) manifest = await readManifest(entry);
       else contents.set(...(await readStateFile(entry, size, manifest, contents)));
       end += BLOCK_BYTES + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
     }
@@ -182,13 +181,10 @@ function checkPlace({ header, offset }: Entry, end: number): number {
   return header.size;
 }
 
-async function readManifest(entry: Entry, size: number): Promise<Manifest> {
+async function readManifest(entry: Entry): Promise<Manifest> {
   const { name } = entry.header;
   if (name !== MANIFEST_NAME) throw damaged(`its first entry is ${quoted(name)}, expected ${MANIFEST_NAME}`);
-  if (size > MANIFEST_BYTES_MAX) {
-    throw damaged(`its manifest has ${size} bytes, expected at most ${MANIFEST_BYTES_MAX}`);
-  }
-  return parseManifest(await buffer(entry));
+  return parseManifest(await collect(entry));
 }
 
 async function readStateFile(
@@ -203,7 +199,7 @@ async function readStateFile(
   if (!described) throw damaged(`its entry ${quoted(name)} is not in its manifest`);
   if (earlier.has(name)) throw damaged(`its entry ${name} occurs twice, expected once`);
   if (size !== described.size) throw damaged(`${name} has ${size} bytes, expected ${described.size}`);
-  return [name, await buffer(entry)];
+  return [name, await collect(entry)];
 }
 
 /** What follows the last entry: the end mark, and padding as tar writes it, all zeros. */
@@ -226,4 +222,13 @@ function checkedFile(described: ManifestFile, data: Uint8Array | undefined): Sta
 
 function isDescribed(data: Uint8Array, described: ManifestFile): boolean {
   return data.length === described.size && sha256(data) === described.sha256;
+}
+
+async function collect(stream: AsyncIterable<unknown>): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of stream) {
+    invariant(chunk instanceof Uint8Array, 'an archive is a stream of bytes');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
