@@ -8,10 +8,11 @@ import { hostname } from 'node:os';
 import { ensureDir } from 'fs-extra';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from './agent/agent-context.js';
+import type { DomainPlace } from './agent/domain-place.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare, Terminal } from './cli/environment.js';
 import { runProgram } from './cli/program.js';
 import { holdAgentLock, withDomainLock } from './host/domain-lock.js';
-import { domainPaths } from './host/domain-paths.js';
+import { domainPaths, type DomainPaths } from './host/domain-paths.js';
 import { FileJournal } from './host/journal.js';
 import { FileKnownShare } from './host/known-share.js';
 import { readMachine, type Machine } from './host/machine.js';
@@ -30,6 +31,7 @@ import { NodeFileSystem } from './storage/node-filesystem.js';
 import { nodeFork, STORAGE_PROCESS_COMMAND } from './storage/node-fork.js';
 import { parentChannel } from './storage/parent-channel.js';
 import { StorageClient } from './storage/storage-client.js';
+import type { StorageEvent } from './storage/storage-events.js';
 import { runStorageProcess } from './storage/storage-process.js';
 import { createLocalShareStore } from './volume/local-share-store.js';
 
@@ -82,7 +84,12 @@ async function openShare(config: Config, root = config.share): Promise<OpenShare
   return openShareAs(config, root, await readMachine(fs));
 }
 
-function openShareAs(config: Config, root: string, { machineId }: Machine): OpenShare & { share: StorageClient } {
+function openShareAs(
+  config: Config,
+  root: string,
+  { machineId }: Machine,
+  onEvent?: (event: StorageEvent) => void,
+): OpenShare & { share: StorageClient } {
   const { host, storage, timing, limits } = config;
   const share = new StorageClient({
     fork: nodeFork({ program: __filename, parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid } }),
@@ -93,6 +100,7 @@ function openShareAs(config: Config, root: string, { machineId }: Machine): Open
       queueMax: limits.queue,
       processesMax: limits.storageProcesses,
     },
+    ...(onEvent && { onEvent }),
   });
   return { share, close: () => share.close() };
 }
@@ -101,11 +109,13 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const { stateDir, runDir, libvirt, timing } = config;
   for (const path of [stateDir, runDir]) await ensureDir(path, PRIVATE);
   const machine = await readMachine(fs);
-  const { share, close } = openShareAs(config, config.share, machine);
-  const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
-  const pathsOf = (uuid: DomainUuid): ReturnType<typeof domainPaths> => domainPaths(libvirt.swtpmDir, uuid);
-  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const log = openLog(config, target);
+  const { share, close } = openShareAs(config, config.share, machine, (event) => {
+    logStorage(log, event);
+  });
+  const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
+  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths => domainPaths(libvirt.swtpmDir, uuid, nvramPath);
+  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
@@ -114,11 +124,11 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal: new FileJournal(hostContext),
     spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
     files: {
-      read: (uuid, final) => (final ? readStateNow(reader, pathsOf(uuid)) : readState(reader, pathsOf(uuid))),
-      restore: async (capture) => {
-        await restoreState(hostContext, pathsOf(capture.uuid), capture);
+      read: (place, final) => (final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place))),
+      restore: async (place, capture) => {
+        await restoreState(hostContext, pathsOf(place), capture);
       },
-      removeEmpty: (uuid) => removeEmptyStateDirectory(hostContext, pathsOf(uuid)),
+      removeEmpty: (place) => removeEmptyStateDirectory(hostContext, pathsOf(place)),
     },
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
     locks: {
@@ -160,7 +170,7 @@ function openChanges(config: Config, onDirty: (uuid: DomainUuid) => void, log: A
     },
   });
   return {
-    watch: (uuid) => watcher.watch(domainPaths(swtpmDir, uuid)),
+    watch: ({ uuid, nvramPath }) => watcher.watch(domainPaths(swtpmDir, uuid, nvramPath)),
     unwatch: (uuid) => watcher.unwatch(uuid),
     close: () => watcher.close(),
   };
@@ -170,6 +180,19 @@ function openChanges(config: Config, onDirty: (uuid: DomainUuid) => void, log: A
 function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] {
   const level = target === 'silent' ? 'silent' : log.level;
   return pino({ level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }));
+}
+
+/** What befalls the storage processes is news; the requests that they serve are not. */
+function logStorage(log: AgentContext['log'], event: StorageEvent): void {
+  switch (event.kind) {
+    case 'process-stalled':
+    case 'process-killed':
+    case 'process-failed':
+      log.warn(event, 'storage process in trouble');
+      break;
+    default:
+      log.debug(event, 'storage');
+  }
 }
 
 async function listen(server: Server, path: string): Promise<void> {
@@ -195,8 +218,23 @@ function pause(ms: number): Promise<void> {
   return sleep(systemClock, ms);
 }
 
+async function readInput(bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length <= bytesMax) chunks.push(chunk);
+  }
+  if (length <= bytesMax) return Buffer.concat(chunks).toString('utf8');
+  throw new MirrorError('USAGE', `standard input has ${length} bytes, expected at most ${bytesMax}`, {
+    next: 'give the command the input that its help names',
+  });
+}
+
 const environment: CliEnvironment = {
   terminal,
+  fs,
+  clock: systemClock,
   version: PROGRAM_VERSION,
   loadConfig,
   openContext,
@@ -204,6 +242,7 @@ const environment: CliEnvironment = {
   listen,
   interrupted,
   pause,
+  readInput,
 };
 
 if (process.argv[2] === STORAGE_PROCESS_COMMAND) {

@@ -8,6 +8,7 @@ import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareStore } from '../volume/share-store.js';
+import type { DomainPlace } from './domain-place.js';
 
 /** A domain's state files on this host. */
 export interface StateFiles {
@@ -16,11 +17,11 @@ export interface StateFiles {
    *
    * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `STATE_UNSTABLE`, `HOST_IO`
    */
-  read(uuid: DomainUuid, final: boolean): Promise<Capture>;
+  read(place: DomainPlace, final: boolean): Promise<Capture>;
   /** Puts a capture in place; what it replaces is set aside first. */
-  restore(capture: Capture): Promise<void>;
+  restore(place: DomainPlace, capture: Capture): Promise<void>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
-  removeEmpty(uuid: DomainUuid): Promise<void>;
+  removeEmpty(place: DomainPlace): Promise<void>;
 }
 
 /** Which domains have a running swtpm on this host, seen without anybody's help. */
@@ -30,7 +31,8 @@ export interface RunningDomains {
 
 /** Marks domains dirty when their files change. */
 export interface ChangeSource {
-  watch(uuid: DomainUuid): Promise<void>;
+  /** Watching a domain again takes its new place, and files that have appeared since. */
+  watch(place: DomainPlace): Promise<void>;
   unwatch(uuid: DomainUuid): Promise<void>;
   close(): Promise<void>;
 }

@@ -5,8 +5,9 @@
  *   GET  /v1/status                         `Status`
  *   GET  /v1/domains/UUID                   `DomainStatus`
  *   GET  /v1/domains/UUID/state             the state as it is now: digest, generation, files in base64
- *   POST /v1/domains/UUID/prepare           {name?, incoming?} -> {decision}
- *   POST /v1/domains/UUID/started           {name?}
+ *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?} -> {decision, generation}
+ *   POST /v1/domains/UUID/started           {name?, nvramPath?}
+ *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
  *   POST /v1/domains/UUID/capture           -> {generation}
  *
@@ -25,6 +26,7 @@ const BODY_BYTES_MAX = 64 * 1024;
 const HTTP_STATUS: Readonly<Record<number, number>> = { 2: 400, 3: 409, 4: 503, 5: 422, 6: 404 };
 const BODY = z.strictObject({
   name: z.string().max(1024).optional(),
+  nvramPath: z.string().startsWith('/').max(1024).optional(),
   incoming: z.boolean().optional(),
   reason: z.string().max(64).optional(),
 });
@@ -69,15 +71,22 @@ async function act(
   supervisor: Supervisor,
   uuid: DomainUuid,
   verb: string | undefined,
-  { name, incoming, reason }: Body,
+  { name, nvramPath, incoming, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
-      const { decision, published } = await supervisor.prepare(uuid, { name: name ?? '', incoming: incoming ?? false });
+      const { decision, published } = await supervisor.prepare(uuid, {
+        name: name ?? '',
+        nvramPath,
+        incoming: incoming ?? false,
+      });
       return { decision, generation: published?.slot ?? 0 };
     }
     case 'started':
-      await supervisor.started(uuid, name);
+      await supervisor.started(uuid, { name, nvramPath });
+      return {};
+    case 'launched':
+      await supervisor.launched(uuid, { name, nvramPath });
       return {};
     case 'stopped':
       return { outcome: await supervisor.stopped(uuid, reason ?? 'stopped') };
@@ -102,7 +111,7 @@ async function look(
   }
   if (verb === undefined) return domainStatus(context.config, supervisor.health(), replicator);
   if (verb !== 'state') return undefined;
-  const capture = await context.files.read(uuid, replicator.state.run !== 'running');
+  const capture = await context.files.read(replicator.place, replicator.state.run !== 'running');
   return {
     digest: capture.digest,
     generation: replicator.state.published?.slot ?? 0,
@@ -128,7 +137,7 @@ async function readBody(request: IncomingMessage): Promise<Body> {
   try {
     return BODY.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
   } catch {
-    throw badBody('expected a JSON object with name, incoming or reason');
+    throw badBody('expected a JSON object with name, nvramPath, incoming or reason');
   }
 }
 

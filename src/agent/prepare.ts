@@ -11,19 +11,20 @@
  */
 import type { Slot } from '../model/generation-name.js';
 import { sleep } from '../model/environment.js';
-import type { Capture } from '../model/capture.js';
+import { compareStateFiles, type Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
 import { planRestore, type RestoreDecision } from '../model/restore-plan.js';
 import type { ClaimOutcome, PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
+import type { DomainPlace } from './domain-place.js';
 import { publishNote, spoolManifest } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
+import { StartDeadline } from './start-deadline.js';
 
-export interface PrepareRequest {
-  readonly uuid: DomainUuid;
+export interface PrepareRequest extends DomainPlace {
   readonly name: string;
   readonly incoming: boolean;
 }
@@ -39,11 +40,18 @@ export interface Prepared {
   readonly shareId: string | undefined;
 }
 
+/** What the domain's replicator does for its preparation, and learns from it. */
+export interface PreparingDomain {
+  /** Lets what a former run left reach the share: one try, of `patienceMs` at most. */
+  finishLastRun(patienceMs: number): Promise<void>;
+  /** The start waits, and this is why. */
+  waiting(error: MirrorError): void;
+  /** The volume is this host's under this claim, or may be: a start that fails from here on has to give it back. */
+  claimed(epoch: Slot): void;
+}
+
 /** Between two looks at a holder that may expire, or at a share that may come back. */
 const LOOK_AGAIN_MS = 250;
-
-/** Tells why a start is waiting. */
-export type OnWaiting = (error: MirrorError) => void;
 
 /**
  * @throws MirrorError the refusal, or what kept the start from being decided within `timing.start_deadline`
@@ -51,16 +59,17 @@ export type OnWaiting = (error: MirrorError) => void;
 export async function prepareDomain(
   context: AgentContext,
   request: PrepareRequest,
-  onWaiting: OnWaiting,
+  domain: PreparingDomain,
 ): Promise<Prepared> {
-  const deadlineMs = context.clock.monotonicMs() + context.config.timing.startDeadlineMs;
+  const deadline = new StartDeadline(context, request.uuid);
   let lastAgeMs: number | undefined;
   for (;;) {
-    const situation = await gatherSituation(context, request.uuid, request.incoming);
+    await domain.finishLastRun(deadline.leftMs);
+    const situation = await deadline.within(gatherSituation(context, request, request.incoming));
     const decision = planRestore(situation.facts);
-    const late = context.clock.monotonicMs() + LOOK_AGAIN_MS > deadlineMs;
+    const late = deadline.leftMs < LOOK_AGAIN_MS;
     if (decision.kind !== 'refuse') {
-      const prepared = await carryOut(context, request, situation, decision);
+      const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
       if (prepared) return prepared;
       if (late) throw unsettled(request.uuid);
     } else {
@@ -70,7 +79,8 @@ export async function prepareDomain(
       const livesOn = ageMs !== undefined && lastAgeMs !== undefined && ageMs < lastAgeMs;
       lastAgeMs = ageMs;
       if (late || livesOn || !mayPass(context, situation)) throw error;
-      onWaiting(error);
+      domain.waiting(error);
+      deadline.because(error);
     }
     await sleep(context.clock, LOOK_AGAIN_MS);
   }
@@ -89,32 +99,42 @@ function mayPass({ config }: AgentContext, { facts }: Situation): boolean {
   return facts.holder === 'other-alive' && config.start.takeOver === 'expired';
 }
 
+/** One look, and what is needed to act on it. */
+interface Start {
+  readonly context: AgentContext;
+  readonly request: PrepareRequest;
+  readonly situation: Situation;
+  readonly deadline: StartDeadline;
+  readonly domain: PreparingDomain;
+}
+
 /** @returns `undefined` when the situation changed meanwhile and must be judged anew */
 async function carryOut(
-  context: AgentContext,
-  request: PrepareRequest,
-  situation: Situation,
+  start: Start,
   decision: Exclude<RestoreDecision, { kind: 'refuse' }>,
 ): Promise<Prepared | undefined> {
+  const { context, request, situation } = start;
   if (decision.kind === 'wait-incoming') {
     return prepared(situation, decision, { kind: 'none' }, undefined);
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
-    return await prepareWithoutShare(context, situation, decision);
+    return await prepareWithoutShare(context, request, situation, decision);
   }
-  const claimed = await claimFor(context, situation);
+  const claimed = await claimFor(start);
   if (!claimed) return undefined;
-  return await new Preparation(context, request, situation, claimed.epoch).run(decision);
+  return await new Preparation(start, claimed.epoch).run(decision);
 }
 
 /** @returns `undefined` when the volume is not what the plan was made for */
-async function claimFor(
-  context: AgentContext,
-  situation: Situation,
-): Promise<Extract<ClaimOutcome, { kind: 'claimed' }> | undefined> {
+async function claimFor({
+  context,
+  situation,
+  deadline,
+  domain,
+}: Start): Promise<Extract<ClaimOutcome, { kind: 'claimed' }> | undefined> {
   const { timing, start } = context.config;
   const expired = situation.facts.holder === 'other-expired';
-  const outcome = await context.share.claim({
+  const claiming = context.share.claim({
     uuid: situation.uuid,
     reason: expired ? 'take-over' : 'start',
     scope: expired && start.takeOver === 'expired' ? 'expired' : 'free',
@@ -122,7 +142,12 @@ async function claimFor(
     revive: false,
     shareId: situation.shareId,
   });
+  const outcome = await deadline.within(claiming).catch((error: unknown) => {
+    if (asMirrorError(error).code === 'OUTCOME_UNKNOWN' || deadline.isOver) domain.claimed(situation.record?.epoch ?? 0);
+    throw error;
+  });
   if (outcome.kind !== 'claimed') return undefined;
+  domain.claimed(outcome.epoch);
   const seen = situation.volume?.log;
   const unchanged = outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
   return unchanged ? outcome : undefined;
@@ -130,6 +155,7 @@ async function claimFor(
 
 async function prepareWithoutShare(
   context: AgentContext,
+  place: DomainPlace,
   situation: Situation,
   decision: Extract<RestoreDecision, { kind: 'keep-unverified' | 'restore-spooled' }>,
 ): Promise<Prepared> {
@@ -137,7 +163,7 @@ async function prepareWithoutShare(
   const spooled = (await context.spool.peek(uuid)).newest;
   if (decision.kind === 'restore-spooled') {
     invariant(spooled !== undefined, 'a spooled capture is there when the plan restores it');
-    await context.files.restore(spooled.capture);
+    await context.files.restore(place, spooled.capture);
   }
   const hold: Hold = record?.holding ? { kind: 'doubt', epoch: record.epoch } : { kind: 'wanted', how: 'adopt' };
   const pending = spooled && inSpool(spooled.capture, spooled.name);
@@ -169,24 +195,26 @@ class Preparation {
   readonly #context: AgentContext;
   readonly #request: PrepareRequest;
   readonly #situation: Situation;
+  readonly #deadline: StartDeadline;
   readonly #epoch: Slot;
 
-  constructor(context: AgentContext, request: PrepareRequest, situation: Situation, epoch: Slot) {
+  constructor({ context, request, situation, deadline }: Start, epoch: Slot) {
     this.#context = context;
     this.#request = request;
     this.#situation = situation;
+    this.#deadline = deadline;
     this.#epoch = epoch;
   }
 
   async run({ kind }: { readonly kind: HeldDecision }): Promise<Prepared> {
     switch (kind) {
       case 'start-new':
-        await this.#context.files.removeEmpty(this.#request.uuid);
+        await this.#context.files.removeEmpty(this.#request);
         return this.#held(kind, undefined, undefined);
       case 'adopt-local':
         return await this.#publishLocal(kind, 'adopt');
       case 'keep-local':
-        return this.#localIsHead() ? this.#held(kind, this.#head(), this.#local().identity) : await this.#publishLocal(kind, 'recover');
+        return await this.#keepLocal(kind);
       case 'keep-diverged-restore-head':
         await this.#keepDiverged();
         return await this.#restore(kind, false);
@@ -211,8 +239,17 @@ class Preparation {
       : undefined;
   }
 
-  #localIsHead(): boolean {
-    return this.#head()?.digest === this.#local().digest;
+  async #keepLocal(kind: HeldDecision): Promise<Prepared> {
+    const local = this.#local();
+    if (this.#situation.nvramMissing) await this.#context.files.restore(this.#request, local);
+    return this.#isInHead(local) ? this.#held(kind, this.#head(), local.identity) : await this.#publishLocal(kind, 'recover');
+  }
+
+  /** Whether the head has every file of the capture as it is. */
+  #isInHead({ files }: Capture): boolean {
+    const head = this.#situation.volume?.head;
+    const stored = head?.kind === 'whole' ? head.generation.capture.files : [];
+    return files.every((file) => stored.some((other) => compareStateFiles(file, other) === 0 && file.sha256 === other.sha256));
   }
 
   #note(reason: PublishNote['reason']): PublishNote {
@@ -227,7 +264,7 @@ class Preparation {
     const note = this.#note(reason);
     const { uuid } = this.#request;
     try {
-      const outcome = await share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note });
+      const outcome = await this.#deadline.within(share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }));
       if (outcome.kind === 'committed') {
         const published = { slot, digest: capture.digest };
         return { ...this.#held(kind, published, capture.identity), hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 } };
@@ -250,7 +287,8 @@ class Preparation {
     const { share } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
-    await share.diverge({ uuid, epoch: this.#epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') });
+    const call = { uuid, epoch: this.#epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
+    await this.#deadline.within(share.diverge(call));
   }
 
   async #restore(kind: HeldDecision, fallBack: boolean): Promise<Prepared> {
@@ -259,8 +297,8 @@ class Preparation {
     const generation =
       head?.kind === 'whole' && !fallBack
         ? head.generation
-        : (await share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })).generation;
-    await files.restore(generation.capture);
+        : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack }))).generation;
+    await files.restore(this.#request, generation.capture);
     const { digest, identity } = generation.capture;
     return this.#held(kind, { slot: generation.name.slot, digest }, identity);
   }

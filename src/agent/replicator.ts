@@ -8,9 +8,9 @@
  *    answered. The last published slot is written when it is convenient: the share knows it better.
  * I2 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
  */
-import type { Capture } from '../model/capture.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import { sleep } from '../model/environment.js';
+import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import {
   begin,
@@ -25,10 +25,18 @@ import {
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
+import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
+import { PendingCapture } from './pending-capture.js';
 import { prepareDomain, type Prepared } from './prepare.js';
-import { publishNote, spoolManifest } from './publish-note.js';
-import { lostTo, runShareTask, type TaskOutcome } from './share-tasks.js';
+import { HANDED_OVER, lostTo, runShareTask, wasHandedOver, type TaskOutcome } from './share-tasks.js';
+
+export interface StartRequest {
+  readonly name: string;
+  readonly nvramPath: string | undefined;
+  /** The start is an incoming migration. */
+  readonly incoming: boolean;
+}
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';
@@ -38,17 +46,17 @@ export class Replicator {
   readonly attention = new AttentionList();
   readonly #context: AgentContext;
   readonly #record: DomainRecord;
+  /** The capture behind the lifecycle's `pending`. */
+  readonly #pending: PendingCapture;
   readonly #backoff: Backoff;
   #state: Lifecycle = STOPPED;
-  /** The capture behind `pending`, and one that a share task still carries. */
-  #pending: Capture | undefined;
-  /** Name of the spool entry that stands for this domain. */
-  #spooled: string | undefined;
   #identity: string | undefined;
   /** Monotonic time since which something waits to reach the share. */
   #behindSinceMs: number | undefined;
   #watchers = new Set<() => void>();
   #closed = false;
+  #preparing = false;
+  /** Begins nothing: a preparation commits by itself, and nothing else of the domain may be under way beside it. */
   #paused = false;
 
   constructor(context: AgentContext, uuid: DomainUuid) {
@@ -60,6 +68,7 @@ export class Replicator {
       this.attention.raise('journal', error);
       context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
     });
+    this.#pending = new PendingCapture(context, uuid, this.attention);
     this.#backoff = new Backoff(context);
   }
 
@@ -69,6 +78,10 @@ export class Replicator {
 
   get name(): string {
     return this.#record.current?.name ?? '';
+  }
+
+  get place(): DomainPlace {
+    return domainPlace(this.#context.config, this.uuid, this.#record.current?.nvramPath);
   }
 
   /** How long the share has been behind, ms. */
@@ -81,9 +94,8 @@ export class Replicator {
     const record = await this.#record.load();
     if (!record) return;
     this.#identity = record.identity ?? undefined;
-    const spooled = (await this.#context.spool.peek(this.uuid)).newest;
-    this.#pending = spooled?.capture;
-    this.#spooled = spooled?.name;
+    const spooled = await this.#pending.recall();
+    if (spooled) this.#behindSinceMs = this.#monotonicAt(spooled.manifest.time);
     const unfinished = record.phase === 'stopped' && (record.holding || spooled !== undefined);
     const hold = record.fenced
       ? ({ kind: 'fenced', epoch: record.epoch, by: record.fenced.host } as const)
@@ -98,7 +110,8 @@ export class Replicator {
       hold,
       pending: spooled && { digest: spooled.capture.digest, spooled: true },
       published: record.digest ? { slot: record.slot, digest: record.digest } : undefined,
-      dirty: record.phase === 'running' || (unfinished && spooled === undefined),
+      // Also with a capture in the spool: the stop may have been on its way to take a newer one.
+      dirty: record.phase === 'running' || unfinished,
       reason: 'recovered',
     });
   }
@@ -108,28 +121,32 @@ export class Replicator {
    *
    * @throws MirrorError the refusal, with the operator's next step
    */
-  async prepare(request: { readonly name: string; readonly incoming: boolean }): Promise<Prepared> {
+  async prepare(request: StartRequest): Promise<Prepared> {
     const { uuid } = this;
-    if (this.#paused) {
+    const place = domainPlace(this.#context.config, uuid, request.nvramPath);
+    if (this.#preparing) {
       throw new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
         next: 'wait for the other start to end, then try again',
         retriable: true,
       });
     }
-    await this.#finishLastRun();
-    // The preparation commits by itself: nothing else of this domain may be under way beside it.
-    this.#paused = true;
-    await this.#idle();
+    this.#preparing = true;
+    let claimed: Slot | undefined;
     try {
-      const prepared = await prepareDomain(this.#context, { uuid, ...request }, (error) => {
-        this.attention.raise('plan', error);
+      const prepared = await prepareDomain(this.#context, { ...place, name: request.name, incoming: request.incoming }, {
+        finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
+        waiting: (error) => {
+          this.attention.raise('plan', error);
+        },
+        claimed: (epoch) => {
+          claimed = epoch;
+        },
       });
       this.attention.clear('plan', 'fence', 'capture');
       this.#identity = prepared.identity;
-      this.#pending = prepared.pending?.capture;
-      this.#spooled = prepared.pending?.spooledAs;
       const { hold, published, pending } = prepared;
-      this.#record.change({ name: request.name, shareId: prepared.shareId ?? null });
+      this.#pending.begin(pending);
+      this.#record.change({ name: request.name, shareId: prepared.shareId ?? null, nvramPath: place.nvramPath ?? null });
       this.#dispatch(
         prepared.decision === 'wait-incoming'
           ? { kind: 'incoming' }
@@ -142,16 +159,28 @@ export class Replicator {
       const cause = asMirrorError(error);
       this.attention.raise('plan', cause);
       this.#context.log.warn({ uuid, code: cause.code }, `start refused: ${cause.message}`);
+      if (claimed !== undefined) this.#giveBack(claimed);
       throw cause;
     } finally {
+      this.#preparing = false;
       this.#paused = false;
       this.#apply(this.#state);
     }
   }
 
+  /** What is told about the domain from now on holds for its place, too. */
+  learn({ name, nvramPath }: DomainFacts): void {
+    this.#record.change({ ...(name !== undefined && { name }), ...(nvramPath !== undefined && { nvramPath }) });
+  }
+
+  /** The domain's processes run. Of an incoming domain that says nothing: its state is still on its way. */
+  async launched(): Promise<void> {
+    if (this.#state.run === 'incoming') await this.#record.saved();
+    else await this.started();
+  }
+
   /** The domain runs here now. */
-  async started(name?: string): Promise<void> {
-    if (name !== undefined) this.#record.change({ name });
+  async started(): Promise<void> {
     this.#dispatch({ kind: 'started' });
     await this.#record.saved();
   }
@@ -163,10 +192,15 @@ export class Replicator {
   /**
    * The domain has stopped. Resolves when its final state is durable on the share or, past `timing.stop_deadline`, in the spool.
    *
+   * @param reason `migrated`: it went on on another host, so that what lies here is not its newest state
    * @throws MirrorError when neither took it
    */
-  async stopped(reason: string, handedOver = false): Promise<StopOutcome> {
-    const ran = this.#state.run === 'running';
+  async stopped(reason: string): Promise<StopOutcome> {
+    const { run } = this.#state;
+    const handedOver = reason === HANDED_OVER;
+    // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
+    if (run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) this.#dispatch({ kind: 'started' });
+    const ran = this.#state.run === 'running' && !handedOver;
     this.#dispatch({ kind: 'stopped', reason, handedOver });
     const cancel = this.#context.clock.after(this.#context.config.timing.stopDeadlineMs, () => {
       this.#dispatch({ kind: 'stop-overdue' });
@@ -177,9 +211,15 @@ export class Replicator {
       cancel();
     }
     await this.#record.saved();
-    if (this.#state.run !== 'finishing') return ran ? 'published' : 'nothing';
-    if (this.#state.spoolFailed && !this.#state.pending?.spooled) throw this.#neitherTookIt();
+    const { pending, spoolFailed } = this.#state;
+    if (pending === undefined) return ran ? 'published' : 'nothing';
+    if (spoolFailed && !pending.spooled) throw this.#neitherTookIt();
     return 'spooled';
+  }
+
+  /** The share is known to be away: a stop under way waits for it no longer. */
+  hurry(): void {
+    this.#dispatch({ kind: 'stop-overdue' });
   }
 
   /** Captures now and waits until the share has it. @returns the slot of the head */
@@ -192,7 +232,8 @@ export class Replicator {
     this.attention.clear('capture', 'share');
     this.#dispatch({ kind: 'changed' });
     this.retry();
-    await this.#until((state) => isSettled(state) || state.trouble || this.attention.has('capture'));
+    // Not `trouble`: that may be from before this try.
+    await this.#until((state) => isSettled(state) || this.attention.has('share') || this.attention.has('capture'));
     const error = this.attention.get('capture') ?? this.attention.get('fence') ?? this.attention.get('share');
     if (error) throw MirrorError.fromRecord({ ...error, retriable: true });
     return this.#state.published?.slot ?? 0;
@@ -204,9 +245,9 @@ export class Replicator {
     if (!this.#closed) this.#dispatch({ kind: 'retry' });
   }
 
-  /** Resolves when nothing is under way and nothing waits, or the share is in trouble. */
+  /** Resolves when nothing is under way and nothing waits, or the share is in trouble and a final state is safe. */
   async settled(): Promise<void> {
-    await this.#until((state) => isSettled(state) || state.trouble);
+    await this.#until((state) => isSettled(state) || (state.trouble && (state.run !== 'finishing' || isSafe(state))));
     await this.#record.saved();
   }
 
@@ -218,24 +259,46 @@ export class Replicator {
     await this.#record.saved();
   }
 
-  async #idle(): Promise<void> {
-    await this.#until((state) => state.local === 'idle' && state.share === 'idle');
+  #idle(patienceMs?: number): Promise<boolean> {
+    return this.#until((state) => state.local === 'idle' && state.share === 'idle', patienceMs);
   }
 
-  async #finishLastRun(): Promise<void> {
+  /**
+   * Lets what a former run of the domain left reach the share: one try. Nothing of the domain is under way when this resolves, and nothing
+   * begins until the preparation has ended.
+   *
+   * @throws MirrorError `DOMAIN_RUNNING`; `SHARE_TIMEOUT` when the share kept it longer than `patienceMs`
+   */
+  async #finishLastRun(patienceMs: number): Promise<void> {
+    const { clock, running } = this.#context;
+    const untilMs = clock.monotonicMs() + patienceMs;
     if (this.#state.run === 'running' || this.#state.run === 'prepared') {
-      const running = (await this.#context.running.list()).has(this.uuid);
-      if (running) {
+      if ((await running.list()).has(this.uuid)) {
         throw new MirrorError('DOMAIN_RUNNING', `${this.uuid} is running on this host already`, {
           next: 'stop it before it is started again',
         });
       }
-      await this.stopped('not-seen-to-stop');
-      return;
+      this.#dispatch({ kind: 'stopped', reason: 'not-seen-to-stop', handedOver: false });
     }
-    if (this.#state.run !== 'finishing') return;
-    this.retry();
-    await this.#until((state) => state.run !== 'finishing' || state.trouble);
+    this.#paused = false;
+    if (this.#state.run === 'finishing') this.retry();
+    await this.#until((state) => state.run !== 'finishing' || (state.backoff && isSafe(state)), patienceMs);
+    this.#paused = true;
+    if (!(await this.#idle(untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
+    await this.#record.saved();
+  }
+
+  /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
+  #giveBack(epoch: Slot): void {
+    const { published, pending } = this.#state;
+    this.#dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
+    this.#dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
+  }
+
+  /** Monotonic time of a wall clock time of the past. */
+  #monotonicAt(time: string): number {
+    const { clock } = this.#context;
+    return clock.monotonicMs() - Math.max(0, clock.nowMs() - Date.parse(time));
   }
 
   #dispatch(event: LifecycleEvent): void {
@@ -245,7 +308,7 @@ export class Replicator {
   /** Takes a new state, and begins what it wants. */
   #apply(state: Lifecycle): void {
     this.#state = state;
-    this.#record.follow(state, this.#pending?.identity ?? this.#identity);
+    this.#record.follow(state, this.#pending.capture?.identity ?? this.#identity);
     this.#record.save();
     this.#behindSinceMs = isSettled(state) ? undefined : (this.#behindSinceMs ?? this.#context.clock.monotonicMs());
     if (!this.#closed && !this.#paused) this.#beginTasks();
@@ -254,18 +317,16 @@ export class Replicator {
 
   #beginTasks(): void {
     const { local, share } = nextTasks(this.#state);
-    if (local) {
-      this.#state = begin(this.#state, local);
-      void this.#runLocal(local);
-    }
-    if (share) {
-      this.#state = begin(this.#state, share);
-      void this.#runShare(share);
-    }
+    // Both stand as begun before either runs: what a task does at once leads back here.
+    for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
+    if (local) void this.#runLocal(local);
+    if (share) void this.#runShare(share);
   }
 
   async #runLocal(task: LocalTask): Promise<void> {
-    if (task.kind === 'spool') this.#dispatch(await this.#spool(task.diverged));
+    const { hold } = this.#state;
+    const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
+    if (task.kind === 'spool') this.#dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
     else await this.#capture(task.final);
   }
 
@@ -274,46 +335,31 @@ export class Replicator {
     if (!final) await sleep(clock, config.timing.settleMs);
     this.#apply(step(this.#state, { kind: 'reading' }));
     try {
-      const capture = await files.read(this.uuid, final);
+      const capture = await files.read(this.place, final);
       this.attention.clear('capture');
       this.#identity = capture.identity;
       const next = step(this.#state, { kind: 'captured', digest: capture.digest });
       // In one turn with the state, so that a pending digest always has its capture.
-      if (next.pending?.digest === capture.digest) this.#pending = capture;
+      if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
       this.#apply(next);
     } catch (error) {
       const cause = asMirrorError(error);
-      this.attention.raise('capture', cause);
-      log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
+      // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
+      const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
+      if (!isOver) {
+        this.attention.raise('capture', cause);
+        log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
+      }
       this.#dispatch({ kind: 'capture-failed', again: cause.code === 'STATE_UNSTABLE' && !final });
     }
   }
 
-  async #spool(diverged: boolean): Promise<LifecycleEvent> {
-    const capture = this.#pending;
-    if (!capture) return { kind: 'spool-failed' };
-    const { spool, log } = this.#context;
-    const { hold } = this.#state;
-    const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
-    const note = publishNote(this.#context, this.name, diverged ? 'diverged' : 'recover');
-    try {
-      this.#spooled = await spool.put(spoolManifest(this.#context, capture, note, epoch), capture);
-      this.attention.clear('spool');
-      return { kind: 'spooled', digest: capture.digest };
-    } catch (error) {
-      const cause = asMirrorError(error);
-      this.attention.raise('spool', cause);
-      log.error({ uuid: this.uuid, code: cause.code }, `cannot keep the state in the spool: ${cause.message}`);
-      return { kind: 'spool-failed' };
-    }
-  }
-
   async #runShare(task: ShareTask): Promise<void> {
-    const capture = task.kind === 'publish' || task.kind === 'diverge' ? this.#pending : undefined;
+    const capture = task.kind === 'publish' || task.kind === 'diverge' ? this.#pending.capture : undefined;
     const { run, pending, published } = this.#state;
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
-    const domain = { uuid: this.uuid, name: this.name, capture, published, reason, over } as const;
+    const domain = { ...this.place, name: this.name, capture, published, reason, over } as const;
     await this.#finishShare(task, await runShareTask(this.#context, domain, task));
   }
 
@@ -333,22 +379,7 @@ export class Replicator {
       if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
     }
     this.#dispatch(event);
-    if (this.#state.pending === undefined) await this.#unspool();
-  }
-
-  /** The share has what was pending, so the spool need not keep it. */
-  async #unspool(): Promise<void> {
-    const name = this.#spooled;
-    this.#pending = undefined;
-    this.#spooled = undefined;
-    if (name === undefined) return;
-    try {
-      await this.#context.spool.remove(this.uuid, name);
-    } catch (error) {
-      // Harmless: what is left is published or kept as diverged once more, and found to be there already.
-      const { code, message } = asMirrorError(error);
-      this.#context.log.warn({ uuid: this.uuid, code }, `cannot clear the spool of a published state: ${message}`);
-    }
+    if (this.#state.pending === undefined) await this.#pending.clear();
   }
 
   #neitherTookIt(): MirrorError {
@@ -362,14 +393,23 @@ export class Replicator {
     });
   }
 
-  /** Resolves as soon as the condition holds. */
-  #until(holds: (state: Lifecycle) => boolean): Promise<void> {
+  /** Resolves as soon as the condition holds; after `patienceMs` with false. */
+  #until(holds: (state: Lifecycle) => boolean, patienceMs?: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const look = (): void => {
-        if (!holds(this.#state)) return;
+      const end = (held: boolean): void => {
+        cancel?.();
         this.#watchers.delete(look);
-        resolve();
+        resolve(held);
       };
+      const look = (): void => {
+        if (holds(this.#state)) end(true);
+      };
+      const cancel =
+        patienceMs === undefined
+          ? undefined
+          : this.#context.clock.after(patienceMs, () => {
+              end(false);
+            });
       this.#watchers.add(look);
       look();
     });
@@ -384,4 +424,11 @@ function isSettled(state: Lifecycle): boolean {
 /** Nothing of a stop can be lost any more, or nothing more can be done about it. */
 function isSafe({ dirty, local, pending, spoolFailed }: Lifecycle): boolean {
   return !dirty && local === 'idle' && (pending === undefined || pending.spooled || spoolFailed);
+}
+
+function stillFinishing(uuid: DomainUuid): MirrorError {
+  return new MirrorError('SHARE_TIMEOUT', `the share has not yet taken the state that ${uuid} left when it last stopped`, {
+    next: 'check that the NFS server answers; the state is safe in the spool, then try again',
+    retriable: true,
+  });
 }

@@ -1,8 +1,10 @@
 /**
  * share-health: whether the share answers, as a state with hysteresis, and this host's heartbeat on it.
  *
- *   online --2 failed beats--> offline --1 beat--> online
+ *   offline --1 beat--> online --2 failed beats--> offline
  *   any --marker missing or another share's--> wrong --1 beat--> online
+ *
+ * It begins offline, for nothing is known yet; `isAway` is true only of a share that was found to be away.
  *
  * I1 The share's identity, once known, never changes by itself: another share under the same path is `wrong`, not new.
  */
@@ -21,13 +23,20 @@ export interface ShareHealthReport {
   readonly error: MirrorError | undefined;
 }
 
+export interface ShareHealthListener {
+  /** The share has come back. */
+  returned(): void;
+  /** The share is away, or another one is in its place. */
+  lost(): void;
+}
+
 /** Failed beats in a row after which the share counts as offline. */
 const FAILURES_TO_OFFLINE = 2;
 const WRONG: ReadonlySet<ErrorCode> = new Set(['SHARE_WRONG', 'SHARE_NOT_INITIALIZED', 'SHARE_VERSION', 'HOST_NAME_TAKEN']);
 
 export class ShareHealth {
   readonly #context: AgentContext;
-  readonly #onReturn: () => void;
+  readonly #listener: ShareHealthListener;
   #state: ShareState = 'offline';
   #shareId: string | undefined;
   #latencyMs = 0;
@@ -37,10 +46,13 @@ export class ShareHealth {
   #cancel: (() => void) | undefined;
   #closed = false;
 
-  /** @param onReturn called whenever the share has come back */
-  constructor(context: AgentContext, onReturn: () => void) {
+  constructor(context: AgentContext, listener: ShareHealthListener) {
     this.#context = context;
-    this.#onReturn = onReturn;
+    this.#listener = listener;
+  }
+
+  get isAway(): boolean {
+    return this.#state !== 'online' && this.#failures > 0;
   }
 
   report(): ShareHealthReport {
@@ -89,7 +101,7 @@ export class ShareHealth {
     if (this.#state === 'online') return;
     this.#state = 'online';
     this.#context.log.info({ share: this.#shareId, latencyMs: this.#latencyMs }, 'share online');
-    this.#onReturn();
+    this.#listener.returned();
   }
 
   #failed(error: MirrorError): void {
@@ -98,6 +110,8 @@ export class ShareHealth {
     this.#error = error;
     const next = WRONG.has(error.code) ? 'wrong' : this.#failures >= FAILURES_TO_OFFLINE ? 'offline' : this.#state;
     if (next !== this.#state || this.#failures === 1) log.warn({ code: error.code }, `share ${next}: ${error.message}`);
+    const isLost = next !== 'online' && (next !== this.#state || this.#failures === 1);
     this.#state = next;
+    if (isLost) this.#listener.lost();
   }
 }

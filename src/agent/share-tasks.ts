@@ -13,12 +13,15 @@ import type { GenerationReason } from '../bundle/manifest.js';
 import type { ClaimReason } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
+import type { DomainPlace } from './domain-place.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation } from './situation.js';
 
-export interface DomainTask {
-  readonly uuid: DomainUuid;
+/** libvirt's reason of a stop after which the domain runs on another host. */
+export const HANDED_OVER = 'migrated';
+
+export interface DomainTask extends DomainPlace {
   readonly name: string;
   /** The pending capture, for the tasks that carry one. */
   readonly capture: Capture | undefined;
@@ -99,9 +102,9 @@ async function tidy(context: AgentContext, domain: DomainTask, epoch: number): P
 /** The way out of doubt: a claim competes for the slot of the commit in doubt and so settles it. */
 async function recover(context: AgentContext, domain: DomainTask): Promise<TaskOutcome> {
   const outcome = await claim(context, domain, 'recover', 'own');
+  // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
+  if (domain.over && outcome.kind !== 'claimed') return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
-  // Our own release went through, or an operator's did.
-  if (domain.over) return { event: { kind: 'released' } };
   if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
   return held(await claim(context, domain, 'recover', 'free'), domain);
 }
@@ -110,7 +113,7 @@ async function recover(context: AgentContext, domain: DomainTask): Promise<TaskO
  * For a domain that runs here without a claim of ours: the same plan as at a start decides whether its state may become the head.
  */
 async function adopt(context: AgentContext, domain: DomainTask, how: 'adopt' | 'migration'): Promise<TaskOutcome> {
-  const situation = await gatherSituation(context, domain.uuid, false);
+  const situation = await gatherSituation(context, domain, false);
   const { share, holder } = situation.facts;
   const decision = planRestore(situation.facts);
   if (decision.kind === 'refuse') {
@@ -126,8 +129,25 @@ async function adopt(context: AgentContext, domain: DomainTask, how: 'adopt' | '
   }
   const expired = holder === 'other-expired';
   const outcome = await claim(context, domain, how === 'adopt' ? 'adopt' : 'migration', expired ? 'expired' : 'free');
-  if (outcome.kind === 'held') return { event: { kind: 'share-failed', inDoubt: false } };
+  if (outcome.kind === 'held') {
+    return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
+  }
   return held(outcome, domain);
+}
+
+/** Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say. */
+export async function wasHandedOver({ share, knownShare, config, log }: AgentContext, uuid: DomainUuid): Promise<boolean> {
+  const { hostExpiryMs } = config.timing;
+  try {
+    const shareId = await knownShare.read();
+    const { volume } = await share.inspect({ uuid, withHead: false, since: Number.MAX_SAFE_INTEGER, hostExpiryMs, shareId });
+    const last = volume?.log.entries.findLast((entry) => entry.kind === 'claim' || entry.kind === 'release');
+    return last?.kind === 'release' && last.epoch === volume?.log.epoch && last.reason === HANDED_OVER && last.host !== config.host;
+  } catch (error) {
+    const { code, message } = asMirrorError(error);
+    log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
+    return false;
+  }
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {

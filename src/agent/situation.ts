@@ -2,20 +2,24 @@
  * situation: everything that the restore plan wants to know about a domain, gathered from share, disk and journal.
  */
 import type { JournalRecord } from '../host/journal.js';
-import type { Capture } from '../model/capture.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
 import { claimedByAnother } from '../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../volume/share-store.js';
+import { compareStateFiles, type Capture, type StateFile } from '../model/capture.js';
+import { contentDigest } from '../model/hash.js';
 import type { AgentContext } from './agent-context.js';
+import type { DomainPlace } from './domain-place.js';
 
 export interface Situation {
   readonly uuid: DomainUuid;
   readonly facts: RestoreFacts;
   readonly record: JournalRecord | undefined;
   readonly local: Capture | undefined;
+  /** The domain's NVRAM is missing on this host: in `local` stands the head's, which is still to be written. */
+  readonly nvramMissing: boolean;
   /** What is wrong with the local state, when it is invalid. */
   readonly localError: MirrorError | undefined;
   readonly shareId: string | undefined;
@@ -29,13 +33,16 @@ const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['SHARE_UNAVAILABLE', 'SHARE
 
 export async function gatherSituation(
   context: AgentContext,
-  uuid: DomainUuid,
+  place: DomainPlace,
   incoming: boolean,
 ): Promise<Situation> {
+  const { uuid } = place;
   const record = await context.journal.read(uuid);
   const share = await lookAtShare(context, uuid, record);
-  const local = await lookAtDisk(context, uuid);
+  const disk = await lookAtDisk(context, place);
   const volume = share.inspection?.volume;
+  const headNvram = missingNvram(place, disk.capture, volume);
+  const local = { error: disk.error, capture: headNvram ? withFile(disk.capture, headNvram) : disk.capture };
   const facts: RestoreFacts = {
     share: share.presence,
     volume: volumeFacts(volume, local.capture),
@@ -53,6 +60,7 @@ export async function gatherSituation(
     facts,
     record,
     local: local.capture,
+    nvramMissing: headNvram !== undefined,
     localError: local.error,
     shareId: share.inspection?.share.id,
     volume,
@@ -82,16 +90,33 @@ async function lookAtShare(
 
 async function lookAtDisk(
   { files }: AgentContext,
-  uuid: DomainUuid,
+  place: DomainPlace,
 ): Promise<{ capture: Capture | undefined; error: MirrorError | undefined }> {
   try {
-    return { capture: await files.read(uuid, true), error: undefined };
+    return { capture: await files.read(place, true), error: undefined };
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
     if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') return { capture: undefined, error: cause };
     throw error;
   }
+}
+
+/** The head's NVRAM, when this host has the domain's TPM and should have its NVRAM, but has not. */
+function missingNvram(
+  { nvramPath }: DomainPlace,
+  local: Capture | undefined,
+  volume: VolumeReading | undefined,
+): StateFile | undefined {
+  const isMissing = nvramPath !== undefined && local?.files.every((file) => file.role !== 'nvram');
+  if (!isMissing || volume?.head.kind !== 'whole') return undefined;
+  return volume.head.generation.capture.files.find((file) => file.role === 'nvram');
+}
+
+function withFile(capture: Capture | undefined, added: StateFile): Capture | undefined {
+  if (!capture) return undefined;
+  const files = [...capture.files, added].sort(compareStateFiles);
+  return { ...capture, files, digest: contentDigest(files) };
 }
 
 function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefined): VolumeFacts {

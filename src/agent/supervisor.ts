@@ -11,7 +11,8 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext, ChangeSource } from './agent-context.js';
 import type { Attention } from './attention.js';
-import { Replicator, type StopOutcome } from './replicator.js';
+import type { DomainFacts } from './domain-place.js';
+import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepare.js';
 
@@ -37,21 +38,28 @@ export class Supervisor {
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
     this.#changes = changes((uuid) => this.#taken.get(uuid)?.changed());
-    this.#health = new ShareHealth(context, () => {
-      for (const replicator of this.#taken.values()) replicator.retry();
+    this.#health = new ShareHealth(context, {
+      returned: () => {
+        for (const replicator of this.#taken.values()) replicator.retry();
+      },
+      lost: () => {
+        for (const replicator of this.#taken.values()) replicator.hurry();
+      },
     });
   }
 
-  /** Resolves when every domain of a former run is taken up again. Calls for domains wait for it. */
-  start(): Promise<void> {
-    this.#ready = this.#start();
-    return this.#ready;
+  /**
+   * Resolves when every domain of a former run is taken up again and the share was asked once. Calls for domains wait for the first
+   * alone: a share that hangs holds up no stop.
+   */
+  async start(): Promise<void> {
+    const initialised = this.#initialiseDefaultShare();
+    this.#ready = initialised.then(() => this.#takeUpAll());
+    await Promise.all([this.#ready, initialised.then(() => this.#health.start())]);
   }
 
-  async #start(): Promise<void> {
+  async #takeUpAll(): Promise<void> {
     const { journal, log } = this.#context;
-    await this.#initialiseDefaultShare();
-    await this.#health.start();
     const { records, damaged } = await journal.list();
     for (const error of damaged) {
       log.error({ code: error.code }, error.message);
@@ -82,31 +90,44 @@ export class Supervisor {
     return this.#taken.get(uuid);
   }
 
-  async prepare(uuid: DomainUuid, request: { readonly name: string; readonly incoming: boolean }): Promise<Prepared> {
+  async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {
     await this.#ready;
     this.#seen.delete(uuid);
     const replicator = await this.#take(uuid);
     const prepared = await replicator.prepare(request);
-    await this.#changes.watch(uuid);
+    await this.#changes.watch(replicator.place);
     return prepared;
   }
 
-  async started(uuid: DomainUuid, name?: string): Promise<void> {
+  async started(uuid: DomainUuid, facts: DomainFacts = {}): Promise<void> {
     await this.#ready;
-    await this.#begin(uuid, name);
+    await this.#begin(uuid, facts);
   }
 
-  async #begin(uuid: DomainUuid, name?: string): Promise<void> {
+  async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
+    await (await this.#meet(uuid, facts)).started();
+  }
+
+  /** The domain's processes run; an incoming domain stays one. */
+  async launched(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
+    await this.#ready;
+    await (await this.#meet(uuid, facts)).launched();
+  }
+
+  async #meet(uuid: DomainUuid, facts: DomainFacts): Promise<Replicator> {
     const replicator = await this.#take(uuid);
-    await this.#changes.watch(uuid);
-    await replicator.started(name);
+    replicator.learn(facts);
+    await this.#changes.watch(replicator.place);
+    return replicator;
   }
 
   async stopped(uuid: DomainUuid, reason: string): Promise<StopOutcome> {
     await this.#ready;
     this.#seen.delete(uuid);
     const replicator = await this.#take(uuid);
-    const outcome = await replicator.stopped(reason);
+    const stopping = replicator.stopped(reason);
+    if (this.#health.isAway) replicator.hurry();
+    const outcome = await stopping;
     await this.#changes.unwatch(uuid);
     return outcome;
   }
@@ -160,7 +181,7 @@ export class Supervisor {
     const replicator = new Replicator(this.#context, uuid);
     await this.#context.locks.withDomain(uuid, () => replicator.recall());
     this.#taken.set(uuid, replicator);
-    if (replicator.state.run !== 'stopped') await this.#changes.watch(uuid);
+    if (replicator.state.run !== 'stopped') await this.#changes.watch(replicator.place);
     return replicator;
   }
 
@@ -174,7 +195,7 @@ export class Supervisor {
       // A prepared or incoming domain has its own hook or event to come.
       if (run === undefined || run === 'stopped') {
         log.info({ uuid }, 'found running; taking it up');
-        await this.#begin(uuid).catch(this.#report(uuid));
+        await this.#begin(uuid, {}).catch(this.#report(uuid));
       }
     }
     for (const [uuid, missing] of this.#seen) {

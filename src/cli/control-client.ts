@@ -10,8 +10,8 @@ const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const ERROR_BODY = z.object({
   error: z.object({ code: z.string(), message: z.string(), next: z.string(), retriable: z.boolean() }),
 });
-/** How a socket says that nobody listens. */
-const NOBODY = new Set(['ENOENT', 'ECONNREFUSED']);
+/** How a socket says that nobody listens, or not any more: an agent that was killed in the middle of its answer is no agent. */
+const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
 
 export interface ControlCall {
   readonly method: 'GET' | 'POST';

@@ -10,10 +10,11 @@ import type { DomainUuid } from '../model/identifiers.js';
 import { askAgent } from './control-client.js';
 import type { CliEnvironment } from './environment.js';
 
-export type Verb = 'prepare' | 'started' | 'stopped' | 'capture';
+export type Verb = 'prepare' | 'started' | 'launched' | 'stopped' | 'capture';
 
 export interface VerbFields {
   readonly name?: string;
+  readonly nvramPath?: string | undefined;
   readonly incoming?: boolean;
   readonly reason?: string;
 }
@@ -62,12 +63,18 @@ async function actHere(replicator: Replicator, verb: Verb, fields: VerbFields, r
     case 'prepare': {
       const { decision, published } = await replicator.prepare({
         name: fields.name ?? '',
+        nvramPath: fields.nvramPath,
         incoming: fields.incoming ?? false,
       });
       return { decision, generation: published?.slot ?? 0 };
     }
     case 'started':
-      await replicator.started(fields.name);
+      replicator.learn(fields);
+      await replicator.started();
+      return {};
+    case 'launched':
+      replicator.learn(fields);
+      await replicator.launched();
       return {};
     case 'stopped':
       return { outcome: await replicator.stopped(fields.reason ?? 'stopped') };

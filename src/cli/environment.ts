@@ -4,6 +4,7 @@
 import type { Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import type { Config } from '../model/config.js';
+import type { Clock } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareStore } from '../volume/share-store.js';
@@ -45,6 +46,8 @@ export type LogTarget = 'stdout' | 'silent';
 export interface CliEnvironment {
   readonly terminal: Terminal;
   readonly version: string;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
   /** @throws MirrorError `CONFIG_INVALID` */
   readonly loadConfig: (path: string | undefined) => Promise<Config>;
   readonly openContext: (config: Config, log: LogTarget) => Promise<OpenContext>;
@@ -55,4 +58,6 @@ export interface CliEnvironment {
   /** Resolves with the signal's name at SIGTERM or SIGINT. */
   readonly interrupted: () => Promise<string>;
   readonly pause: (ms: number) => Promise<void>;
+  /** Standard input to its end. @throws MirrorError `USAGE` when it is longer than `bytesMax` */
+  readonly readInput: (bytesMax: number) => Promise<string>;
 }

@@ -2,17 +2,17 @@
  * program: the command line: which commands there are, and how a failure leaves the program.
  */
 import { Command, CommanderError } from 'commander';
-import { asMirrorError, MirrorError } from '../model/errors.js';
 import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
 import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
 import { historyCommand } from './history.js';
+import { hookCommand } from './hook.js';
+import { reportError } from './report-error.js';
 import { restoreCommand } from './restore.js';
 import { shareCommand } from './share.js';
 import { statusCommand } from './status.js';
 import { takeOverCommand } from './take-over.js';
-import { printable } from './text-table.js';
 import { verifyCommand } from './verify.js';
 
 const USAGE_STATUS = 2;
@@ -30,14 +30,8 @@ export async function runProgram(environment: CliEnvironment, args: readonly str
   } catch (error) {
     // commander has printed its own message, or the help that was asked for.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_STATUS;
-    return report(environment, asMirrorError(error));
+    return reportError(environment.terminal, error);
   }
-}
-
-/** One line, and a second one with the next step. */
-function report({ terminal }: CliEnvironment, error: MirrorError): number {
-  terminal.err(`swtpm-mirror: ${error.code}: ${printable(error.message)}\n  ${printable(error.next)}\n`);
-  return error.exitStatus;
 }
 
 function build(environment: CliEnvironment): Command {
@@ -47,6 +41,7 @@ function build(environment: CliEnvironment): Command {
   const commands = [
     shareCommand,
     agentCommand,
+    hookCommand,
     domainCommand,
     statusCommand,
     captureCommand,

@@ -2,7 +2,10 @@
  * take-over: `swtpm-mirror take-over DOMAIN [--force]`: make this host the holder of a volume, without starting anything.
  */
 import type { Command } from 'commander';
+import type { AgentContext } from '../agent/agent-context.js';
 import { MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { noSuchVolume } from '../volume/fetch.js';
 import type { ClaimOutcome } from '../volume/share-store.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
@@ -20,16 +23,7 @@ export function takeOverCommand(environment: CliEnvironment): Command {
       const uuid = await resolveDomain(environment, config, argument);
       const { context, close } = await environment.openContext(config, 'silent');
       try {
-        const outcome = await context.locks.withDomain(uuid, async () =>
-          context.share.claim({
-            uuid,
-            reason: options.force ? 'forced' : 'take-over',
-            scope: options.force ? 'forced' : 'expired',
-            hostExpiryMs: config.timing.hostExpiryMs,
-            revive: true,
-            shareId: await context.knownShare.read(),
-          }),
-        );
+        const outcome = await context.locks.withDomain(uuid, () => claim(context, uuid, options.force ?? false));
         const { epoch, from } = expectClaimed(outcome, uuid);
         const result = { uuid, epoch, from: from?.host ?? null };
         const previous = from && from.host !== config.host ? `, taken from ${from.host}` : '';
@@ -38,6 +32,17 @@ export function takeOverCommand(environment: CliEnvironment): Command {
         await close();
       }
     });
+}
+
+/** A claim makes the volume that it finds missing; a mistyped UUID must not. */
+async function claim(context: AgentContext, uuid: DomainUuid, force: boolean): Promise<ClaimOutcome> {
+  const { share, knownShare, config } = context;
+  const { hostExpiryMs } = config.timing;
+  const shareId = await knownShare.read();
+  const { volume } = await share.inspect({ uuid, withHead: false, since: Number.MAX_SAFE_INTEGER, hostExpiryMs, shareId });
+  if (!volume) throw noSuchVolume(uuid);
+  const reason = force ? 'forced' : 'take-over';
+  return await share.claim({ uuid, reason, scope: force ? 'forced' : 'expired', hostExpiryMs, revive: true, shareId });
 }
 
 function expectClaimed(outcome: ClaimOutcome, uuid: string): Extract<ClaimOutcome, { kind: 'claimed' }> {

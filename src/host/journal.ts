@@ -2,7 +2,7 @@
  * journal: what this host knows of each domain across restarts: whether it holds the volume, and which slot and content it last
  * published or restored. One JSON file per domain in `<state_dir>/journal/`.
  *
- *   P1 write     a temporary file, fsync, rename over the record (write-file-atomic)
+ *   P1 write     a temporary file, fsync, rename over the record (`replace-file.ts`)
  *   P2 compare   the record is read back, because that library does not notice a short write
  *   P3 sync      the directory
  *
@@ -11,14 +11,14 @@
  * I3 A damaged record is an error that names its file. It is never taken for "this host knows nothing": that would let an older state in.
  * Not guaranteed: order among concurrent writes of one domain's record; each domain has one writer, who holds its lock.
  */
-import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
-import { FILE_MODE, type HostContext } from './host-context.js';
+import type { HostContext } from './host-context.js';
+import { replaceFile, type ReplaceFile } from './replace-file.js';
 
 export const DOMAIN_PHASES = ['stopped', 'prepared', 'incoming', 'running'] as const;
 export type DomainPhase = (typeof DOMAIN_PHASES)[number];
@@ -91,10 +91,12 @@ const LEFTOVER = /^(.{36})\.json\.\d+$/;
 export class FileJournal implements Journal {
   readonly #fs: HostContext['fs'];
   readonly #stateDirectory: string;
+  readonly #replace: ReplaceFile;
 
-  constructor(context: Pick<HostContext, 'fs' | 'stateDirectory'>) {
+  constructor(context: Pick<HostContext, 'fs' | 'stateDirectory'>, replace: ReplaceFile = replaceFile) {
     this.#fs = context.fs;
     this.#stateDirectory = context.stateDirectory;
+    this.#replace = replace;
   }
 
   async read(uuid: DomainUuid): Promise<JournalRecord | undefined> {
@@ -111,7 +113,7 @@ export class FileJournal implements Journal {
     await orHostError(`write the journal of ${record.uuid}`, async () => {
       const directory = await ensureDirectories(this.#fs, 'journal', this.#stateDirectory, 'journal');
       const path = this.#path(record.uuid);
-      await writeFileAtomic(path, text, { mode: FILE_MODE });
+      await this.#replace(path, text);
       const written = Buffer.from(await this.#readFile(path)).toString();
       if (written !== text) throw shortWrite(path, text, written);
       await this.#fs.syncDirectory('journal:sync', directory);

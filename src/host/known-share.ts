@@ -4,12 +4,11 @@
  * Another share under the same path would look like a place where no VM has any state, so it is refused by its id. To move a host to
  * another share on purpose, its operator removes this file.
  */
-import writeFileAtomic from 'write-file-atomic';
 import { MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { ensureDirectories, ifAny, readRegular } from './files.js';
-import { FILE_MODE } from './host-context.js';
 import { orHostError } from './host-error.js';
+import { replaceFile, type ReplaceFile } from './replace-file.js';
 
 const RECORD_BYTES_MAX = 4096;
 const SHARE_ID = /^[0-9a-f]{32}$/;
@@ -17,11 +16,16 @@ const SHARE_ID = /^[0-9a-f]{32}$/;
 export class FileKnownShare {
   readonly #fs: FileSystem;
   readonly #stateDirectory: string;
+  readonly #replace: ReplaceFile;
   #known: string | undefined;
 
-  constructor(context: { readonly fs: FileSystem; readonly stateDirectory: string }) {
+  constructor(
+    context: { readonly fs: FileSystem; readonly stateDirectory: string },
+    replace: ReplaceFile = replaceFile,
+  ) {
     this.#fs = context.fs;
     this.#stateDirectory = context.stateDirectory;
+    this.#replace = replace;
   }
 
   /** @throws MirrorError `JOURNAL_DAMAGED`, `HOST_IO` */
@@ -37,7 +41,7 @@ export class FileKnownShare {
   async write(shareId: string): Promise<void> {
     await orHostError(`write ${this.#path}`, async () => {
       await ensureDirectories(this.#fs, 'known-share', this.#stateDirectory);
-      await writeFileAtomic(this.#path, `${JSON.stringify({ id: shareId })}\n`, { mode: FILE_MODE });
+      await this.#replace(this.#path, `${JSON.stringify({ id: shareId })}\n`);
       await this.#fs.syncDirectory('known-share:sync', this.#stateDirectory);
     });
     this.#known = shareId;

@@ -17,7 +17,10 @@ const SWTPM = /(^|\/)swtpm(_cuse)?$/;
  * @param swtpmRoot absolute path of libvirt's directory of all domains' TPMs
  * @param procRoot where proc is mounted
  */
-export async function listRunningSwtpm(swtpmRoot: string, procRoot = '/proc'): Promise<ReadonlySet<DomainUuid>> {
+export async function listRunningSwtpm(
+  swtpmRoot: string,
+  procRoot = '/proc',
+): Promise<ReadonlySet<DomainUuid>> {
   const running = new Set<DomainUuid>();
   for (const pid of (await readdir(procRoot)).filter((name) => PROCESS_ID.test(name))) {
     const words = await commandLine(`${procRoot}/${pid}/cmdline`);

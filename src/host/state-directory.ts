@@ -28,8 +28,10 @@ import { dirname } from 'node:path';
 import { isTpmRole, type Capture, type StateFile, type TpmDirectoryName } from '../model/capture.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileStat, FileSystem } from '../model/filesystem.js';
+import type { DomainUuid } from '../model/identifiers.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import {
+  parseStagingName,
   stagedNvramPath,
   stagingDirectory,
   swtpmRoot,
@@ -37,7 +39,7 @@ import {
   tpmDirectory,
   type DomainPaths,
 } from './domain-paths.js';
-import { ifAny, lstatIfAny, removeTree, writeDurable } from './files.js';
+import { ifAny, lstatIfAny, namesIn, removeTree, writeDurable } from './files.js';
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, type HostContext } from './host-context.js';
 import { setAside } from './set-aside.js';
@@ -97,6 +99,21 @@ export async function restoreState(
  */
 export async function sweepStaging(context: Pick<HostContext, 'fs'>, paths: DomainPaths): Promise<void> {
   await orHostError(`sweep the staging directory of ${paths.uuid}`, () => sweep(context.fs, paths));
+}
+
+/**
+ * The domains for which an interrupted restore left something under libvirt's TPM directory.
+ *
+ * @throws MirrorError `HOST_IO`
+ */
+export async function stagedDomains(
+  context: Pick<HostContext, 'fs'>,
+  swtpmRootPath: string,
+): Promise<DomainUuid[]> {
+  const names = await orHostError('look for interrupted restores', () =>
+    namesIn(context.fs, 'sweep-staging:readdir-root', swtpmRootPath),
+  );
+  return names.map(parseStagingName).filter((uuid) => uuid !== undefined);
 }
 
 /**

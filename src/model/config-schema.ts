@@ -99,6 +99,7 @@ const LIBVIRT = {
     .regex(LIBVIRT_URI, { error: EXPECTED_URI })
     .default('qemu:///system'),
   swtpm_dir: absolutePath().prefault('/var/lib/libvirt/swtpm'),
+  nvram_dir: absolutePath().prefault('/var/lib/libvirt/qemu/nvram'),
   log_dir: absolutePath().prefault('/var/log/libvirt/qemu'),
   nvram: z.boolean({ error: 'expected true or false' }).default(true),
 };

@@ -29,6 +29,8 @@ export interface Config {
   readonly libvirt: {
     readonly uri: string;
     readonly swtpmDir: string;
+    /** Where libvirt puts the NVRAM of a domain whose firmware it chooses itself. */
+    readonly nvramDir: string;
     readonly logDir: string;
     /** Mirror the domain's NVRAM with its TPM. */
     readonly nvram: boolean;
@@ -150,6 +152,7 @@ function toConfig(file: ConfigFile, host: HostName): Config {
     libvirt: {
       uri: libvirt.uri,
       swtpmDir: libvirt.swtpm_dir,
+      nvramDir: libvirt.nvram_dir,
       logDir: libvirt.log_dir,
       nvram: libvirt.nvram,
     },

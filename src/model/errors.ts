@@ -18,6 +18,7 @@ const EXIT_STATUS = {
   USAGE: 2,
   CONFIG_INVALID: 2,
   CONFIRMATION_NEEDED: 2,
+  XML_INVALID: 2,
   // 3: refused
   HELD_ELSEWHERE: 3,
   FENCED: 3,
@@ -95,10 +96,19 @@ export class MirrorError extends Error {
   }
 }
 
+/** Linux error numbers that Node has no name for: it calls them `Unknown system error -116`. */
+const UNNAMED_ERRNO: ReadonlyMap<unknown, string> = new Map([
+  [-116, 'ESTALE'],
+  [-122, 'EDQUOT'],
+  [-37, 'ENOLCK'],
+  [-121, 'EREMOTEIO'],
+]);
+
 /** The `errno` name of a system error (`'ENOENT'`), or `undefined` for anything else. */
 export function errnoOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined;
-  return typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined;
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  if (/^E[A-Z0-9]+$/.test(error.code)) return error.code;
+  return 'errno' in error ? UNNAMED_ERRNO.get(error.errno) : undefined;
 }
 
 /** Any thrown value as a `MirrorError`; what is not one already becomes `INTERNAL` with its message. */

@@ -31,7 +31,8 @@ export type RunState = 'stopped' | 'prepared' | 'incoming' | 'running' | 'finish
 
 export type Hold =
   | { readonly kind: 'none' }
-  | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration' }
+  /** `inDoubt`: a claim of this host may have taken place, so that a stop has something to release. */
+  | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration'; readonly inDoubt?: true }
   | { readonly kind: 'held'; readonly epoch: Slot; readonly next: Slot }
   | { readonly kind: 'doubt'; readonly epoch: Slot }
   | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string };
@@ -85,6 +86,7 @@ export type ShareTask =
 export type LocalTask = { readonly kind: 'capture'; readonly final: boolean } | { readonly kind: 'spool'; readonly diverged: boolean };
 
 export type LifecycleEvent =
+  /** This and `incoming` begin a run, with no task in flight: its outcome would be taken for one of the new run's. */
   | { readonly kind: 'prepared'; readonly hold: Hold; readonly published: PublishedState | undefined; readonly pending: Pending | undefined }
   | { readonly kind: 'incoming' }
   | { readonly kind: 'started' }
@@ -196,10 +198,8 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
       return wantIfNeeded({ ...fine, hold: { kind: 'none' } });
     case 'tidied':
       return { ...fine, untidy: false };
-    case 'share-failed': {
-      const hold: Hold = event.inDoubt && state.hold.kind === 'held' ? { kind: 'doubt', epoch: state.hold.epoch } : state.hold;
-      return { ...state, hold, trouble: true, backoff: true };
-    }
+    case 'share-failed':
+      return { ...state, hold: event.inDoubt ? doubted(state.hold) : state.hold, trouble: true, backoff: true };
   }
 }
 
@@ -248,7 +248,7 @@ function withoutPublished(state: Lifecycle): Lifecycle {
 function settle(state: Lifecycle): Lifecycle {
   if (state.run !== 'finishing' || !isQuiet(state)) return state;
   const { kind } = state.hold;
-  const over = kind === 'none' || kind === 'fenced' || (kind === 'wanted' && state.pending === undefined);
+  const over = kind === 'none' || kind === 'fenced' || (kind === 'wanted' && !state.hold.inDoubt);
   return over ? { ...state, run: 'stopped', dirty: false, stopOverdue: false, hold: kind === 'fenced' ? state.hold : { kind: 'none' } } : state;
 }
 
@@ -266,6 +266,11 @@ function isSameState(one: PublishedState | undefined, other: PublishedState | un
 
 function epochOf(hold: Hold): Slot {
   return hold.kind === 'held' || hold.kind === 'doubt' || hold.kind === 'fenced' ? hold.epoch : 0;
+}
+
+function doubted(hold: Hold): Hold {
+  if (hold.kind === 'held') return { kind: 'doubt', epoch: hold.epoch };
+  return hold.kind === 'wanted' ? { ...hold, inDoubt: true } : hold;
 }
 
 function advance(hold: Hold, slot: Slot): Hold {
@@ -292,7 +297,7 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
     case 'none':
       return undefined;
     case 'wanted':
-      return state.run === 'running' || pending ? { kind: 'acquire', how: hold.how } : undefined;
+      return state.run === 'running' || pending || hold.inDoubt ? { kind: 'acquire', how: hold.how } : undefined;
     case 'doubt':
       return { kind: 'acquire', how: 'recover' };
     case 'fenced':

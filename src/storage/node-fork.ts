@@ -56,10 +56,14 @@ function listen(child: ChildProcess, listener: ChildListener): void {
     listener.message(message);
   });
   child.on('exit', (status, signal) => {
-    const how = signal ?? `exit status ${String(status)}`;
-    // Its last words may still be in the pipe; those of one that we killed are nobody's.
-    if (!child.stderr || child.stderr.destroyed) ended(how);
-    else child.stderr.once('close', () => ended([how, lastWords()].filter((part) => part !== '').join(': ')));
+    const tell = (): void => {
+      ended(
+        [signal ?? `exit status ${String(status)}`, lastWords()].filter((part) => part !== '').join(': '),
+      );
+    };
+    // Its last words may still be in the pipe. (Not `close` of the process: after `disconnect` it never comes.)
+    if (!child.stderr || child.stderr.destroyed) tell();
+    else child.stderr.once('close', tell);
   });
   child.on('error', (error) => {
     // Without a process there is no exit to wait for.

@@ -5,19 +5,21 @@
  *   P2 read the log                        holder, head, next slot
  *   P3 judge the holder                    free, own, expired, or refused
  *   P4 commit a claim in the next slot     lost: back to P2
+ *   P5 read the log again                  not the latest claim: back to P2
  *
  * I1 Everything below a committed claim is final: what the former holder acknowledged is there (its slot is below ours), and what it
  *    tries next finds its slot taken (it can only aim at ours).
- * I2 The head handed out with a claim is the head for good until this host publishes: the log was read before the commit, and had
- *    an entry come in between, the commit would have lost its slot.
+ * I2 The head handed out with a claim is the head for good until this host publishes: what was below the claim at P5 was there before it.
  * I3 A claim resolves every earlier commit of this host whose outcome is unknown: either that one holds a slot below, and
  *    counts, or its slot is now ours, and it can never take place.
+ *
+ * Why P5: a commit that was held up for long can land in a slot that was taken, and pruned, meanwhile. It succeeds, and means nothing.
  */
-import { MirrorError } from '../model/errors.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ClaimEntry } from '../model/log-entry.js';
 import { readVolumeLog, type Holder, type VolumeLog } from '../model/volume-log.js';
-import { commit } from './commit.js';
+import { commit, unknownOutcome } from './commit.js';
 import { ensureDirectory } from './files.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog, TOP_OF_LOG } from './log.js';
@@ -42,9 +44,16 @@ export async function claim(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const beatNs = await heartbeat.beat();
     const log = (await readLog(context, call.uuid, TOP_OF_LOG)) ?? readVolumeLog([]);
-    const holder = log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
+    const holder =
+      log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
     const refusal = refuse(call, log, holder);
-    if (refusal) return refusal;
+    if (refusal) {
+      // The release or tombstone may be our own, from a commit in doubt: nobody is told of it before it is durable.
+      if (refusal.kind !== 'held') {
+        await context.fs.syncDirectory('claim:sync-log', volumePaths(context, call.uuid).log);
+      }
+      return refusal;
+    }
     if (log.top === 0) await makeVolume(context, call.uuid);
     const entry: ClaimEntry = {
       kind: 'claim',
@@ -55,9 +64,8 @@ export async function claim(
       reason: call.reason,
     };
     const outcome = await commit(context, 'claim', volumePaths(context, call.uuid), entry);
-    if (outcome.kind === 'committed') {
-      return { kind: 'claimed', epoch: entry.slot, log: readVolumeLog([...log.entries, entry]), from: log.holder };
-    }
+    const settled = outcome.kind === 'committed' ? await readAsLatest(context, call.uuid, entry) : undefined;
+    if (settled) return { kind: 'claimed', epoch: entry.slot, log: settled, from: log.holder };
   }
   throw new MirrorError('TAKE_OVER_LOST', `lost ${String(ATTEMPTS)} races for volume ${call.uuid} in a row`, {
     next: 'see with `swtpm-mirror history --all` who else claims it; then try again',
@@ -84,6 +92,20 @@ function refuse(call: ClaimCall, log: VolumeLog, holder: LivingHolder | undefine
   if (holder.self || call.scope === 'forced') return undefined;
   if (call.scope === 'expired' && !holder.alive) return undefined;
   return { kind: 'held', holder, log };
+}
+
+/** P5. @returns the log that ends with this claim, `undefined` when it does not */
+async function readAsLatest(
+  context: ShareContext,
+  uuid: DomainUuid,
+  { slot, token }: ClaimEntry,
+): Promise<VolumeLog | undefined> {
+  try {
+    const log = await readLog(context, uuid, TOP_OF_LOG);
+    return log?.epoch === slot && log.lastClaim?.token === token ? log : undefined;
+  } catch (error) {
+    throw errnoOf(error) === undefined ? error : unknownOutcome('claim', slot, error);
+  }
 }
 
 /** Makes a volume's directories; the log comes last, so that where it is, the others are. */

@@ -21,13 +21,22 @@ import { shareError } from './share-errors.js';
 import { slotPath, type ShareContext, type VolumePaths } from './share-context.js';
 
 export type SlotOutcome =
-  | { readonly kind: 'committed' }
-  | { readonly kind: 'taken'; readonly entry: LogEntry };
+  { readonly kind: 'committed' } | { readonly kind: 'taken'; readonly entry: LogEntry };
 
 const ATTEMPTS = 3;
 
 /** Errors that the file system gives only before it did anything: with one of these, and an empty slot, nothing is under way. */
-const DEFINITE = new Set(['ENOSPC', 'EDQUOT', 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'EMLINK']);
+const DEFINITE = new Set([
+  'ENOSPC',
+  'EDQUOT',
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOENT',
+  'ENOTDIR',
+  'ENAMETOOLONG',
+  'EMLINK',
+]);
 
 /**
  * @param operation prefix of the call sites, e.g. `publish`
@@ -90,10 +99,13 @@ async function readAfterError(
 
 function givenUp(operation: string, slot: Slot, doubt: unknown, error: unknown): MirrorError {
   const definite = doubt === undefined && errnoOf(error) !== 'EEXIST';
-  return definite ? shareError(`${operation} in slot ${String(slot)}`, error) : unknownOutcome(operation, slot, doubt ?? error);
+  return definite
+    ? shareError(`${operation} in slot ${String(slot)}`, error)
+    : unknownOutcome(operation, slot, doubt ?? error);
 }
 
-function unknownOutcome(operation: string, slot: Slot, cause: unknown): MirrorError {
+/** For a commit of which it cannot be said whether it took place, or will. */
+export function unknownOutcome(operation: string, slot: Slot, cause: unknown): MirrorError {
   const errno = errnoOf(cause) ?? 'an error';
   return new MirrorError(
     'OUTCOME_UNKNOWN',

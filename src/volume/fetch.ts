@@ -5,7 +5,7 @@
  *    manifest belongs to this volume, slot, epoch and writer (so a file that was copied to the wrong place is found).
  * I2 A damaged generation is passed over only when the caller asks for it, and every one passed over is named.
  */
-import { decodeBundle } from '../bundle/archive.js';
+import { BUNDLE_BYTES_MAX, decodeBundle } from '../bundle/archive.js';
 import type { Manifest } from '../bundle/manifest.js';
 import { isTpmRole } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
@@ -18,9 +18,6 @@ import { readLog } from './log.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
 import type { DamagedGeneration, FetchCall, FetchResult, Generation, HeadReading } from './share-store.js';
-
-/** Largest archive that is read, bytes. */
-export const ARCHIVE_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * @throws MirrorError `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED`
@@ -38,9 +35,13 @@ export async function fetch(context: ShareContext, call: FetchCall): Promise<Fet
       passedOver.push({ name, error: asMirrorError(error).toRecord() });
     }
   }
-  throw new MirrorError('GENERATION_DAMAGED', `no generation of ${call.uuid} is whole (${String(passedOver.length)} tried)`, {
-    next: 'restore the volume from a backup of the share',
-  });
+  throw new MirrorError(
+    'GENERATION_DAMAGED',
+    `no generation of ${call.uuid} is whole (${String(passedOver.length)} tried)`,
+    {
+      next: 'restore the volume from a backup of the share',
+    },
+  );
 }
 
 function candidatesFor(log: VolumeLog, { uuid, slot }: FetchCall): GenerationName[] {
@@ -59,7 +60,11 @@ function candidatesFor(log: VolumeLog, { uuid, slot }: FetchCall): GenerationNam
 }
 
 /** The head with its content, as a reading that can be judged. */
-export async function readHead(context: ShareContext, uuid: DomainUuid, log: VolumeLog): Promise<HeadReading> {
+export async function readHead(
+  context: ShareContext,
+  uuid: DomainUuid,
+  log: VolumeLog,
+): Promise<HeadReading> {
   if (!log.head) return { kind: 'none' };
   try {
     return { kind: 'whole', generation: await readGeneration(context, uuid, log.head) };
@@ -88,9 +93,11 @@ export async function readArchive(
 ): Promise<Generation> {
   let data: Uint8Array;
   try {
-    data = await readWhole(context.fs, 'fetch', path, ARCHIVE_BYTES_MAX);
+    data = await readWhole(context.fs, 'fetch', path, BUNDLE_BYTES_MAX);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') throw damaged(name, `${path} is missing or not a file`);
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') {
+      throw damaged(name, `${path} is missing or not a file`);
+    }
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
   const { manifest, capture } = await decodeBundle(data);
@@ -105,12 +112,16 @@ function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest):
   const actual = [manifest.uuid, manifest.slot, manifest.epoch, manifest.host].join(' ');
   const expected = [uuid, name.slot, name.epoch, name.host].join(' ');
   if (actual !== expected) throw damaged(name, `its manifest says ${actual}, expected ${expected}`);
-  if (!manifest.digest.startsWith(name.digestPrefix)) throw damaged(name, 'its content is not the one its name tells');
+  if (!manifest.digest.startsWith(name.digestPrefix)) {
+    throw damaged(name, 'its content is not the one its name tells');
+  }
 }
 
 /** Damage of the generation itself, as opposed to a share that does not answer. */
 export function isDamage(error: unknown): boolean {
-  return error instanceof MirrorError && (error.code === 'GENERATION_DAMAGED' || error.code === 'STATE_INVALID');
+  return (
+    error instanceof MirrorError && (error.code === 'GENERATION_DAMAGED' || error.code === 'STATE_INVALID')
+  );
 }
 
 function damaged(name: GenerationName, why: string): MirrorError {

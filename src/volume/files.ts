@@ -72,12 +72,19 @@ export async function readWhole(
   }
 }
 
-async function readOnce(fs: FileSystem, operation: string, path: string, bytesMax: number): Promise<Uint8Array> {
+async function readOnce(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  bytesMax: number,
+): Promise<Uint8Array> {
   const file = await fs.open(`${operation}:open`, path, 'read');
   try {
     const { kind, size } = await file.stat(`${operation}:stat`);
     if (kind !== 'file') throw unreadable(path, `expected a regular file, found a ${kind}`);
-    if (size > bytesMax) throw unreadable(path, `${String(size)} bytes, at most ${String(bytesMax)} expected`);
+    if (size > bytesMax) {
+      throw unreadable(path, `${String(size)} bytes, at most ${String(bytesMax)} expected`);
+    }
     const data = new Uint8Array(size);
     let position = 0;
     while (position < size) {
@@ -113,4 +120,14 @@ export async function ensureDirectory(
     if (errnoOf(error) !== 'EEXIST') throw error;
   }
   await fs.syncDirectory(`${operation}:sync-parent`, parent);
+}
+
+/** Removes a file; one that is gone already is fine. */
+export async function unlinkIfThere(fs: FileSystem, site: CallSite, path: string): Promise<void> {
+  try {
+    await fs.unlink(site, path);
+  } catch (error) {
+    // Gone already: a removal whose reply was lost, or somebody else's.
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
 }

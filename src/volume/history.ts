@@ -1,8 +1,16 @@
 /**
  * history: a volume's story, and whether each of its generations can still be read.
+ *
+ * A slot without its generation is damage, or the mark of a pruning that was interrupted: pruning takes whole epochs from the bottom, the
+ * generations first. So the missing ones below all others, if not of the head's own epoch, count as pruned.
  */
 import { asMirrorError, errnoOf } from '../model/errors.js';
-import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
+import {
+  formatGenerationName,
+  parseGenerationName,
+  type GenerationName,
+  type Slot,
+} from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { LogEntry, PublishEntry } from '../model/log-entry.js';
 import type { VolumeLog } from '../model/volume-log.js';
@@ -16,15 +24,26 @@ import type { DamagedGeneration, Generation, HistoryEntry, VerifyResult } from '
 export async function history(context: ShareContext, uuid: DomainUuid): Promise<HistoryEntry[]> {
   const log = await readLog(context, uuid, 'all');
   if (!log) throw noSuchVolume(uuid);
+  const pruned = await prunedSlots(context, uuid, log);
   const lines: HistoryEntry[] = [];
   for (const entry of log.entries) {
-    lines.push(entry.kind === 'publish' ? await publishLine(context, uuid, log, entry) : signedLine(entry));
+    if (entry.kind !== 'publish') lines.push(signedLine(entry));
+    else if (!pruned.has(entry.slot)) lines.push(await publishLine(context, uuid, log, entry));
   }
   for (const name of await listDiverged(context, uuid)) {
     const path = `${volumePaths(context, uuid).diverged}/${name.file}`;
-    lines.push(await generationLine('diverged', name.generation, false, readArchive(context, uuid, name.generation, path)));
+    lines.push(
+      await generationLine(
+        'diverged',
+        name.generation,
+        false,
+        readArchive(context, uuid, name.generation, path),
+      ),
+    );
   }
-  return lines.sort((a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'));
+  return lines.sort(
+    (a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'),
+  );
 }
 
 async function publishLine(
@@ -78,11 +97,29 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
       damaged.push({ name, error: asMirrorError(error).toRecord() });
     }
   };
-  for (const { generation } of log.published) await check(generation, readGeneration(context, uuid, generation));
+  const pruned = await prunedSlots(context, uuid, log);
+  for (const { slot, generation } of [...log.published, ...log.diverged]) {
+    if (!pruned.has(slot)) await check(generation, readGeneration(context, uuid, generation));
+  }
   for (const { file, generation } of await listDiverged(context, uuid)) {
-    await check(generation, readArchive(context, uuid, generation, `${volumePaths(context, uuid).diverged}/${file}`));
+    await check(
+      generation,
+      readArchive(context, uuid, generation, `${volumePaths(context, uuid).diverged}/${file}`),
+    );
   }
   return { uuid, checked, damaged };
+}
+
+async function prunedSlots(
+  context: ShareContext,
+  uuid: DomainUuid,
+  { published, head }: VolumeLog,
+): Promise<Set<Slot>> {
+  const files = new Set(await context.fs.readdir('history:readdir-gen', volumePaths(context, uuid).gen));
+  const kept = published.findIndex(
+    ({ generation }) => generation.epoch === head?.epoch || files.has(formatGenerationName(generation)),
+  );
+  return new Set(published.slice(0, kept).map((entry) => entry.slot));
 }
 
 async function listDiverged(

@@ -12,7 +12,14 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { OpenFile } from '../model/filesystem.js';
 import type { HostName } from '../model/identifiers.js';
 import { ensureDirectory, readWhole, writeAll, writeWhole } from './files.js';
-import { DIRECTORY_MODE, FILE_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
+import {
+  DIRECTORY_MODE,
+  FILE_MODE,
+  hostsPath,
+  newToken,
+  TEMPORARY_PREFIX,
+  type ShareContext,
+} from './share-context.js';
 
 const HOST_RECORD_BYTES_MAX = 4096;
 const NS_PER_MS = 1_000_000n;
@@ -71,7 +78,11 @@ export class Heartbeat {
     const { fs } = this.#context;
     try {
       // Opening revalidates what this client has cached; a plain stat could be half a minute old.
-      const file = await fs.open('heartbeat:open-other', `${hostsPath(this.#context)}/${host}/heartbeat`, 'read');
+      const file = await fs.open(
+        'heartbeat:open-other',
+        `${hostsPath(this.#context)}/${host}/heartbeat`,
+        'read',
+      );
       try {
         const { mtimeNs } = await file.stat('heartbeat:stat-other');
         return Math.max(0, Number((ownBeatNs - mtimeNs) / NS_PER_MS));
@@ -98,7 +109,12 @@ export class Heartbeat {
     const known = await this.#registeredMachine(path);
     if (known === undefined) {
       const temporary = `${this.#directory}/${TEMPORARY_PREFIX}host-${newToken(this.#context)}`;
-      await writeWhole(fs, 'host-record', temporary, new TextEncoder().encode(`${JSON.stringify({ machineId })}\n`));
+      await writeWhole(
+        fs,
+        'host-record',
+        temporary,
+        new TextEncoder().encode(`${JSON.stringify({ machineId })}\n`),
+      );
       // EEXIST: another machine was quicker, or our own reply was lost. Reading it back tells.
       await fs.link('host-record:link', temporary, path).catch(unlessExists);
       await fs.unlink('host-record:unlink', temporary);
@@ -106,17 +122,25 @@ export class Heartbeat {
     }
     const owner = known ?? (await this.#registeredMachine(path));
     if (owner !== machineId) {
-      throw new MirrorError('HOST_NAME_TAKEN', `the host name ${host} belongs to another machine on this share`, {
-        next: `give this host its own name (\`host\` in the configuration); if the machine was reinstalled, remove ${path} first`,
-      });
+      throw new MirrorError(
+        'HOST_NAME_TAKEN',
+        `the host name ${host} belongs to another machine on this share`,
+        {
+          next: `give this host its own name (\`host\` in the configuration); if the machine was reinstalled, remove ${path} first`,
+        },
+      );
     }
   }
 
   async #registeredMachine(path: string): Promise<string | undefined> {
     try {
-      const text = new TextDecoder().decode(await readWhole(this.#context.fs, 'host-record', path, HOST_RECORD_BYTES_MAX));
+      const text = new TextDecoder().decode(
+        await readWhole(this.#context.fs, 'host-record', path, HOST_RECORD_BYTES_MAX),
+      );
       const record: unknown = JSON.parse(text);
-      return typeof record === 'object' && record !== null && 'machineId' in record ? String(record.machineId) : '';
+      return typeof record === 'object' && record !== null && 'machineId' in record
+        ? String(record.machineId)
+        : '';
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       if (error instanceof SyntaxError) return '';

@@ -41,7 +41,8 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
     if (!log) return { share, volume: undefined };
     const foreign = log.holder !== undefined && log.holder.host !== context.host;
     const beatNs = foreign ? await heartbeat.beat() : 0n;
-    const holder = log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
+    const holder =
+      log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
     const head = call.withHead ? await readHead(context, call.uuid, log) : ({ kind: 'none' } as const);
     return { share, volume: { log, holder, head } };
   }
@@ -69,11 +70,27 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
         `claim volume ${call.uuid}`,
         gate.verify(call.shareId).then(() => claim(context, heartbeat, call)),
       ),
-    publish: (call) => guarded(`publish the state of ${call.uuid}`, writing(() => publish(context, call))),
-    closeEpoch: (call) => guarded(`release volume ${call.uuid}`, writing(() => closeEpoch(context, call))),
+    publish: (call) =>
+      guarded(
+        `publish the state of ${call.uuid}`,
+        writing(() => publish(context, call)),
+      ),
+    closeEpoch: (call) =>
+      guarded(
+        `release volume ${call.uuid}`,
+        writing(() => closeEpoch(context, call)),
+      ),
     fetch: (call) => guarded(`read volume ${call.uuid}`, fetch(context, call)),
-    diverge: (call) => guarded(`keep a diverged copy of ${call.uuid}`, writing(() => diverge(context, call))),
-    tidy: (call) => guarded(`tidy volume ${call.uuid}`, writing(() => tidy(context, call))),
+    diverge: (call) =>
+      guarded(
+        `keep a diverged copy of ${call.uuid}`,
+        writing(() => diverge(context, call)),
+      ),
+    tidy: (call) =>
+      guarded(
+        `tidy volume ${call.uuid}`,
+        writing(() => tidy(context, call)),
+      ),
     history: (call) => guarded(`read the history of ${call.uuid}`, history(context, call.uuid)),
     verify: (call) => guarded(`verify volume ${call.uuid}`, verify(context, call.uuid)),
   };

@@ -7,6 +7,7 @@
  *
  * I1 No gap is read over. Commits take the next slot and pruning removes from the bottom, so a gap above the claim that settles the
  *    head is damage, or a cache that is behind its listing: read again, then refused, never guessed.
+ * I2 Nor is an entry above the head that cannot be read: it may be the true head, or the claim that makes what follows count.
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
 import { parseSlot, type Slot } from '../model/generation-name.js';
@@ -30,7 +31,7 @@ export const TOP_OF_LOG: LogExtent = { since: Number.MAX_SAFE_INTEGER };
 
 /**
  * @returns `undefined` when there is no such volume, or one without any entry (its first claim never came to pass)
- * @throws MirrorError `VOLUME_DAMAGED` when the log has a gap, or is gone although generations are there
+ * @throws MirrorError `VOLUME_DAMAGED` when the log has a gap or an unreadable entry above its head, or is gone although generations are there
  */
 export async function readLog(
   context: ShareContext,
@@ -45,7 +46,10 @@ export async function readLog(
       return undefined;
     }
     const log = await readDownwards(context, paths, slots, extent);
-    if (log) return log;
+    if (log) {
+      refuseUnreadable(log, uuid, paths);
+      return log;
+    }
     if (attempt >= ATTEMPTS) throw gapInLog(uuid, paths);
   }
 }
@@ -84,10 +88,14 @@ async function readDownwards(
   if (lowestClaim === undefined) return undefined;
   const log = readVolumeLog(run.filter((entry) => entry.slot >= lowestClaim));
   // Pruning always leaves a head, so a log without one has lost nothing only if it reaches down to its first slot.
-  return log.head ?? run.at(-1)?.slot === 1 ? log : undefined;
+  return (log.head ?? run.at(-1)?.slot === 1) ? log : undefined;
 }
 
-async function readEntry(context: ShareContext, paths: VolumePaths, slot: Slot): Promise<LogEntry | undefined> {
+async function readEntry(
+  context: ShareContext,
+  paths: VolumePaths,
+  slot: Slot,
+): Promise<LogEntry | undefined> {
   try {
     return parsePayload(slot, await context.fs.readlink('log:readlink', slotPath(paths, slot)));
   } catch (error) {
@@ -108,6 +116,18 @@ async function refuseLostLog({ fs }: ShareContext, uuid: DomainUuid, paths: Volu
   throw new MirrorError('VOLUME_DAMAGED', `the log of volume ${uuid} is empty, but generations are there`, {
     next: `restore ${paths.log} from a backup of the share, or look at the archives in ${paths.gen} (tar xf)`,
   });
+}
+
+function refuseUnreadable(log: VolumeLog, uuid: DomainUuid, paths: VolumePaths): void {
+  const unreadable = log.entries.findLast((entry) => entry.kind === 'unknown');
+  if (!unreadable || unreadable.slot < (log.head?.slot ?? 0)) return;
+  throw new MirrorError(
+    'VOLUME_DAMAGED',
+    `slot ${String(unreadable.slot)} of the log of volume ${uuid} cannot be read`,
+    {
+      next: `compare \`ls -l ${paths.log}\` with a backup of the share and put the right link back`,
+    },
+  );
 }
 
 function gapInLog(uuid: DomainUuid, paths: VolumePaths): MirrorError {

@@ -4,8 +4,9 @@
  * It is made once, by `initialise`, and never changed. A path without it is never written to: an export that is not mounted looks
  * like an empty directory, and every VM would seem to have no state.
  */
+import { dirname } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
-import { readWhole, writeWhole } from './files.js';
+import { ensureDirectory, readWhole, writeWhole } from './files.js';
 import { shareError } from './share-errors.js';
 import {
   DIRECTORY_MODE,
@@ -99,7 +100,7 @@ function notInitialised(root: string): MirrorError {
 export async function initialise(context: ShareContext): Promise<ShareIdentity> {
   const { fs, root } = context;
   try {
-    await fs.mkdir('init:mkdir-root', root, DIRECTORY_MODE).catch(unless('EEXIST'));
+    await ensureDirectory(fs, 'init', dirname(root), root, DIRECTORY_MODE);
     const leftovers = await refuseOccupied(context);
     for (const path of [hostsPath(context), volumesPath(context)]) {
       await fs.mkdir('init:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));
@@ -108,10 +109,13 @@ export async function initialise(context: ShareContext): Promise<ShareIdentity> 
     const temporary = `${root}/${MARKER_TEMPORARY}${newToken(context)}`;
     await writeWhole(fs, 'init', temporary, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
     await fs.syncDirectory('init:sync-before', root);
-    await fs.link('init:link', temporary, markerPath(context)).catch(unless('EEXIST'));
-    for (const path of [...leftovers, temporary]) await fs.unlink('init:unlink', path).catch(unless('ENOENT'));
+    // EEXIST: another host was quicker, or our own reply was lost. ENOENT: the quicker one took our file for a leftover.
+    await fs.link('init:link', temporary, markerPath(context)).catch(unless('EEXIST', 'ENOENT'));
+    for (const path of [...leftovers, temporary]) {
+      await fs.unlink('init:unlink', path).catch(unless('ENOENT'));
+    }
     await fs.syncDirectory('init:sync', root);
-    // Read back: a lost reply made EEXIST out of our own link, and another host may have been quicker.
+    // Read back: it may be another's.
     return await readMarker(context);
   } catch (error) {
     throw shareError(`initialise ${root}`, error);
@@ -126,6 +130,8 @@ async function refuseOccupied(context: ShareContext): Promise<string[]> {
     const path = `${root}/${name}`;
     if (name === 'swtpm-mirror.json') {
       const { id } = await readMarker(context);
+      // Said only of what is durable: whoever linked it may have died before this.
+      await fs.syncDirectory('init:sync', root);
       throw new MirrorError('USAGE', `${root} is a share already (id ${id})`, {
         next: 'use it as it is: set `share` to this directory in the configuration',
       });

@@ -5,22 +5,36 @@
  *   P2 fsync, close             the bytes are durable under a name that no reader opens; every byte count checked
  *   P3 rename, sync gen/        the bytes have their final unique name; still no reader looks for it
  *   P4 commit the slot          exclusive, so a foreign claim in this slot means that we are fenced
+ *   P5 look for our claim       gone means pruned: we were fenced long ago, and so was the slot that looked free
  *
  * I1 A reader sees a complete generation or none: it reaches one only through a slot (P4 after P2).
  * I2 An acknowledged generation survives power loss (P2 and P3 before P4; P4 durable before we return).
  * I3 A fenced holder changes nothing: P4 is the only step readers see, and it cannot replace.
  * I4 The writer is the only one of its epoch, so the next slot is known without reading the log.
+ * I5 A holder that slept through a take-over and the pruning of its epoch learns it: pruning goes upwards, so where the foreign claim
+ *    in our slot is gone, our own claim below it went before. P5 is answered from the cache of the client unless another host changed the
+ *    log; the change that we made ourselves then makes the client ask.
  * Not guaranteed: that an unacknowledged generation is absent. It may have been committed: OUTCOME_UNKNOWN, resolved by a claim.
+ *
+ * What cannot become the head is kept in `diverged/`. A fenced host keeps its newest state only: a new copy, once it is durable, replaces
+ * the copies of the same host and the same epoch, so their number stays bounded. Copies of others are never touched.
  */
 import { describeCapture, encodeBundle } from '../bundle/archive.js';
-import { DIGEST_PREFIX_DIGITS, formatGenerationName, type GenerationName } from '../model/generation-name.js';
+import { errnoOf } from '../model/errors.js';
+import {
+  DIGEST_PREFIX_DIGITS,
+  formatGenerationName,
+  parseGenerationName,
+  type GenerationName,
+} from '../model/generation-name.js';
 import type { HostName } from '../model/identifiers.js';
 import type { LogEntry } from '../model/log-entry.js';
-import { commit, type SlotOutcome } from './commit.js';
-import { ensureDirectory, writeWhole } from './files.js';
+import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
+import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
 import {
   DIRECTORY_MODE,
   newToken,
+  slotPath,
   TEMPORARY_PREFIX,
   timestamp,
   volumePaths,
@@ -33,12 +47,35 @@ import type { CloseEpochCall, CommitOutcome, DivergeCall, PublishCall } from './
 export async function publish(context: ShareContext, call: PublishCall): Promise<CommitOutcome> {
   const paths = volumePaths(context, call.uuid);
   const generation = nameFor(context, call);
-  await placeArchive(context, 'publish', call, call.parent, paths.gen, generation);
+  await placeArchive(context, 'publish', call, paths.gen, generation);
   const outcome = await commit(context, 'publish', paths, { kind: 'publish', slot: call.slot, generation });
-  if (outcome.kind === 'taken' && writerOf(outcome.entry) !== context.host) {
-    await moveToDiverged(context, paths, generation);
+  if (outcome.kind === 'committed' && (await isClaimThere(context, paths, call))) {
+    return toCommitOutcome(outcome, call.slot);
   }
-  return toCommitOutcome(outcome, call.slot);
+  const by = outcome.kind === 'taken' ? writerOf(outcome.entry) : undefined;
+  if (by !== context.host) {
+    try {
+      await moveToDiverged(context, paths, generation);
+    } catch {
+      // Being fenced is the news. The caller still has the capture, and the file is left to the new holder's sweep, which keeps it.
+    }
+  }
+  return { kind: 'fenced', slot: call.slot, by };
+}
+
+/** P5. */
+async function isClaimThere(
+  { fs }: ShareContext,
+  paths: VolumePaths,
+  { epoch, slot }: PublishCall,
+): Promise<boolean> {
+  try {
+    await fs.readlink('publish:readlink-claim', slotPath(paths, epoch));
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw unknownOutcome('publish', slot, error);
+  }
 }
 
 /** For a generation whose slot is another's for good, so that it can never be committed. */
@@ -72,15 +109,41 @@ export async function closeEpoch(context: ShareContext, call: CloseEpochCall): P
 
 /** Keeps a capture that cannot become the head. The same content of the same host is kept once. */
 export async function diverge(context: ShareContext, call: DivergeCall): Promise<void> {
-  const paths = volumePaths(context, call.uuid);
+  const { fs } = context;
+  const { root, diverged } = volumePaths(context, call.uuid);
   const name = nameFor(context, call);
-  await ensureDirectory(context.fs, 'diverge', paths.root, paths.diverged, DIRECTORY_MODE);
-  const present = await context.fs.readdir('diverge:readdir', paths.diverged);
-  if (present.some((other) => other.includes(`-${context.host}-${name.digestPrefix}-`))) return;
-  await placeArchive(context, 'diverge', call, 0, paths.diverged, name);
+  await ensureDirectory(fs, 'diverge', root, diverged, DIRECTORY_MODE);
+  const own = ownCopies(context, await fs.readdir('diverge:readdir', diverged));
+  const same = own.find((copy) => !copy.temporary && copy.name.digestPrefix === name.digestPrefix);
+  if (!same) await placeArchive(context, 'diverge', { ...call, parent: 0 }, diverged, name);
+  // Found there is not durable yet: whoever put it there may have died before this.
+  else await fs.syncDirectory('diverge:sync-gen', diverged);
+  for (const copy of own) {
+    // Without a claim (epoch 0) nothing tells that two states are of one run.
+    const older = copy !== same && copy.name.epoch === call.epoch && call.epoch > 0;
+    if (copy.temporary || older) await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
+  }
 }
 
-function nameFor(context: ShareContext, call: Pick<PublishCall, 'slot' | 'epoch' | 'capture'>): GenerationName {
+interface DivergedCopy {
+  readonly file: string;
+  readonly name: GenerationName;
+  /** Left by a write that was interrupted. */
+  readonly temporary: boolean;
+}
+
+function ownCopies({ host }: ShareContext, files: readonly string[]): DivergedCopy[] {
+  return files.flatMap((file) => {
+    const temporary = file.startsWith(TEMPORARY_PREFIX);
+    const name = parseGenerationName(temporary ? file.slice(TEMPORARY_PREFIX.length) : file);
+    return name?.host === host ? [{ file, name, temporary }] : [];
+  });
+}
+
+function nameFor(
+  context: ShareContext,
+  call: Pick<PublishCall, 'slot' | 'epoch' | 'capture'>,
+): GenerationName {
   return {
     slot: call.slot,
     epoch: call.epoch,
@@ -94,16 +157,23 @@ function nameFor(context: ShareContext, call: Pick<PublishCall, 'slot' | 'epoch'
 async function placeArchive(
   context: ShareContext,
   operation: string,
-  call: DivergeCall,
-  parent: number,
+  call: PublishCall,
   directory: string,
   name: GenerationName,
 ): Promise<void> {
   const { fs } = context;
-  const { note, capture, slot, epoch } = call;
+  const { note, capture, slot, epoch, parent } = call;
   const time = timestamp(context);
   const { domainName, ...rest } = note;
-  const manifest = describeCapture(capture, { ...rest, name: domainName, slot, epoch, parent, host: context.host, time });
+  const manifest = describeCapture(capture, {
+    ...rest,
+    name: domainName,
+    slot,
+    epoch,
+    parent,
+    host: context.host,
+    time,
+  });
   const archive = await encodeBundle(manifest, capture);
   const final = `${directory}/${formatGenerationName(name)}`;
   const temporary = `${directory}/${TEMPORARY_PREFIX}${formatGenerationName(name)}`;
@@ -119,10 +189,13 @@ async function placeArchive(
 }
 
 function toCommitOutcome(outcome: SlotOutcome, slot: number): CommitOutcome {
-  return outcome.kind === 'committed' ? { kind: 'committed', slot } : { kind: 'fenced', slot, by: writerOf(outcome.entry) };
+  return outcome.kind === 'committed'
+    ? { kind: 'committed', slot }
+    : { kind: 'fenced', slot, by: writerOf(outcome.entry) };
 }
 
-function writerOf(entry: LogEntry): HostName | undefined {
+/** Whose entry it is; `undefined` for one that cannot be read. */
+export function writerOf(entry: LogEntry): HostName | undefined {
   if (entry.kind === 'unknown') return undefined;
   return entry.kind === 'publish' ? entry.generation.host : entry.host;
 }

@@ -89,7 +89,12 @@ export interface ClaimCall extends DomainCall {
 }
 
 export type ClaimOutcome =
-  | { readonly kind: 'claimed'; readonly epoch: Slot; readonly log: VolumeLog; readonly from: Holder | undefined }
+  | {
+      readonly kind: 'claimed';
+      readonly epoch: Slot;
+      readonly log: VolumeLog;
+      readonly from: Holder | undefined;
+    }
   | { readonly kind: 'held'; readonly holder: LivingHolder; readonly log: VolumeLog }
   /** Scope `own` only: the volume is free, so this host no longer holds it. */
   | { readonly kind: 'free'; readonly log: VolumeLog }

@@ -3,19 +3,33 @@
  *
  * Sweep: a file in `gen/` that no slot names.
  *   I1 It goes only when the slot that it aimed at is taken by something else, for then its commit can no longer arrive.
- *   I2 If it is whole and valid, and not a copy of what was published, it becomes a diverged copy instead.
+ *   I2 If its writer was fenced (the slot is another host's), and it is whole, valid and not a copy of what was published, it becomes a
+ *      diverged copy instead. Where the writer took the slot itself, with a claim or another attempt, it went on by itself.
  * Prune: whole epochs from the bottom, lowest slot first, the generation before its slot.
  *   I3 What stays is the log from the claim of the oldest kept generation upwards, without a gap (see `volume-log.ts`).
  *   I4 A crash in the middle leaves a shorter prefix to remove; a removal of a fenced holder that arrives late hits only what is
  *      below a head that has moved on, or a name that nobody will use again.
  */
-import { errnoOf, MirrorError } from '../model/errors.js';
-import { formatGenerationName, parseGenerationName, parseSlot, type GenerationName, type Slot } from '../model/generation-name.js';
+import { MirrorError } from '../model/errors.js';
+import {
+  formatGenerationName,
+  parseGenerationName,
+  parseSlot,
+  type GenerationName,
+  type Slot,
+} from '../model/generation-name.js';
 import { needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
 import { isDamage, readArchive } from './fetch.js';
+import { unlinkIfThere } from './files.js';
 import { readLog } from './log.js';
-import { moveToDiverged } from './publish.js';
-import { slotPath, TEMPORARY_PREFIX, volumePaths, type ShareContext, type VolumePaths } from './share-context.js';
+import { moveToDiverged, writerOf } from './publish.js';
+import {
+  slotPath,
+  TEMPORARY_PREFIX,
+  volumePaths,
+  type ShareContext,
+  type VolumePaths,
+} from './share-context.js';
 import { shareError } from './share-errors.js';
 import type { TidyCall, TidyResult } from './share-store.js';
 
@@ -25,9 +39,13 @@ const REMOVALS_MAX = 128;
 export async function tidy(context: ShareContext, call: TidyCall): Promise<TidyResult> {
   const log = await readLog(context, call.uuid, 'all');
   if (log?.holder?.epoch !== call.epoch || log.holder.host !== context.host) {
-    throw new MirrorError('FENCED', `volume ${call.uuid} is not held by this host in epoch ${String(call.epoch)}`, {
-      next: 'nothing to do: its holder tidies it',
-    });
+    throw new MirrorError(
+      'FENCED',
+      `volume ${call.uuid} is not held by this host in epoch ${String(call.epoch)}`,
+      {
+        next: 'nothing to do: its holder tidies it',
+      },
+    );
   }
   try {
     const swept = await sweep(context, call, log);
@@ -48,8 +66,11 @@ async function sweep(
   log: VolumeLog,
 ): Promise<{ removed: number; diverged: number }> {
   const paths = volumePaths(context, call.uuid);
-  const named = new Set([...log.published, ...log.diverged].map((entry) => formatGenerationName(entry.generation)));
+  const named = new Set(
+    [...log.published, ...log.diverged].map((entry) => formatGenerationName(entry.generation)),
+  );
   const published = new Set(log.published.map((entry) => entry.generation.digestPrefix));
+  const writers = new Map(log.entries.map((entry) => [entry.slot, writerOf(entry)]));
   const bottom = log.entries[0]?.slot ?? 0;
   const result = { removed: 0, diverged: 0 };
   for (const file of await context.fs.readdir('sweep:readdir', paths.gen)) {
@@ -57,12 +78,14 @@ async function sweep(
     const name = aimedName(file);
     // What aims above the top may still be committed; what aims below the bottom belongs to pruning.
     if (!name || named.has(file) || name.slot > log.top || name.slot < bottom) continue;
-    const keep = !temporary && !published.has(name.digestPrefix) && (await isWhole(context, call, name, paths));
+    const fenced = writers.get(name.slot) !== name.host;
+    const news = fenced && !temporary && !published.has(name.digestPrefix);
+    const keep = news && (await isWhole(context, call, name, paths));
     if (keep) {
       await moveToDiverged(context, paths, name);
       result.diverged++;
     } else {
-      await remove(context, 'sweep:unlink', `${paths.gen}/${file}`);
+      await unlinkIfThere(context.fs, 'sweep:unlink', `${paths.gen}/${file}`);
       result.removed++;
     }
     if (result.removed + result.diverged >= REMOVALS_MAX) break;
@@ -70,7 +93,12 @@ async function sweep(
   return result;
 }
 
-async function isWhole(context: ShareContext, call: TidyCall, name: GenerationName, paths: VolumePaths): Promise<boolean> {
+async function isWhole(
+  context: ShareContext,
+  call: TidyCall,
+  name: GenerationName,
+  paths: VolumePaths,
+): Promise<boolean> {
   try {
     await readArchive(context, call.uuid, name, `${paths.gen}/${formatGenerationName(name)}`);
     return true;
@@ -87,19 +115,25 @@ async function prune(context: ShareContext, call: TidyCall, log: VolumeLog): Pro
   const boundary = pruneBoundary(log, call.keep);
   const generations = await generationsBelow(context, paths, boundary);
   const first = generations.slice(0, REMOVALS_MAX);
-  for (const file of first) await remove(context, 'prune:unlink-generation', `${paths.gen}/${file}`);
+  for (const file of first) await unlinkIfThere(fs, 'prune:unlink-generation', `${paths.gen}/${file}`);
   if (first.length > 0) await fs.syncDirectory('prune:sync-gen', paths.gen);
   if (first.length < generations.length) return first.length;
   // Listed anew rather than taken from the log: leftovers of an interrupted pruning lie below the log's own bottom.
   const slots = (await fs.readdir('prune:readdir', paths.log)).map(parseSlot);
-  const doomed = slots.filter((slot): slot is Slot => slot !== undefined && slot < boundary).sort((a, b) => a - b);
-  for (const slot of doomed) await remove(context, 'prune:unlink-slot', slotPath(paths, slot));
+  const doomed = slots
+    .filter((slot): slot is Slot => slot !== undefined && slot < boundary)
+    .sort((a, b) => a - b);
+  for (const slot of doomed) await unlinkIfThere(fs, 'prune:unlink-slot', slotPath(paths, slot));
   if (doomed.length > 0) await fs.syncDirectory('prune:sync-log', paths.log);
   return first.length + doomed.length;
 }
 
 /** Names in `gen/` that aimed below the boundary, oldest first. */
-async function generationsBelow(context: ShareContext, paths: VolumePaths, boundary: Slot): Promise<string[]> {
+async function generationsBelow(
+  context: ShareContext,
+  paths: VolumePaths,
+  boundary: Slot,
+): Promise<string[]> {
   const files = await context.fs.readdir('prune:readdir-gen', paths.gen);
   const aimed = files.map((file) => ({ file, slot: aimedName(file)?.slot ?? Infinity }));
   return aimed
@@ -110,13 +144,4 @@ async function generationsBelow(context: ShareContext, paths: VolumePaths, bound
 
 function aimedName(file: string): GenerationName | undefined {
   return parseGenerationName(file.startsWith(TEMPORARY_PREFIX) ? file.slice(TEMPORARY_PREFIX.length) : file);
-}
-
-async function remove({ fs }: ShareContext, site: 'sweep:unlink' | `prune:${string}`, path: string): Promise<void> {
-  try {
-    await fs.unlink(site, path);
-  } catch (error) {
-    // Gone already: a removal whose reply was lost.
-    if (errnoOf(error) !== 'ENOENT') throw error;
-  }
 }

@@ -5,7 +5,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import t from 'tap';
-import { mountHangingFileSystem, unavailable } from '../fixtures/hanging-filesystem.js';
+import { mountHangingFileSystem } from '../fixtures/hanging-filesystem.js';
 import { compileStorageEntry, realStorage } from '../fixtures/real-storage.js';
 import { claimCall, inspectCall, publishCall, uuidOf } from '../fixtures/share-calls.js';
 import type { TestScope } from '../fixtures/temporary-directory.js';
@@ -13,20 +13,22 @@ import { waitUntil } from '../fixtures/wait-until.js';
 import type { StorageLimits } from '../../src/storage/storage-limits.js';
 
 const DEADLINE_MS = 1_000;
+/** For a test in which healthy work must never be late, on a loaded machine too. */
+const PATIENT_DEADLINE_MS = 4_000;
 /** What a loaded machine may add to a deadline before this test calls it broken. */
 const TOLERANCE_MS = 2_000;
 const LIMITS = { startupMs: 10_000, processesMax: 3, backOffFirstMs: 200, backOffMaxMs: 500 };
 const GONE_TIMEOUT_MS = 20_000;
-
-const skip = (await unavailable()) ?? false;
+/** How long one volume stays sick beside the others, at most. */
+const SICKNESS_MS = 40_000;
 
 /** A share with one volume held and published to, on a mount that can hang. */
-async function hangingShare(t: TestScope, limits: Partial<StorageLimits> = LIMITS) {
+async function hangingShare(t: TestScope, limits: Partial<StorageLimits> = LIMITS, deadlineMs = DEADLINE_MS) {
   const mount = await mountHangingFileSystem(t);
   const program = await compileStorageEntry(t);
   const storage = realStorage(t, {
     program,
-    deadlineMs: DEADLINE_MS,
+    deadlineMs,
     limits,
     parameters: { root: mount.mountPoint },
   });
@@ -52,7 +54,7 @@ async function threadStates(pid: number | undefined): Promise<string[]> {
   return (await Promise.all(stats)).map((stat) => stat.charAt(stat.lastIndexOf(')') + 2));
 }
 
-t.test('a hung share ends every request at its deadline and blocks nothing else', { skip }, async (t) => {
+t.test('a hung share ends every request at its deadline and blocks nothing else', async (t) => {
   const { mount, client, living } = await hangingShare(t);
   await mount.hang();
 
@@ -73,8 +75,9 @@ t.test('a hung share ends every request at its deadline and blocks nothing else'
     ends.map(({ code }) => code),
     ['SHARE_TIMEOUT', 'OUTCOME_UNKNOWN', ...Array<string>(5).fill('SHARE_TIMEOUT')],
   );
-  for (const { tookMs } of ends)
+  for (const { tookMs } of ends) {
     t.ok(tookMs >= DEADLINE_MS - 1 && tookMs < DEADLINE_MS + TOLERANCE_MS, `took ${tookMs} ms`);
+  }
 
   const [stuck] = await living();
   t.ok(
@@ -91,7 +94,6 @@ t.test('a hung share ends every request at its deadline and blocks nothing else'
 
 t.test(
   'processes stay within their number while a share hangs, and it is served again when it answers',
-  { skip },
   async (t) => {
     const { mount, client, living } = await hangingShare(t);
     await mount.hang();
@@ -123,35 +125,35 @@ t.test(
   },
 );
 
-t.test(
-  'G3 G4: a publish that hung takes place late, and the claim that settles it sees it',
-  { skip },
-  async (t) => {
-    const { mount, client } = await hangingShare(t);
-    const slot = `/volumes/${uuidOf('a')}/log/00000003`;
-    await mount.hangChanges(slot);
-    const publish = await endOf(client.publish(publishCall('a', 1, 3)));
-    t.equal(publish.code, 'OUTCOME_UNKNOWN');
-    t.equal(await mount.hangingCalls(), 1, 'the commit sleeps in the kernel');
-    await t.rejects(readlink(join(mount.backing, slot)), { code: 'ENOENT' });
+t.test('G3 G4: a publish that hung takes place late, and the claim that settles it sees it', async (t) => {
+  const { mount, client } = await hangingShare(t);
+  const slot = `/volumes/${uuidOf('a')}/log/00000003`;
+  await mount.hangChanges(slot);
+  const publish = await endOf(client.publish(publishCall('a', 1, 3)));
+  t.equal(publish.code, 'OUTCOME_UNKNOWN');
+  t.equal(await mount.hangingCalls(), 1, 'the commit sleeps in the kernel');
+  await t.rejects(readlink(join(mount.backing, slot)), { code: 'ENOENT' });
 
-    await mount.resume();
-    await waitUntil('the commit to take place, its process long killed', GONE_TIMEOUT_MS, () =>
-      readlink(join(mount.backing, slot)).catch(() => undefined),
-    );
-    const claim = await client.claim({ ...claimCall('a'), reason: 'recover', scope: 'own' });
-    t.match(claim, { kind: 'claimed', epoch: 4, log: { head: { slot: 3 } } });
-  },
-);
+  await mount.resume();
+  await waitUntil('the commit to take place, its process long killed', GONE_TIMEOUT_MS, () =>
+    readlink(join(mount.backing, slot)).catch(() => undefined),
+  );
+  const claim = await client.claim({ ...claimCall('a'), reason: 'recover', scope: 'own' });
+  t.match(claim, { kind: 'claimed', epoch: 4, log: { head: { slot: 3 } } });
+});
 
-t.test('one sick volume does not disturb the others', { skip }, async (t) => {
-  const { mount, client } = await hangingShare(t, { ...LIMITS, backOffFirstMs: 5_000, backOffMaxMs: 5_000 });
+t.test('one sick volume does not disturb the others', async (t) => {
+  const { mount, client } = await hangingShare(
+    t,
+    { ...LIMITS, backOffFirstMs: 5_000, backOffMaxMs: 5_000 },
+    PATIENT_DEADLINE_MS,
+  );
   await client.claim(claimCall('b'));
   await mount.hang(`/volumes/${uuidOf('a')}/`);
   const sick = new Set<unknown>();
   const healthy = new Set<unknown>();
-  const until = performance.now() + 5 * DEADLINE_MS;
-  for (let slot = 2; performance.now() < until; slot++) {
+  const until = performance.now() + SICKNESS_MS;
+  for (let slot = 2; performance.now() < until && !sick.has('SHARE_UNAVAILABLE'); slot++) {
     const [sickEnd, healthyEnd] = await Promise.all([
       endOf(client.inspect(inspectCall('a'))),
       endOf(client.publish(publishCall('b', 1, slot))),
@@ -170,7 +172,7 @@ t.test('one sick volume does not disturb the others', { skip }, async (t) => {
   t.equal((await endOf(client.inspect(inspectCall('a')))).code, 'ok');
 });
 
-t.test('errors of a real file system reach the caller as what they mean', { skip }, async (t) => {
+t.test('errors of a real file system reach the caller as what they mean', async (t) => {
   const { mount, client } = await hangingShare(t);
   const cases = [
     ['ENOSPC', 'SHARE_FULL'],
@@ -191,13 +193,13 @@ t.test('errors of a real file system reach the caller as what they mean', { skip
   t.match(await client.publish(publishCall('a', 1, 3)), { kind: 'committed', slot: 3 });
 });
 
-t.test('a slow share is served within its deadline', { skip }, async (t) => {
+t.test('a slow share is served within its deadline', async (t) => {
   const { mount, client } = await hangingShare(t);
   await mount.delay(20);
   t.match(await client.publish(publishCall('a', 1, 3)), { kind: 'committed', slot: 3 });
 });
 
-t.test('closing the client does not wait for a hung share', { skip }, async (t) => {
+t.test('closing the client does not wait for a hung share', async (t) => {
   const { mount, client, living } = await hangingShare(t);
   await mount.hang();
   const publish = endOf(client.publish(publishCall('a', 1, 3)));

@@ -3,7 +3,12 @@ import { chmod, chown, lstat, mkdir, readdir, readFile, rm, symlink, writeFile }
 import { join } from 'node:path';
 import t from 'tap';
 import { stagedNvramPath, stagingDirectory } from '../../../src/host/domain-paths.js';
-import { removeEmptyStateDirectory, restoreState, sweepStaging } from '../../../src/host/state-directory.js';
+import {
+  removeEmptyStateDirectory,
+  restoreState,
+  stagedDomains,
+  sweepStaging,
+} from '../../../src/host/state-directory.js';
 import { readStateNow } from '../../../src/host/state-reader.js';
 import { sha256 } from '../../../src/model/hash.js';
 import { crashBeforeEach } from '../../fakes/crashing-filesystem.js';
@@ -293,6 +298,10 @@ t.test('what an interrupted restore left is swept for its domain alone', async (
   await put(stagingDirectory(host.paths), { 'tpm2/tpm2-00.permall': 'x', 'old-tpm2/tpm2-00.permall': 'y' });
   await put(other, { 'tpm2/tpm2-00.permall': 'x' });
   await writeFile(stagedNvramPath(host.nvramPath), 'x');
+  t.same((await stagedDomains(host.context, host.swtpmRoot)).sort(), [
+    '11111111-2222-4333-8444-555555555555',
+    host.paths.uuid,
+  ]);
   await sweepStaging(host.context, host.paths);
   await sweepStaging(host.context, host.paths);
   t.strictSame(await readdir(host.swtpmRoot), ['.11111111-2222-4333-8444-555555555555.swtpm-mirror']);

@@ -108,6 +108,22 @@ scenario(
 );
 
 scenario(
+  'NVRAM that is replaced by a rename is watched on',
+  async (t, { host, watcher, takeMarks, marked }) => {
+    await put(host.paths.swtpmDirectory, { [PERMALL]: 'first' });
+    await writeFile(host.nvramPath, 'variables');
+    await watcher.watch(host.paths);
+    await writeFile(`${host.nvramPath}.new`, 'others');
+    await rename(`${host.nvramPath}.new`, host.nvramPath);
+    t.ok(await marked());
+    await pause(QUIET_MS);
+    takeMarks();
+    await writeFile(host.nvramPath, 'later');
+    t.ok(await marked(), 'a write in place of the successor');
+  },
+);
+
+scenario(
   'a domain whose directory does not exist yet is marked when its state appears',
   async (t, { host, watcher, takeMarks, marked }) => {
     await watcher.watch(host.paths);

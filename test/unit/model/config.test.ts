@@ -34,6 +34,7 @@ t.test('an empty file is the documented defaults', async (t) => {
     libvirt: {
       uri: 'qemu:///system',
       swtpmDir: '/var/lib/libvirt/swtpm',
+      nvramDir: '/var/lib/libvirt/qemu/nvram',
       logDir: '/var/log/libvirt/qemu',
       nvram: true,
     },
@@ -67,6 +68,7 @@ t.test('every key can be set', async (t) => {
     [libvirt]
     uri = "qemu+ssh://root@kvm-b/system"
     swtpm_dir = "/srv/swtpm"
+    nvram_dir = "/srv/nvram"
     log_dir = "/srv/log"
     nvram = false
     [timing]
@@ -108,6 +110,7 @@ t.test('every key can be set', async (t) => {
     libvirt: {
       uri: 'qemu+ssh://root@kvm-b/system',
       swtpmDir: '/srv/swtpm',
+      nvramDir: '/srv/nvram',
       logDir: '/srv/log',
       nvram: false,
     },

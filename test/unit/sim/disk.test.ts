@@ -126,6 +126,26 @@ void t.test(
   },
 );
 
+void t.test(
+  'power loss: syncing a directory commits what came before it elsewhere only under the ordered model',
+  async (t) => {
+    const before = async (fs: FileSystem): Promise<void> => {
+      await fs.mkdir(SITE, '/a', 0o700);
+      await fs.symlink(SITE, 'x', '/a/1');
+      await fs.syncDirectory(SITE, '/a');
+      await fs.symlink(SITE, 'x', '/later');
+    };
+    const observe = async (fs: FileSystem): Promise<string> => (await fs.readdir(SITE, '/')).sort().join(' ');
+    t.strictSame([...(await outcomes('ordered', before, observe)).keys()].sort(), ['a', 'a later']);
+    t.strictSame([...(await outcomes('independent', before, observe)).keys()].sort(), [
+      '',
+      'a',
+      'a later',
+      'later',
+    ]);
+  },
+);
+
 void t.test('power loss: handles from before answer EIO, space is counted anew', async (t) => {
   const world = new SimulatedWorld('handles');
   const host = world.host('kvm-a');

@@ -19,8 +19,9 @@ t.test('lanes take turns, and a lane in work is passed over until it is finished
     ['b', 3],
     ['a', 4],
     ['b', 5],
-  ] as const)
+  ] as const) {
     queue.offer({ lane, number });
+  }
   t.same(queue.take('unreserved'), { lane: 'a', number: 1 });
   t.same(queue.take('unreserved'), { lane: 'b', number: 3 });
   t.equal(queue.take('unreserved'), undefined);
@@ -102,8 +103,9 @@ t.test('in any history, a lane has one item in work at most, keeps its order, an
         const lanes = ['a', 'b', 'c', 'heartbeat'].map(
           (lane) => waiting.filter((item) => item.lane === lane).length,
         );
-        if (queue.size !== waiting.length || Math.max(...lanes) > 3 || waiting.length - lanes[3]! > 5)
+        if (queue.size !== waiting.length || Math.max(...lanes) > 3 || waiting.length - lanes[3]! > 5) {
           return false;
+        }
       }
       return true;
     }),

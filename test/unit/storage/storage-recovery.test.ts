@@ -101,6 +101,7 @@ t.test('a draining process is killed after one share deadline, whatever it still
   await clock.advance(OVERRUN_MS);
   t.ok(first?.isKilled);
   t.match(long.error, { code: 'SHARE_TIMEOUT', message: /was cut off/ });
+  t.equal(clock.pending, 0, 'no timer outlives the process');
 });
 
 t.test(
@@ -190,14 +191,31 @@ t.test('a share that goes on hanging costs a process per back-off, not per reque
 
   const refused = outcomeOf(client.publish(publishCall('a', 1, 2)));
   await settled();
-  if (refused.state !== 'waiting')
+  if (refused.state !== 'waiting') {
     t.match(refused.error?.message, /failed \d+ times in a row, the next one starts in \d+ ms/);
+  }
   await clock.advance(20_000);
   const healed = outcomeOf(client.inspect(inspectCall('a')));
   processes.latest.ready();
   processes.latest.answer('inspected');
   await settled();
   t.equal(healed.state, 'ok');
+});
+
+t.test('what a draining process still answers does not make a hanging share a healthy one', async (t) => {
+  const { client, clock, processes } = await servingRig({ backOffFirstMs: 1_000 });
+  outcomeOf(client.inspect(inspectCall('a')));
+  await clock.advance(DEADLINE_MS - 1_000);
+  const slow = outcomeOf(client.inspect(inspectCall('b')));
+  await clock.advance(1_100);
+  outcomeOf(client.inspect(inspectCall('c')));
+  processes.latest.ready();
+  processes.all[0]?.answer('inspected', 'inspect b');
+  await clock.advance(OVERRUN_MS);
+  const refused = outcomeOf(client.inspect(inspectCall('d')));
+  await settled();
+  t.equal(slow.state, 'ok');
+  t.match(refused.error?.message, /failed 2 times in a row/);
 });
 
 t.test('a crash ends its requests, and the next process serves what waited', async (t) => {
@@ -290,6 +308,20 @@ t.test('what a killed process says before its end is ignored', async (t) => {
   await settled();
   t.equal(publish.state, 'OUTCOME_UNKNOWN');
   t.match(client.gauges(), { processes: 0, stuck: 0, inFlight: 0, queued: 0 });
+});
+
+t.test('a start that failed fails once, whatever the process says later', async (t) => {
+  const { client, clock, processes, events } = storageClientRig();
+  outcomeOf(client.identify({}));
+  await clock.advance(STARTUP_MS + 100);
+  processes.latest.ready();
+  processes.latest.say({
+    kind: 'failed',
+    error: { code: 'INTERNAL', message: 'x', next: 'y', retriable: false },
+  });
+  processes.latest.exit('SIGKILL');
+  await settled();
+  t.equal(events.filter(({ kind }) => kind === 'process-failed').length, 1);
 });
 
 t.test('close lets what was sent end, turns away the rest, and leaves no process', async (t) => {

@@ -1,0 +1,25 @@
+/**
+ * domain-place: where a domain's state files lie on this host, as far as that differs from domain to domain.
+ */
+import type { Config } from '../model/config.js';
+import type { DomainUuid } from '../model/identifiers.js';
+
+export interface DomainPlace {
+  readonly uuid: DomainUuid;
+  /** `undefined` when the domain has no NVRAM, or it is not mirrored. */
+  readonly nvramPath: string | undefined;
+}
+
+/** What somebody tells about a domain that is starting or runs. What is left out is as it was. */
+export interface DomainFacts {
+  readonly name?: string | undefined;
+  readonly nvramPath?: string | undefined;
+}
+
+export function domainPlace(
+  { libvirt }: Config,
+  uuid: DomainUuid,
+  nvramPath: string | null | undefined,
+): DomainPlace {
+  return { uuid, nvramPath: libvirt.nvram ? (nvramPath ?? undefined) : undefined };
+}

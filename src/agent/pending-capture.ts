@@ -1,0 +1,89 @@
+/**
+ * pending-capture: a domain's newest capture that the share does not have: in memory, and, once it is spooled, durable on this host.
+ *
+ * I1 An entry of the spool that cannot be read is reported and stays: it may be the only copy of a state.
+ */
+import type { SpooledBundle } from '../host/spool.js';
+import type { Capture } from '../model/capture.js';
+import { asMirrorError, type MirrorError } from '../model/errors.js';
+import type { Slot } from '../model/generation-name.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { LifecycleEvent } from '../model/lifecycle.js';
+import type { AgentContext } from './agent-context.js';
+import type { AttentionList } from './attention.js';
+import { publishNote, spoolManifest } from './publish-note.js';
+
+export class PendingCapture {
+  readonly #context: AgentContext;
+  readonly #uuid: DomainUuid;
+  readonly #attention: AttentionList;
+  #capture: Capture | undefined;
+  #spooledAs: string | undefined;
+
+  constructor(context: AgentContext, uuid: DomainUuid, attention: AttentionList) {
+    this.#context = context;
+    this.#uuid = uuid;
+    this.#attention = attention;
+  }
+
+  /** Also one that a task on the share still carries. */
+  get capture(): Capture | undefined {
+    return this.#capture;
+  }
+
+  /** Takes up what a former run of this program spooled. */
+  async recall(): Promise<SpooledBundle | undefined> {
+    const { newest, damaged } = await this.#context.spool.peek(this.#uuid);
+    for (const { error } of damaged) this.#report(error);
+    this.#capture = newest?.capture;
+    this.#spooledAs = newest?.name;
+    return newest;
+  }
+
+  /** A newer capture; the entry in the spool stands until this one is spooled too, or published. */
+  replace(capture: Capture): void {
+    this.#capture = capture;
+  }
+
+  /** The one with which a new run begins, if any. */
+  begin(prepared: { readonly capture: Capture; readonly spooledAs: string } | undefined): void {
+    this.#capture = prepared?.capture;
+    this.#spooledAs = prepared?.spooledAs;
+  }
+
+  /** @param epoch the claim under which it was taken; 0 for none */
+  async spool(domainName: string, epoch: Slot, diverged: boolean): Promise<LifecycleEvent> {
+    const capture = this.#capture;
+    if (!capture) return { kind: 'spool-failed' };
+    const note = publishNote(this.#context, domainName, diverged ? 'diverged' : 'recover');
+    try {
+      this.#spooledAs = await this.#context.spool.put(spoolManifest(this.#context, capture, note, epoch), capture);
+      this.#attention.clear('spool');
+      return { kind: 'spooled', digest: capture.digest };
+    } catch (error) {
+      this.#report(asMirrorError(error));
+      return { kind: 'spool-failed' };
+    }
+  }
+
+  /** The share has it, so that the spool need not keep it. */
+  async clear(): Promise<void> {
+    const name = this.#spooledAs;
+    this.#capture = undefined;
+    this.#spooledAs = undefined;
+    if (name === undefined) return;
+    try {
+      await this.#context.spool.remove(this.#uuid, name);
+      this.#attention.clear('spool');
+    } catch (error) {
+      // Harmless: what is left is published or kept as diverged once more, and found to be there already.
+      const { code, message } = asMirrorError(error);
+      this.#context.log.warn({ uuid: this.#uuid, code }, `cannot clear the spool of a published state: ${message}`);
+    }
+  }
+
+  #report(error: MirrorError): void {
+    this.#attention.raise('spool', error);
+    this.#context.log.error({ uuid: this.#uuid, code: error.code }, `spool: ${error.message}`);
+  }
+}

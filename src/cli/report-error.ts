@@ -1,0 +1,13 @@
+/**
+ * report-error: a failure as its reader gets it: one line, and a second one with the next step.
+ */
+import { asMirrorError } from '../model/errors.js';
+import type { Terminal } from './environment.js';
+import { printable } from './text-table.js';
+
+/** @returns the exit status that goes with it */
+export function reportError(terminal: Terminal, error: unknown): number {
+  const { code, message, next, exitStatus } = asMirrorError(error);
+  terminal.err(`swtpm-mirror: ${code}: ${printable(message)}\n  ${printable(next)}\n`);
+  return exitStatus;
+}

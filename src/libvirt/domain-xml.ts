@@ -1,0 +1,213 @@
+/**
+ * domain-xml: what this program needs to know of a domain, from its libvirt XML. Pure.
+ *
+ * The XML comes from outside and may hold secrets (a migration's does), so none of it ever stands in an error message.
+ *
+ * I1 Bounded work: the text's size and the depth of its elements have limits, and nothing is expanded but XML's own five entities and
+ *    character references. A document type declaration, the way to every other entity, is refused.
+ * I2 A value is read from its one place in the tree (`domain/uuid`, not any `uuid`), so that no other part can stand in for it.
+ */
+import { SaxesParser, type SaxesTagNS } from 'saxes';
+import { MirrorError } from '../model/errors.js';
+import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+
+/** Where a domain's NVRAM lies. */
+export type NvramPlace =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'file'; readonly path: string }
+  /** libvirt chooses the firmware at every start, after the `prepare` hook, and names the file after the domain. */
+  | { readonly kind: 'chosen-at-start'; readonly format: 'raw' | 'qcow2' };
+
+export interface EmulatedTpm {
+  readonly version: '1.2' | '2.0' | undefined;
+  /** swtpm encrypts its state with a secret of libvirt's. */
+  readonly encrypted: boolean;
+  /** libvirt keeps the state of a domain that is undefined or transient. */
+  readonly persistentState: boolean;
+  /** A place of the state that the domain's owner chose. */
+  readonly source: { readonly type: string; readonly path: string } | undefined;
+}
+
+export interface DomainXml {
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  readonly tpm: EmulatedTpm;
+  readonly nvram: NvramPlace;
+  /** False when the domain's own metadata asks to be left alone: `<mirror xmlns="urn:swtpm-mirror:domain" enabled="no"/>`. */
+  readonly mirrored: boolean;
+}
+
+/** Longest XML accepted, in characters; libvirt's own are a few thousand. */
+export const DOMAIN_XML_LENGTH_MAX = 4 * 1024 * 1024;
+const DEPTH_MAX = 64;
+/** A domain's name is a file name to libvirt; a record of this host must hold both. */
+const NAME_BYTES_MAX = 255;
+const PATH_BYTES_MAX = 1024;
+const METADATA_NAMESPACE = 'urn:swtpm-mirror:domain';
+
+/**
+ * @returns `undefined` for a domain without an emulated TPM
+ * @throws MirrorError `XML_INVALID`
+ */
+export function readDomainXml(xml: string): DomainXml | undefined {
+  if (xml.length > DOMAIN_XML_LENGTH_MAX) {
+    throw invalid(`it is longer than ${DOMAIN_XML_LENGTH_MAX} characters`);
+  }
+  const found = collect(xml);
+  const uuid = found.text('domain/uuid').trim().toLowerCase();
+  if (!isDomainUuid(uuid)) throw invalid('it has no valid domain/uuid');
+  const name = found.text('domain/name');
+  if (name === '' || Buffer.byteLength(name) > NAME_BYTES_MAX) {
+    throw invalid(`domain/name has ${Buffer.byteLength(name)} bytes, expected 1 to ${NAME_BYTES_MAX}`);
+  }
+  const tpm = emulatedTpm(found);
+  return tpm && { uuid, name, tpm, nvram: nvramPlace(found), mirrored: isMirrored(found) };
+}
+
+/** An element of the paths that matter; the text is complete when the document has ended. */
+interface Element {
+  readonly attributes: Readonly<Record<string, string>>;
+  text: string;
+}
+
+const TPM = 'domain/devices/tpm';
+const BACKEND = `${TPM}/backend`;
+const NVRAM = 'domain/os/nvram';
+const METADATA = `domain/metadata/{${METADATA_NAMESPACE}}mirror`;
+const WANTED: ReadonlySet<string> = new Set([
+  'domain/uuid',
+  'domain/name',
+  'domain/os',
+  'domain/os/loader',
+  NVRAM,
+  `${NVRAM}/source`,
+  BACKEND,
+  `${BACKEND}/encryption`,
+  `${BACKEND}/source`,
+  METADATA,
+]);
+
+/** The wanted elements of a document, by path. Of several at one path the first counts, as it does to libvirt. */
+class Found {
+  readonly #elements = new Map<string, Element>();
+
+  /** @returns `undefined` for an element that does not count */
+  add(path: string, attributes: Element['attributes']): Element | undefined {
+    // A domain may have a TPM of another kind beside the emulated one.
+    if (this.#elements.has(path) || (path === BACKEND && attributes['type'] !== 'emulator')) return undefined;
+    const element = { attributes, text: '' };
+    this.#elements.set(path, element);
+    return element;
+  }
+
+  has(path: string): boolean {
+    return this.#elements.has(path);
+  }
+
+  text(path: string): string {
+    return this.#elements.get(path)?.text ?? '';
+  }
+
+  attribute(path: string, name: string): string | undefined {
+    return this.#elements.get(path)?.attributes[name];
+  }
+}
+
+/** An open element: wanted and counting, or only passed through. */
+interface Level {
+  readonly path: string;
+  readonly element: Element | undefined;
+}
+
+function collect(xml: string): Found {
+  const found = new Found();
+  const levels: Level[] = [];
+  const parser = new SaxesParser({ xmlns: true });
+  const append = (text: string): void => {
+    const element = levels.at(-1)?.element;
+    if (element) element.text += text;
+  };
+  parser.on('error', () => {
+    throw invalid(`it is not well-formed at line ${parser.line}, column ${parser.column}`);
+  });
+  parser.on('doctype', () => {
+    throw invalid('it has a document type declaration');
+  });
+  parser.on('opentag', (tag) => {
+    if (levels.length === DEPTH_MAX) throw invalid(`its elements lie more than ${DEPTH_MAX} deep`);
+    levels.push(enter(found, levels.at(-1), tag));
+  });
+  parser.on('closetag', () => {
+    levels.pop();
+  });
+  parser.on('text', append);
+  parser.on('cdata', append);
+  parser.write(xml).close();
+  return found;
+}
+
+function enter(found: Found, parent: Level | undefined, tag: SaxesTagNS): Level {
+  const path = parent ? `${parent.path}/${nameOf(tag)}` : nameOf(tag);
+  const parentCounts = parent === undefined || parent.element !== undefined || !WANTED.has(parent.path);
+  return { path, element: parentCounts && WANTED.has(path) ? found.add(path, attributesOf(tag)) : undefined };
+}
+
+/** libvirt's own elements have no namespace. */
+function nameOf({ uri, local }: SaxesTagNS): string {
+  return uri === '' ? local : `{${uri}}${local}`;
+}
+
+function attributesOf({ attributes }: SaxesTagNS): Element['attributes'] {
+  return Object.fromEntries(Object.values(attributes).map(({ name, value }) => [name, value]));
+}
+
+function emulatedTpm(found: Found): EmulatedTpm | undefined {
+  if (!found.has(BACKEND)) return undefined;
+  const version = found.attribute(BACKEND, 'version');
+  const type = found.attribute(`${BACKEND}/source`, 'type');
+  return {
+    version: version === '1.2' || version === '2.0' ? version : undefined,
+    encrypted: found.has(`${BACKEND}/encryption`),
+    persistentState: found.attribute(BACKEND, 'persistent_state') === 'yes',
+    source:
+      type === undefined
+        ? undefined
+        : { type, path: checkedPath('the TPM source', found.attribute(`${BACKEND}/source`, 'path') ?? '') },
+  };
+}
+
+function nvramPlace(found: Found): NvramPlace {
+  const type = found.attribute(NVRAM, 'type') ?? 'file';
+  const path = found.attribute(`${NVRAM}/source`, 'file') ?? found.text(NVRAM);
+  if (type !== 'file' || found.attribute('domain/os/loader', 'stateless') === 'yes') return { kind: 'none' };
+  if (path.trim() !== '') return { kind: 'file', path: checkedPath('the NVRAM', path) };
+  if (found.attribute('domain/os', 'firmware') !== 'efi') return { kind: 'none' };
+  const format = found.attribute(NVRAM, 'format') ?? found.attribute('domain/os/loader', 'format');
+  return { kind: 'chosen-at-start', format: format === 'qcow2' ? 'qcow2' : 'raw' };
+}
+
+/** These become paths that are read and written as root. */
+function checkedPath(what: string, path: string): string {
+  const plain = path.startsWith('/') && !path.split('/').some((name) => name === '.' || name === '..');
+  if (!plain || Buffer.byteLength(path) > PATH_BYTES_MAX) {
+    throw invalid(
+      `the path of ${what} is not absolute, has "." or ".." in it, or is longer than ${PATH_BYTES_MAX} bytes`,
+    );
+  }
+  return path;
+}
+
+function isMirrored(found: Found): boolean {
+  const enabled = found.attribute(METADATA, 'enabled');
+  if (enabled === undefined || enabled === 'yes') return true;
+  if (enabled === 'no') return false;
+  throw invalid(
+    `the attribute "enabled" of <mirror xmlns="${METADATA_NAMESPACE}"> is neither "yes" nor "no"`,
+  );
+}
+
+function invalid(why: string): MirrorError {
+  return new MirrorError('XML_INVALID', `cannot use the domain's XML: ${why}`, {
+    next: 'look at `virsh dumpxml` of the domain; the hook takes what libvirt gives it on its standard input',
+  });
+}

@@ -1,0 +1,71 @@
+/**
+ * guest-shell: commands in a guest. The other end is `guest/shell.sh`, where the protocol stands.
+ */
+import { waitUntil } from '../../fixtures/wait-until.js';
+import { LineSocket } from './line-socket.js';
+import { PendingAnswers } from './pending-answers.js';
+
+export interface ShellResult {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const COMMAND_TIMEOUT_MS = 120_000;
+
+export class GuestShell {
+  readonly #answers = new PendingAnswers<ShellResult>();
+  #socket: LineSocket | undefined;
+  #ready = false;
+
+  /** Resolves when the guest serves commands. */
+  async open(path: string, timeoutMs: number): Promise<void> {
+    const socket = await LineSocket.connect(path, timeoutMs, (line) => {
+      this.#take(line);
+    });
+    this.#socket = socket;
+    await waitUntil('the guest to serve commands', timeoutMs, () => {
+      socket.send('0 -');
+      return this.#ready ? true : undefined;
+    });
+  }
+
+  /** Runs a bash script in the guest, whatever its status. */
+  async try(script: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<ShellResult> {
+    return await this.#answers.wait(script, timeoutMs, (id) => {
+      this.#socket?.send(`${id} ${Buffer.from(script).toString('base64')}`);
+    });
+  }
+
+  /**
+   * Runs a bash script that must succeed, and returns what it printed.
+   *
+   * @throws Error with the script's stderr when any of its commands fails
+   */
+  async run(script: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<string> {
+    const { status, stdout, stderr } = await this.try(`set -euo pipefail\n${script}`, timeoutMs);
+    if (status === 0) return stdout;
+    throw new Error(`expected status 0, got ${status}: ${script}: ${stderr.trim()}`);
+  }
+
+  /** Whoever waits for an answer is told that there will be none. */
+  close(why: string): void {
+    this.#ready = false;
+    this.#socket?.close();
+    this.#socket = undefined;
+    this.#answers.failAll(new Error(why));
+  }
+
+  #take(line: string): void {
+    if (line === 'ready') {
+      this.#ready = true;
+      return;
+    }
+    const [id, status, stdout, stderr] = line.split(' ');
+    this.#answers.answer(Number(id), { status: Number(status), stdout: text(stdout), stderr: text(stderr) });
+  }
+}
+
+function text(encoded: string | undefined): string {
+  return encoded === undefined || encoded === '-' ? '' : Buffer.from(encoded, 'base64').toString();
+}

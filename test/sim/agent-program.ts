@@ -1,0 +1,150 @@
+/**
+ * agent-program: one life of the real agent, or of a command that does its work, on a simulated host: `AgentContext` wired as main.ts wires it, over the
+ * host's disk, mount and clock.
+ */
+import type { AgentContext, ChangeSource } from '../../src/agent/agent-context.js';
+import type { DomainPlace } from '../../src/agent/domain-place.js';
+import { domainPaths, type DomainPaths } from '../../src/host/domain-paths.js';
+import { FileJournal } from '../../src/host/journal.js';
+import { FileKnownShare } from '../../src/host/known-share.js';
+import type { ReplaceFile } from '../../src/host/replace-file.js';
+import { Spool } from '../../src/host/spool.js';
+import { removeEmptyStateDirectory, restoreState } from '../../src/host/state-directory.js';
+import { readState, readStateNow } from '../../src/host/state-reader.js';
+import type { Config } from '../../src/model/config.js';
+import type { FileSystem } from '../../src/model/filesystem.js';
+import type { DomainUuid } from '../../src/model/identifiers.js';
+import { StorageClient } from '../../src/storage/storage-client.js';
+import type { ShareStore } from '../../src/volume/share-store.js';
+import { storageFork, type StorageForkOptions } from './storage-fork.js';
+import { systemError } from './system-error.js';
+import type { RunningProgram } from './world.js';
+
+const SETTLE_LOOKS = 20;
+const RECORD_MODE = 0o600;
+
+/** What of its host a program is given beside its own ports. */
+export interface ProgramSurroundings {
+  readonly config: Config;
+  readonly bootId: string;
+  readonly machineId: string;
+  readonly running: () => ReadonlySet<DomainUuid>;
+  readonly locks: (program: RunningProgram) => AgentContext['locks'];
+  readonly log: AgentContext['log'];
+  /** Stands between the program and its share, to see what it is told. */
+  readonly observe: (share: ShareStore) => ShareStore;
+  readonly storage: Pick<StorageForkOptions, 'start' | 'isReachable'>;
+}
+
+export interface AgentProgram {
+  readonly program: RunningProgram;
+  readonly context: AgentContext;
+  close(): Promise<void>;
+}
+
+export function agentProgram(program: RunningProgram, surroundings: ProgramSurroundings): AgentProgram {
+  const { config, bootId, machineId, storage, observe } = surroundings;
+  const { stateDir, libvirt, timing, limits } = config;
+  const { local: fs, clock, random } = program;
+  const client = new StorageClient({
+    fork: storageFork({ ...storage, root: config.share, host: config.host, machineId, parent: program }),
+    clock,
+    deadlineMs: timing.shareDeadlineMs,
+    limits: {
+      queuePerVolumeMax: limits.queuePerVolume,
+      queueMax: limits.queue,
+      processesMax: limits.storageProcesses,
+    },
+  });
+  const host = { fs, clock, random, stateDirectory: stateDir };
+  const replace = replaceOn(fs);
+  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
+    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
+  const reader = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const context: AgentContext = {
+    config,
+    bootId,
+    share: observe(client),
+    knownShare: new FileKnownShare(host, replace),
+    journal: new FileJournal(host, replace),
+    spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
+    files: {
+      read: (place, final) =>
+        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
+      restore: async (place, capture) => {
+        await restoreState(host, pathsOf(place), capture);
+      },
+      removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
+    },
+    running: { list: () => Promise.resolve(surroundings.running()) },
+    locks: surroundings.locks(program),
+    clock,
+    random,
+    log: surroundings.log,
+  };
+  return { program, context, close: () => client.close() };
+}
+
+/** As write-file-atomic does it. A record is one short write, which a file system takes whole or not at all. */
+function replaceOn(fs: FileSystem): ReplaceFile {
+  let writes = 0;
+  return async (path, text) => {
+    const temporary = `${path}.${String((writes += 1))}`;
+    const data = Buffer.from(text);
+    const file = await fs.open('replace:open', temporary, 'create', RECORD_MODE);
+    try {
+      if ((await file.write('replace:write', data, 0)) < data.length) throw systemError('ENOSPC');
+      await file.sync('replace:fsync');
+    } catch (error) {
+      await file.close('replace:close');
+      await fs.unlink('replace:unlink', temporary);
+      throw error;
+    }
+    await file.close('replace:close');
+    await fs.rename('replace:rename', temporary, path);
+  };
+}
+
+/** Change events of a host's domains, as far as they are not lost. */
+export class ChangeEvents {
+  readonly #watched = new Map<DomainUuid, Set<(uuid: DomainUuid) => void>>();
+  /** Events that come from now on are lost. */
+  lost = false;
+
+  source(program: RunningProgram, onDirty: (uuid: DomainUuid) => void): ChangeSource {
+    const tell = (uuid: DomainUuid): void => {
+      program.process.run(() => {
+        onDirty(uuid);
+      });
+    };
+    const unwatchAll = (): void => {
+      for (const listeners of this.#watched.values()) listeners.delete(tell);
+    };
+    program.process.onEnd(unwatchAll);
+    return {
+      watch: ({ uuid }) => {
+        this.#listeners(uuid).add(tell);
+        return Promise.resolve();
+      },
+      unwatch: (uuid) => {
+        this.#listeners(uuid).delete(tell);
+        return Promise.resolve();
+      },
+      close: () => {
+        unwatchAll();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  changed(uuid: DomainUuid): void {
+    if (this.lost) return;
+    for (const tell of this.#listeners(uuid)) tell(uuid);
+  }
+
+  #listeners(uuid: DomainUuid): Set<(uuid: DomainUuid) => void> {
+    let listeners = this.#watched.get(uuid);
+    if (!listeners) this.#watched.set(uuid, (listeners = new Set()));
+    return listeners;
+  }
+}

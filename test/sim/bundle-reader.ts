@@ -1,0 +1,49 @@
+/**
+ * bundle-reader: the oracle's own reading of a generation: gunzip, tar headers, the manifest, the TPM's file. It shares no code with what it judges.
+ */
+import { gunzipSync } from 'node:zlib';
+
+export interface ReadBundle {
+  readonly reason: string;
+  readonly host: string;
+  readonly slot: number;
+  readonly epoch: number;
+  /** Content of `tpm2/tpm2-00.permall`. */
+  readonly permall: Uint8Array;
+}
+
+const BLOCK_BYTES = 512;
+const PERMALL = 'tpm2/tpm2-00.permall';
+const cache = new WeakMap<Uint8Array, ReadBundle | undefined>();
+
+/** `undefined` unless the archive is whole. Contents are immutable, so each is read once. */
+export function readBundle(archive: Uint8Array): ReadBundle | undefined {
+  if (!cache.has(archive)) cache.set(archive, read(archive));
+  return cache.get(archive);
+}
+
+function read(archive: Uint8Array): ReadBundle | undefined {
+  try {
+    const entries = tarEntries(gunzipSync(archive));
+    const permall = entries.get(PERMALL);
+    const manifest: unknown = JSON.parse(Buffer.from(entries.get('manifest.json') ?? '').toString());
+    if (!permall || typeof manifest !== 'object' || manifest === null) return undefined;
+    const { reason, host, slot, epoch } = manifest as Record<string, unknown>;
+    return { reason: String(reason), host: String(host), slot: Number(slot), epoch: Number(epoch), permall };
+  } catch {
+    return undefined;
+  }
+}
+
+function tarEntries(tar: Buffer): Map<string, Uint8Array> {
+  const entries = new Map<string, Uint8Array>();
+  for (let at = 0; tar[at]; ) {
+    const name = tar.toString('latin1', at, at + 100).replace(/\0.*$/s, '');
+    const size = parseInt(tar.toString('latin1', at + 124, at + 136), 8);
+    const start = at + BLOCK_BYTES;
+    if (start + size > tar.length) throw new RangeError(`${name} is cut off`);
+    entries.set(name, tar.subarray(start, start + size));
+    at = start + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+  return entries;
+}

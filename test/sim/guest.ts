@@ -1,0 +1,151 @@
+/**
+ * guest: one run of a domain on a host, as far as its TPM goes: a swtpm that writes as the real one does.
+ *
+ * A change writes `TMP2-00.permall` and renames it over `tpm2-00.permall`, without any fsync; the guest sees the change only then. A missing file makes
+ * a blank TPM, without a word; a file that is not whole is refused and left as it is.
+ * Not simulated: a stale temporary file is removed first, so that no power loss can mix two states of one length in it.
+ */
+import { errnoOf } from '../../src/model/errors.js';
+import { sleep } from '../../src/model/environment.js';
+import type { FileSystem } from '../../src/model/filesystem.js';
+import { PERMALL } from './local-view.js';
+import type { Loaded } from './oracle.js';
+import type { Range, SeededRandom } from './random.js';
+import type { TpmLedger, TpmRun, TpmState } from './tpm.js';
+import type { RunningProgram } from './world.js';
+
+const DIRECTORY_MODE = 0o700;
+const FILE_MODE = 0o600;
+const READ_BYTES = 4096;
+
+export interface GuestOptions {
+  readonly program: RunningProgram;
+  /** `<swtpm_dir>/<uuid>`. */
+  readonly directory: string;
+  readonly run: TpmRun;
+  readonly ledger: TpmLedger;
+  readonly random: SeededRandom;
+  /** How long it rests between two changes of its own. */
+  readonly restMs: Range;
+  readonly nowMs: () => number;
+  /** Its file has changed. */
+  readonly onChange: () => void;
+}
+
+export class Guest {
+  readonly run: TpmRun;
+  readonly #options: GuestOptions;
+  readonly #fs: FileSystem;
+  #state: TpmState | undefined;
+  #writing: Promise<void> = Promise.resolve();
+  #ended = false;
+
+  constructor(options: GuestOptions) {
+    this.#options = options;
+    this.#fs = options.program.local;
+    this.run = options.run;
+  }
+
+  /** What is in its file, as far as it knows. */
+  get state(): TpmState | undefined {
+    return this.#state;
+  }
+
+  /** Makes the directories, as libvirt does, and takes what is there. */
+  async load(): Promise<Loaded> {
+    await this.#makeDirectories();
+    const data = await this.#readFile();
+    if (!data) {
+      await this.#store(this.#options.ledger.blank(this.run, this.#options.nowMs()));
+      return 'blank';
+    }
+    this.#state = this.#options.ledger.stateOf(data);
+    return this.#state ?? 'refused';
+  }
+
+  /** Takes over a migrating domain's state. */
+  async receive(state: TpmState): Promise<void> {
+    await this.#makeDirectories();
+    await this.#store(this.#options.ledger.next(state, this.run, this.#options.nowMs()));
+  }
+
+  /** Goes on by itself from now on. */
+  begin(): void {
+    const { program, random, restMs } = this.#options;
+    program.clock.after(random.between(restMs), () => {
+      if (this.#ended) return;
+      void this.write(1).then(() => {
+        this.begin();
+      });
+    });
+  }
+
+  /** Changes its TPM's state, one change after another. */
+  write(times: number): Promise<void> {
+    this.#writing = this.#writing.then(async () => {
+      for (let time = 0; time < times && !this.#ended; time += 1) await this.#change();
+    });
+    return this.#writing;
+  }
+
+  /** Ends in good order: what was begun is written. */
+  async end(): Promise<TpmState | undefined> {
+    this.#ended = true;
+    await this.#writing;
+    this.#options.program.process.kill();
+    return this.#state;
+  }
+
+  kill(): void {
+    this.#ended = true;
+    this.#options.program.process.kill();
+  }
+
+  async #change(): Promise<void> {
+    const { program, random, ledger, nowMs } = this.#options;
+    await sleep(program.clock, random.between([0.1, 3]));
+    if (this.#state) await this.#store(ledger.next(this.#state, this.run, nowMs()));
+  }
+
+  async #store(state: TpmState): Promise<void> {
+    const { directory, ledger, onChange } = this.#options;
+    const temporary = `${directory}/tpm2/TMP2-00.permall`;
+    try {
+      await this.#fs.unlink('swtpm:unlink', temporary).catch(unless('ENOENT'));
+      const file = await this.#fs.open('swtpm:open', temporary, 'create', FILE_MODE);
+      const data = ledger.blobOf(state);
+      const written = await file.write('swtpm:write', data, 0).finally(() => file.close('swtpm:close'));
+      if (written < data.length) return;
+      await this.#fs.rename('swtpm:rename', temporary, `${directory}/tpm2/${PERMALL}`);
+    } catch (error) {
+      // A TPM that cannot store a change fails the command that made it; its directory may be gone, too.
+      if (!['ENOSPC', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
+      return;
+    }
+    this.#state = state;
+    onChange();
+  }
+
+  async #makeDirectories(): Promise<void> {
+    const { directory } = this.#options;
+    for (const path of [directory, `${directory}/tpm2`]) {
+      await this.#fs.mkdir('libvirt:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));
+    }
+  }
+
+  async #readFile(): Promise<Uint8Array | undefined> {
+    try {
+      const file = await this.#fs.open('swtpm:open', `${this.#options.directory}/tpm2/${PERMALL}`, 'read');
+      return await file.read('swtpm:read', READ_BYTES, 0).finally(() => file.close('swtpm:close'));
+    } catch (error) {
+      unless('ENOENT')(error);
+      return undefined;
+    }
+  }
+}
+
+function unless(code: string): (error: unknown) => void {
+  return (error) => {
+    if (errnoOf(error) !== code) throw error;
+  };
+}

@@ -1,0 +1,78 @@
+/**
+ * log-view: the oracle's own reading of a volume's log. It shares no code with what it judges.
+ *
+ * The log is the unbroken run of slots from the top down; a claim opens an epoch; a publish counts if its epoch is the one open at its slot.
+ */
+
+export interface SlotEntry {
+  readonly slot: number;
+  readonly payload: string;
+  readonly kind: 'publish' | 'claim' | 'release' | 'tombstone' | 'unknown';
+  readonly host: string;
+  /** Of a claim its own slot. */
+  readonly epoch: number;
+  /** Name in `gen/` that a publish points at. */
+  readonly file: string;
+  readonly reason: string;
+  /** When it was first seen. */
+  readonly atMs: number;
+}
+
+export interface LogView {
+  /** Ascending. */
+  readonly run: readonly SlotEntry[];
+  readonly claim: SlotEntry | undefined;
+  /** Who holds the volume. */
+  readonly holder: string | undefined;
+  readonly published: readonly SlotEntry[];
+  readonly head: SlotEntry | undefined;
+}
+
+export const EMPTY_LOG: LogView = {
+  run: [],
+  claim: undefined,
+  holder: undefined,
+  published: [],
+  head: undefined,
+};
+
+const GENERATION = /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}-[0-9a-f]{16}\.tar\.gz)$/;
+const SIGNED = /^(claim|release|tombstone)\?(.*)$/;
+
+export function parseSlotEntry(slot: number, payload: string, atMs: number): SlotEntry {
+  const [, file, aimed, epoch, host] = GENERATION.exec(payload) ?? [];
+  if (file !== undefined && host !== undefined && Number(aimed) === slot) {
+    return { slot, payload, kind: 'publish', host, epoch: Number(epoch), file, reason: '', atMs };
+  }
+  const [, kind, query] = SIGNED.exec(payload) ?? [];
+  const fields = new URLSearchParams(query);
+  const signed = { host: fields.get('host') ?? '', reason: fields.get('reason') ?? '', file: '' };
+  if (kind === 'claim') return { slot, payload, kind, epoch: slot, ...signed, atMs };
+  if (kind === 'release' || kind === 'tombstone') {
+    return { slot, payload, kind, epoch: Number(fields.get('epoch')), ...signed, atMs };
+  }
+  return { slot, payload, kind: 'unknown', host: '', epoch: 0, file: '', reason: '', atMs };
+}
+
+export function viewLog(entries: ReadonlyMap<number, SlotEntry>): LogView {
+  if (entries.size === 0) return EMPTY_LOG;
+  const run: SlotEntry[] = [];
+  for (let slot = Math.max(...entries.keys()); ; slot -= 1) {
+    const entry = entries.get(slot);
+    if (!entry) break;
+    run.unshift(entry);
+  }
+  const published: SlotEntry[] = [];
+  let claim: SlotEntry | undefined;
+  let open = false;
+  for (const entry of run) {
+    if (entry.kind === 'claim') {
+      claim = entry;
+      open = true;
+    } else if (entry.epoch === claim?.slot && open) {
+      if (entry.kind === 'publish') published.push(entry);
+      else open = false;
+    }
+  }
+  return { run, claim, holder: open ? claim?.host : undefined, published, head: published.at(-1) };
+}

@@ -1,0 +1,287 @@
+/**
+ * oracle: knows what every TPM wrote and what every host was told, and holds the share and the hosts to it.
+ *
+ *   acknowledged   a publish that a host was told is committed: the head contains its state for ever after (G2, G4)
+ *   owed           the final state of a run whose stop was answered: it is in the head, in a diverged copy, or in the spool of its host, for ever after (G5)
+ *   had            a domain that was told to run, or had a state acknowledged, never starts with a blank TPM again (G8)
+ *
+ * What needs no memory of who was told what is `share-watch.ts`.
+ */
+import type { Prepared } from '../../src/agent/prepare.js';
+import type { StopOutcome } from '../../src/agent/replicator.js';
+import type { Capture } from '../../src/model/capture.js';
+import type { CommitOutcome, PublishCall, ShareStore } from '../../src/volume/share-store.js';
+import type { Coverage } from './coverage.js';
+import type { LocalView } from './local-view.js';
+import type { SlotEntry } from './log-view.js';
+import { ShareWatch, type ShareListener, type WatchedVolume } from './share-watch.js';
+import { contains, describeState, type TpmLedger, type TpmRun, type TpmState } from './tpm.js';
+import { Violation, type Guarantee } from './violation.js';
+import type { InodeTree } from './inode-tree.js';
+
+/** A host as the oracle sees it. */
+export interface WatchedHost {
+  readonly local: LocalView;
+  /** The run of the domain that goes on there now. */
+  runOf(uuid: string): TpmRun | undefined;
+}
+
+export interface OracleOptions {
+  readonly tree: InodeTree;
+  readonly shareRoot: string;
+  readonly ledger: TpmLedger;
+  readonly coverage: Coverage;
+  readonly nowMs: () => number;
+  readonly host: (name: string) => WatchedHost;
+  readonly onViolation: (violation: Violation) => void;
+}
+
+interface Owed {
+  readonly host: string;
+  readonly uuid: string;
+  readonly state: TpmState;
+  readonly answer: StopOutcome;
+}
+
+/** What a started guest found in the place of its TPM's state. */
+export type Loaded = TpmState | 'blank' | 'refused';
+
+export class Oracle implements ShareListener {
+  readonly share: ShareWatch;
+  readonly #options: OracleOptions;
+  readonly #acknowledged = new Map<string, TpmState[]>();
+  readonly #owed: Owed[] = [];
+  readonly #had = new Set<string>();
+  /** When a start was last prepared, by host and domain. */
+  readonly #prepared = new Map<string, number>();
+  #violation: Violation | undefined;
+
+  constructor(options: OracleOptions) {
+    this.#options = options;
+    const { tree, shareRoot, ledger, nowMs } = options;
+    this.share = new ShareWatch({ tree, root: shareRoot, ledger, nowMs, listener: this });
+  }
+
+  /** The first guarantee that was broken. */
+  get violation(): Violation | undefined {
+    return this.#violation;
+  }
+
+  fail(violation: Violation): void {
+    if (this.#violation) return;
+    this.#violation = violation;
+    this.#options.onViolation(violation);
+  }
+
+  /** Whether the domain had a state that must not be lost. */
+  hadState(uuid: string): boolean {
+    return this.#had.has(uuid);
+  }
+
+  /** After a crash of the server, or of the disk that serves as the share. */
+  crashed(): void {
+    this.share.resync();
+    this.check();
+  }
+
+  /** Everything that holds at any time. */
+  check(): void {
+    for (const volume of this.share.volumes) this.share.check(volume);
+    for (const [uuid, states] of this.#acknowledged) for (const state of states) this.#expectInHead(uuid, state, 'G2');
+    for (const { host, uuid, state, answer } of this.#owed) {
+      if (this.isStored(host, uuid, state)) continue;
+      this.#broken('G5', uuid, `${describeState(state)}, answered '${answer}' at its stop on ${host}, is stored nowhere`);
+    }
+  }
+
+  /** A share as a host's program sees it, with an ear at what it is told. */
+  observe(host: string, share: ShareStore): ShareStore {
+    const { coverage } = this.#options;
+    return {
+      ...operationsOf(share),
+      publish: async (call) => {
+        const outcome = await share.publish(call);
+        coverage.count(`publish: ${outcome.kind}`);
+        this.#onPublishAnswered(host, call, outcome);
+        return outcome;
+      },
+      claim: async (call) => {
+        const outcome = await share.claim(call);
+        coverage.count(`claim, ${call.reason}: ${outcome.kind}`);
+        if (outcome.kind === 'claimed') this.#expectClaim(host, call.uuid, outcome.epoch);
+        return outcome;
+      },
+      closeEpoch: async (call) => {
+        const outcome = await share.closeEpoch(call);
+        coverage.count(`${call.kind}: ${outcome.kind}`);
+        return outcome;
+      },
+      diverge: async (call) => {
+        await share.diverge(call);
+        coverage.count('diverge: kept');
+        const volume = this.share.volume(call.uuid);
+        const state = this.#stateOf(call.capture);
+        if (state && volume && !this.share.keptStates(volume).some((kept) => contains(kept, state))) {
+          this.#broken('G5', call.uuid, `${describeState(state)} was said to be kept as a diverged copy on ${host}`);
+        }
+      },
+    };
+  }
+
+  appended(volume: WatchedVolume, entry: SlotEntry): void {
+    const { uuid } = volume;
+    if (entry.kind === 'publish') this.#expectBegun(volume, entry);
+    if (entry.kind === 'tombstone') this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
+    if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
+  }
+
+  prepareAnswered(host: string, uuid: string, { decision, hold }: Prepared): void {
+    this.#prepared.set(`${host} ${uuid}`, this.#options.nowMs());
+    if (hold.kind === 'held') this.#expectClaim(host, uuid, hold.epoch);
+    const record = this.#options.host(host).local.journal(uuid);
+    const phase = decision === 'wait-incoming' ? 'incoming' : 'prepared';
+    if (record?.phase !== phase) {
+      this.#broken('protocol', uuid, `${host} answered a start before its journal said '${phase}'`);
+    }
+  }
+
+  /** @param prepared what the start was allowed with; `undefined` for a start past the hook */
+  guestLoaded(run: TpmRun, loaded: Loaded, prepared: Prepared | undefined): void {
+    const { host, uuid } = run;
+    if (!prepared) return;
+    if (loaded === 'blank') {
+      if (this.hadState(uuid)) this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
+      return;
+    }
+    if (loaded === 'refused') {
+      this.#broken('G6', uuid, `${host} was allowed to start with an invalid state (${prepared.decision})`);
+      return;
+    }
+    const volume = this.share.volume(uuid);
+    const { hold } = prepared;
+    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch) return;
+    const head = this.share.headState(volume);
+    if (head && !contains(loaded, head)) {
+      this.#broken('G4', uuid, `${host} starts from ${describeState(loaded)}, the head is ${describeState(head)} (${prepared.decision})`);
+    }
+  }
+
+  started(run: TpmRun): void {
+    run.toldStarted = true;
+    this.#had.add(run.uuid);
+  }
+
+  /** @param final what lay on the host's disk when the stop was told */
+  stopAnswered(run: TpmRun, answer: StopOutcome, final: TpmState | undefined, reason: string): void {
+    this.#options.coverage.count(`stop: ${answer}`);
+    const { host, uuid, toldStarted } = run;
+    if (!final || reason === 'migrated') return;
+    // What was published past another's claim is a branch of its own, and stands as such.
+    if (!toldStarted && answer === 'nothing') return;
+    this.#owed.push({ host, uuid, state: final, answer });
+    if (answer === 'published' && !this.#isOnShare(uuid, final)) {
+      this.#broken('G5', uuid, `the stop on ${host} was answered 'published', but ${describeState(final)} is not on the share`);
+    }
+    this.check();
+  }
+
+  isStored(host: string, uuid: string, state: TpmState): boolean {
+    const isInSpool = (): boolean => this.#options.host(host).local.spooled(uuid).some((kept) => contains(kept, state));
+    return this.#isOnShare(uuid, state) || isInSpool();
+  }
+
+  #isOnShare(uuid: string, state: TpmState): boolean {
+    const volume = this.share.volume(uuid);
+    if (!volume) return false;
+    const head = this.share.headState(volume);
+    if (head && contains(head, state)) return true;
+    return this.share.keptStates(volume).some((kept) => contains(kept, state));
+  }
+
+  #onPublishAnswered(host: string, { uuid, slot, capture }: PublishCall, outcome: CommitOutcome): void {
+    if (outcome.kind !== 'committed') return;
+    const state = this.#stateOf(capture);
+    if (!state) {
+      this.#broken('G6', uuid, `${host} published what no TPM wrote`);
+      return;
+    }
+    const view = this.share.volume(uuid)?.view;
+    const entry = view?.published.find((candidate) => candidate.slot === slot);
+    const isPruned = slot < (view?.run[0]?.slot ?? 0);
+    if (!isPruned && entry?.host !== host) {
+      this.#broken('G2', uuid, `${host} was told that slot ${slot} is its publish, and it does not count`);
+    }
+    this.#had.add(uuid);
+    this.#acknowledge(uuid, state);
+    this.#expectInHead(uuid, state, 'G4');
+  }
+
+  /** Keeps only what is not contained in another. */
+  #acknowledge(uuid: string, state: TpmState): void {
+    const known = this.#acknowledged.get(uuid) ?? [];
+    if (known.some((other) => contains(other, state))) return;
+    this.#acknowledged.set(uuid, [...known.filter((other) => !contains(state, other)), state]);
+  }
+
+  #expectInHead(uuid: string, state: TpmState, guarantee: Guarantee): void {
+    const head = this.share.headState(this.share.volume(uuid));
+    if (head && contains(head, state)) return;
+    this.#broken(guarantee, uuid, `${describeState(state)} was acknowledged, the head is ${describeState(head)}`);
+  }
+
+  #expectClaim(host: string, uuid: string, epoch: number): void {
+    const volume = this.share.volume(uuid);
+    const entry = volume?.entries.get(epoch);
+    const isPruned = epoch < (volume?.view.run[0]?.slot ?? 0);
+    if (isPruned || (entry?.kind === 'claim' && entry.host === host)) return;
+    this.#broken('G3', uuid, `${host} believes to hold it in epoch ${epoch}, where no claim of it stands`);
+  }
+
+  /** Of a start that failed nothing is published, until a later start finds it. */
+  #expectBegun(volume: WatchedVolume, entry: SlotEntry): void {
+    const state = this.share.stateOfEntry(volume, entry);
+    if (!state || state.run.began || state.run.host !== entry.host) return;
+    const preparedAtMs = this.#prepared.get(`${entry.host} ${volume.uuid}`) ?? 0;
+    const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
+    if (preparedAtMs > state.writtenAtMs || isUnderWay) return;
+    this.#broken('protocol', volume.uuid, `${entry.host} published ${describeState(state)} of a start that failed`);
+  }
+
+  #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
+    if (reason === 'migrated') return;
+    const { local, runOf } = this.#options.host(host);
+    if (runOf(uuid)?.toldStarted) this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+    const state = local.state(uuid);
+    if (!state?.run.toldStarted || state.run.host !== host || this.#isOnShare(uuid, state)) return;
+    this.#broken('G4', uuid, `${host} released it in slot ${slot} before ${describeState(state)} was on the share`);
+  }
+
+  #stateOf({ files }: Capture): TpmState | undefined {
+    const file = files.find(({ role }) => role === 'tpm2');
+    return file && this.#options.ledger.stateOf(file.data);
+  }
+
+  #broken(guarantee: Guarantee, uuid: string, what: string): void {
+    this.fail(new Violation(guarantee, `domain ${uuid.slice(0, 8)}: ${what}`));
+  }
+}
+
+/** The operations of a store as functions of their own, so that some can be replaced. */
+function operationsOf(share: ShareStore): ShareStore {
+  return {
+    initialise: (call) => share.initialise(call),
+    identify: (call) => share.identify(call),
+    beat: (call) => share.beat(call),
+    leave: (call) => share.leave(call),
+    list: (call) => share.list(call),
+    inspect: (call) => share.inspect(call),
+    claim: (call) => share.claim(call),
+    publish: (call) => share.publish(call),
+    closeEpoch: (call) => share.closeEpoch(call),
+    fetch: (call) => share.fetch(call),
+    diverge: (call) => share.diverge(call),
+    tidy: (call) => share.tidy(call),
+    history: (call) => share.history(call),
+    verify: (call) => share.verify(call),
+  };
+}

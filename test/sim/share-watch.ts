@@ -1,0 +1,249 @@
+/**
+ * share-watch: follows every change of names on the share where it happens, below all caches, and holds it to the rules that need no history of who
+ * was told what:
+ *
+ *   a slot once taken keeps its payload, and goes only when it is below the epoch of the head (G3, G4)
+ *   a publish names a whole archive of a state that a TPM wrote, for as long as it counts and is not pruned (G1, G6)
+ *   the head never loses what a head before it had (G4)
+ *   no volume and no part of one is removed (G7)
+ */
+import { readBundle, type ReadBundle } from './bundle-reader.js';
+import type { DirectoryInode, Inode } from './inode.js';
+import type { InodeTree } from './inode-tree.js';
+import { EMPTY_LOG, parseSlotEntry, viewLog, type LogView, type SlotEntry } from './log-view.js';
+import { contains, describeState, type TpmLedger, type TpmState } from './tpm.js';
+import { Violation, type Guarantee } from './violation.js';
+
+export interface WatchedVolume {
+  readonly uuid: string;
+  readonly parts: Map<string, DirectoryInode>;
+  readonly entries: Map<number, SlotEntry>;
+  view: LogView;
+}
+
+export interface ShareListener {
+  fail(violation: Violation): void;
+  /** An entry came to stand in the log. */
+  appended(volume: WatchedVolume, entry: SlotEntry): void;
+}
+
+export interface ShareWatchOptions {
+  readonly tree: InodeTree;
+  /** Path of the share's root in the tree. */
+  readonly root: string;
+  readonly ledger: TpmLedger;
+  readonly nowMs: () => number;
+  readonly listener: ShareListener;
+}
+
+const SLOT = /^\d{8}$/;
+const PARTS = ['log', 'gen', 'diverged'];
+
+export class ShareWatch {
+  readonly #options: ShareWatchOptions;
+  readonly #volumes = new Map<string, WatchedVolume>();
+  readonly #places = new Map<DirectoryInode, (name: string, inode: Inode | undefined) => void>();
+  readonly #states = new WeakMap<Uint8Array, { state: TpmState | undefined }>();
+
+  constructor(options: ShareWatchOptions) {
+    this.#options = options;
+    options.tree.observer = (changes) => {
+      for (const { directory, name, inode } of changes) this.#places.get(directory)?.(name, inode);
+    };
+    this.resync();
+  }
+
+  get volumes(): readonly WatchedVolume[] {
+    return [...this.#volumes.values()];
+  }
+
+  volume(uuid: string): WatchedVolume | undefined {
+    return this.#volumes.get(uuid);
+  }
+
+  /** Reads everything anew: a crash takes back what was not durable. */
+  resync(): void {
+    this.#places.clear();
+    const before = new Map([...this.#volumes].map(([uuid, { entries }]) => [uuid, new Map(entries)]));
+    this.#volumes.clear();
+    const volumes = this.#find(`${this.#options.root}/volumes`);
+    if (volumes?.kind !== 'directory') return;
+    this.#places.set(volumes, (name, inode) => {
+      this.#onVolume(name, inode);
+    });
+    for (const [uuid, inode] of volumes.entries) this.#addVolume(uuid, inode, before.get(uuid));
+    for (const volume of this.volumes) this.check(volume);
+  }
+
+  /** That every publish which counts, and is not pruned, is whole. */
+  check(volume: WatchedVolume): void {
+    const gen = volume.parts.get('gen');
+    let below = true;
+    for (const entry of volume.view.published) {
+      const isThere = gen?.entries.has(entry.file) ?? false;
+      below &&= !isThere && entry.epoch !== volume.view.head?.epoch;
+      if (!below) this.#expectWhole(volume, entry);
+    }
+  }
+
+  /** The state in an archive, `undefined` when it is not whole or not a state that any TPM wrote. */
+  stateIn(archive: Uint8Array): TpmState | undefined {
+    let known = this.#states.get(archive);
+    if (!known) {
+      const bundle = readBundle(archive);
+      known = { state: bundle && this.#options.ledger.stateOf(bundle.permall) };
+      this.#states.set(archive, known);
+    }
+    return known.state;
+  }
+
+  stateOfEntry(volume: WatchedVolume, entry: SlotEntry | undefined): TpmState | undefined {
+    const archive = entry && this.#archive(volume, entry.file);
+    return archive && this.stateIn(archive);
+  }
+
+  headState(volume: WatchedVolume | undefined): TpmState | undefined {
+    return volume && this.stateOfEntry(volume, volume.view.head);
+  }
+
+  bundleOf(volume: WatchedVolume, entry: SlotEntry): ReadBundle | undefined {
+    const archive = this.#archive(volume, entry.file);
+    return archive && readBundle(archive);
+  }
+
+  /** States kept beside the head: diverged copies, and publishes that lost. */
+  keptStates(volume: WatchedVolume): TpmState[] {
+    const archives = [...(volume.parts.get('diverged')?.entries ?? [])].flatMap(([name, inode]) =>
+      inode.kind === 'file' && !name.startsWith('.') ? [inode.data] : [],
+    );
+    for (const entry of volume.view.run) {
+      const archive = entry.kind === 'publish' ? this.#archive(volume, entry.file) : undefined;
+      if (archive) archives.push(archive);
+    }
+    return archives.map((archive) => this.stateIn(archive)).filter((state) => state !== undefined);
+  }
+
+  #find(path: string): Inode | undefined {
+    let at: Inode | undefined = this.#options.tree.root;
+    for (const name of path.split('/').filter(Boolean)) {
+      at = at?.kind === 'directory' ? at.entries.get(name) : undefined;
+    }
+    return at;
+  }
+
+  #fail(guarantee: Guarantee, volume: WatchedVolume, what: string): void {
+    this.#options.listener.fail(new Violation(guarantee, `volume ${volume.uuid.slice(0, 8)}: ${what}`));
+  }
+
+  #onVolume(uuid: string, inode: Inode | undefined): void {
+    const known = this.#volumes.get(uuid);
+    if (inode) this.#addVolume(uuid, inode, undefined);
+    else if (known) this.#fail('G7', known, 'it was removed');
+  }
+
+  #addVolume(uuid: string, inode: Inode, known: ReadonlyMap<number, SlotEntry> | undefined): void {
+    if (inode.kind !== 'directory') return;
+    const volume: WatchedVolume = { uuid, parts: new Map(), entries: new Map(), view: EMPTY_LOG };
+    this.#volumes.set(uuid, volume);
+    this.#places.set(inode, (name, part) => {
+      this.#onPart(volume, name, part);
+    });
+    for (const [name, part] of inode.entries) this.#onPart(volume, name, part);
+    for (const [name, slot] of volume.parts.get('log')?.entries ?? []) {
+      if (slot.kind !== 'symlink' || !SLOT.test(name)) continue;
+      const seen = known?.get(Number(name));
+      const atMs = seen?.payload === slot.target ? seen.atMs : this.#options.nowMs();
+      volume.entries.set(Number(name), parseSlotEntry(Number(name), slot.target, atMs));
+    }
+    volume.view = viewLog(volume.entries);
+  }
+
+  #onPart(volume: WatchedVolume, name: string, inode: Inode | undefined): void {
+    if (!PARTS.includes(name)) return;
+    if (inode?.kind !== 'directory') {
+      this.#fail('G7', volume, `${name}/ was removed`);
+      return;
+    }
+    volume.parts.set(name, inode);
+    if (name === 'diverged') return;
+    this.#places.set(inode, (child, its) => {
+      if (name === 'log') this.#onSlot(volume, child, its);
+      else this.#onGeneration(volume, child, its);
+    });
+  }
+
+  #onSlot(volume: WatchedVolume, name: string, inode: Inode | undefined): void {
+    if (!SLOT.test(name)) return;
+    const slot = Number(name);
+    const known = volume.entries.get(slot);
+    if (!inode) {
+      this.#onSlotRemoved(volume, slot);
+      return;
+    }
+    if (inode.kind !== 'symlink') {
+      this.#fail('G3', volume, `slot ${slot} is a ${inode.kind}`);
+      return;
+    }
+    if (known && known.payload !== inode.target) {
+      this.#fail('G3', volume, `slot ${slot} was replaced: ${known.payload} by ${inode.target}`);
+    }
+    const before = volume.view;
+    const entry = parseSlotEntry(slot, inode.target, this.#options.nowMs());
+    volume.entries.set(slot, entry);
+    volume.view = viewLog(volume.entries);
+    if (entry.kind === 'publish') this.#onPublish(volume, entry, before);
+    this.#options.listener.appended(volume, entry);
+  }
+
+  #onSlotRemoved(volume: WatchedVolume, slot: number): void {
+    const { view } = volume;
+    const bottom = view.run[0]?.slot ?? 0;
+    if (slot > bottom || (slot === bottom && slot >= (view.head?.epoch ?? 0))) {
+      this.#fail('G4', volume, `slot ${slot} was removed from a log of ${bottom} to ${view.run.at(-1)?.slot ?? 0}`);
+    }
+    volume.entries.delete(slot);
+    volume.view = viewLog(volume.entries);
+  }
+
+  #onPublish(volume: WatchedVolume, entry: SlotEntry, before: LogView): void {
+    this.#expectWhole(volume, entry);
+    if (volume.view.head !== entry) return;
+    const older = this.stateOfEntry(volume, before.head);
+    const newer = this.stateOfEntry(volume, entry);
+    if (!older || !newer || contains(newer, older)) return;
+    this.#fail('G4', volume, `the head went from ${describeState(older)} to ${describeState(newer)}`);
+  }
+
+  #onGeneration(volume: WatchedVolume, name: string, inode: Inode | undefined): void {
+    const entry = volume.view.published.find(({ file }) => file === name);
+    if (!entry) return;
+    if (inode) {
+      this.#expectWhole(volume, entry);
+      return;
+    }
+    const { head, published } = volume.view;
+    const gen = volume.parts.get('gen');
+    const isLowest = !published.some(({ slot, file }) => slot < entry.slot && gen?.entries.has(file));
+    if (entry.epoch === head?.epoch || !isLowest) {
+      this.#fail('G1', volume, `generation ${entry.slot} was removed, the head is ${head?.slot ?? 0}`);
+    }
+  }
+
+  #archive(volume: WatchedVolume, file: string): Uint8Array | undefined {
+    const inode = volume.parts.get('gen')?.entries.get(file);
+    return inode?.kind === 'file' ? inode.data : undefined;
+  }
+
+  #expectWhole(volume: WatchedVolume, entry: SlotEntry): void {
+    const archive = this.#archive(volume, entry.file);
+    const bundle = archive && readBundle(archive);
+    if (!bundle) {
+      const what = archive ? `is torn (${archive.length} bytes)` : 'is missing';
+      this.#fail('G1', volume, `the archive of slot ${entry.slot} ${what}`);
+    } else if (!this.stateIn(archive)) {
+      this.#fail('G6', volume, `slot ${entry.slot} holds what no TPM wrote`);
+    } else if (bundle.host !== entry.host || bundle.slot !== entry.slot || bundle.epoch !== entry.epoch) {
+      this.#fail('G1', volume, `the archive of slot ${entry.slot} belongs elsewhere`);
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import t from 'tap';
+import { writeWhole } from '../../../src/volume/files.js';
+import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
+import { claimCall, claimed, EXPIRY_MS, hold, publish, read } from '../../fixtures/volume-steps.js';
+import { injectAt } from '../../sim/injection.js';
+
+t.test('a host is alive for as long as its heartbeat is young by the time of the server', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  const other = hosts.start('kvm-b').store;
+  await store.initialise({});
+  await claimed(store);
+  await hosts.pass(EXPIRY_MS - 1);
+  t.match(await read(other), { holder: { alive: true, heartbeatAgeMs: EXPIRY_MS - 1 } });
+  t.equal((await other.claim(claimCall('expired', 'take-over'))).kind, 'held');
+  await hosts.pass(1);
+  t.match(await read(other), { holder: { alive: false, heartbeatAgeMs: EXPIRY_MS } });
+  await store.beat({ shareId: undefined });
+  t.match(await read(other), { holder: { alive: true, heartbeatAgeMs: 0 } });
+  await hosts.pass(EXPIRY_MS);
+  t.match(await other.claim(claimCall('expired', 'take-over')), { kind: 'claimed', from: { host: 'kvm-a' } });
+});
+
+t.test('G3: an expired host that comes back is fenced', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  const former = await hold(store);
+  await hosts.pass(EXPIRY_MS);
+  await claimed(hosts.start('kvm-b').store, 'expired');
+  await store.beat({ shareId: undefined });
+  await t.rejects(publish(former, 1), /fenced in slot 2 by kvm-b/);
+});
+
+t.test('a heartbeat is one file that is written in place, at one length', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  const sizes = new Set<number>();
+  const inodes = new Set<bigint>();
+  for (let beat = 0; beat < 3; beat++) {
+    await store.beat({ shareId: undefined });
+    await hosts.pass(5000);
+    const { size, inode } = await hosts.files.lstat('test:lstat', `${SHARE}/hosts/kvm-a/heartbeat`);
+    sizes.add(size);
+    inodes.add(inode);
+  }
+  t.equal(sizes.size, 1);
+  t.equal(inodes.size, 1);
+});
+
+t.test('a heartbeat that failed is written through a new descriptor', async (t) => {
+  const hosts = new VolumeHosts();
+  const inject = injectAt('heartbeat:write', { kind: 'fail', code: 'ESTALE', executed: false }, 1);
+  const { store } = hosts.start('kvm-a', { inject });
+  await store.initialise({});
+  await store.beat({ shareId: undefined });
+  await t.rejects(store.beat({ shareId: undefined }), { code: 'SHARE_UNAVAILABLE', retriable: true });
+  await store.beat({ shareId: undefined });
+  const opened = hosts.trace.events.filter(({ site }) => site === 'heartbeat:open').length;
+  t.equal(opened, 2);
+});
+
+t.test('a second machine with the name of a host is refused, and holds nothing', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  await claimed(store);
+  const double = hosts.start('kvm-a', { machineId: 'another machine' }).store;
+  await t.rejects(double.beat({ shareId: undefined }), { code: 'HOST_NAME_TAKEN', message: /kvm-a/ });
+  await t.rejects(double.claim(claimCall('forced')), { code: 'HOST_NAME_TAKEN' });
+  t.match(await read(store), { log: { top: 1 } });
+  await hosts.start('kvm-a').store.beat({ shareId: undefined });
+});
+
+t.test('two machines that take one name at once: one of them has it', async (t) => {
+  for (let seed = 0; seed < 40; seed++) {
+    const hosts = new VolumeHosts(seed);
+    await hosts.start('kvm-c').store.initialise({});
+    const machines = ['one', 'two'].map((machineId) =>
+      hosts.start('kvm-a', { machineId, wrap: hosts.shuffling() }),
+    );
+    const beats = await Promise.allSettled(machines.map(({ store }) => store.beat({ shareId: undefined })));
+    const refused = beats.filter((beat) => beat.status === 'rejected');
+    t.equal(refused.length, 1);
+    t.match(refused[0], { reason: { code: 'HOST_NAME_TAKEN' } });
+    const names = await hosts.files.readdir('test:readdir', `${SHARE}/hosts/kvm-a`);
+    t.notOk(
+      names.some((name) => name.startsWith('.tmp-')),
+      'no temporary file stays',
+    );
+  }
+});
+
+t.test('a record of a host that cannot be read belongs to nobody here', async (t) => {
+  for (const text of ['', '{', '{"machine":1}', 'null']) {
+    const hosts = new VolumeHosts();
+    const { store } = hosts.start('kvm-a');
+    await store.initialise({});
+    await hosts.files.mkdir('test:mkdir', `${SHARE}/hosts/kvm-a`, 0o700);
+    await writeWhole(hosts.files, 'test', `${SHARE}/hosts/kvm-a/host.json`, new TextEncoder().encode(text));
+    await t.rejects(store.beat({ shareId: undefined }), { code: 'HOST_NAME_TAKEN', next: /host\.json/ });
+  }
+});

@@ -1,0 +1,123 @@
+import t from 'tap';
+import { writeWhole } from '../../../src/volume/files.js';
+import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
+import { claimCall, read } from '../../fixtures/volume-steps.js';
+import { injectAt } from '../../sim/injection.js';
+
+const MARKER = `${SHARE}/swtpm-mirror.json`;
+
+async function writeText(hosts: VolumeHosts, path: string, text: string): Promise<void> {
+  await writeWhole(hosts.files, 'test', path, new TextEncoder().encode(text));
+}
+
+t.test('a directory that holds anything else is left as it is', async (t) => {
+  for (const name of ['notes.txt', 'swtpm-mirror.json.bak', '.snapshot']) {
+    const hosts = new VolumeHosts();
+    await hosts.files.mkdir('test:mkdir', SHARE, 0o755);
+    await writeText(hosts, `${SHARE}/${name}`, 'mine');
+    await t.rejects(hosts.start('kvm-a').store.initialise({}), { code: 'USAGE', message: new RegExp(name) });
+    t.strictSame(await hosts.files.readdir('test:readdir', SHARE), [name]);
+  }
+});
+
+t.test('a share whose marker was removed is not made again over its volumes', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  await store.claim(claimCall());
+  await hosts.files.unlink('test:unlink', MARKER);
+  await t.rejects(store.initialise({}), { code: 'USAGE', message: /"(hosts|volumes)"/ });
+  await t.rejects(store.identify({}), { code: 'SHARE_NOT_INITIALIZED' });
+  await t.rejects(
+    read(store),
+    { code: 'SHARE_NOT_INITIALIZED' },
+    'G8: it never looks like a share without volumes',
+  );
+});
+
+t.test('the top of a file system may be a share, with its lost+found', async (t) => {
+  const hosts = new VolumeHosts();
+  await hosts.files.mkdir('test:mkdir', SHARE, 0o755);
+  await hosts.files.mkdir('test:mkdir', `${SHARE}/lost+found`, 0o700);
+  await hosts.start('kvm-a').store.initialise({});
+  const names = await hosts.files.readdir('test:readdir', SHARE);
+  t.strictSame(names.sort(), ['hosts', 'lost+found', 'swtpm-mirror.json', 'volumes']);
+});
+
+t.test('an interrupted run leaves nothing that the next one minds or keeps', async (t) => {
+  for (const site of ['init:write', 'init:fsync', 'init:link', 'init:unlink'] as const) {
+    const hosts = new VolumeHosts();
+    const { store, process } = hosts.start('kvm-a', {
+      inject: injectAt(site, { kind: 'kill', executed: false }),
+    });
+    const killed = new Promise<void>((resolve) => process.onEnd(resolve));
+    void store.initialise({});
+    await killed;
+    const next = hosts.start('kvm-a').store;
+    if (site === 'init:unlink') {
+      await t.rejects(next.initialise({}), { code: 'USAGE', message: /is a share already/ });
+    } else await next.initialise({});
+    t.match(await next.identify({}), { format: 1 }, site);
+  }
+});
+
+t.test('two hosts that make one share at once make one share, at every interleaving', async (t) => {
+  for (let seed = 0; seed < 40; seed++) {
+    const hosts = new VolumeHosts(seed);
+    const stores = ['kvm-a', 'kvm-b'].map((name) => hosts.start(name, { wrap: hosts.shuffling() }).store);
+    const outcomes = await Promise.allSettled(stores.map((store) => store.initialise({})));
+    const { id } = await hosts.start('kvm-c').store.identify({});
+    for (const outcome of outcomes) {
+      if (outcome.status === 'fulfilled') t.equal(outcome.value.id, id);
+      else t.match(outcome.reason, { code: 'USAGE' });
+    }
+    t.ok(outcomes.some(({ status }) => status === 'fulfilled'));
+  }
+});
+
+t.test('a marker that cannot be trusted is refused by name', async (t) => {
+  const id = 'a'.repeat(32);
+  for (const [text, code] of [
+    ['', 'VOLUME_DAMAGED'],
+    ['{"format":1', 'VOLUME_DAMAGED'],
+    ['[]', 'VOLUME_DAMAGED'],
+    ['{"format":1,"id":"../../etc"}', 'VOLUME_DAMAGED'],
+    [`{"format":"1","id":"${id}"}`, 'VOLUME_DAMAGED'],
+    [`{"format":2,"id":"${id}"}`, 'SHARE_VERSION'],
+  ] as const) {
+    const hosts = new VolumeHosts();
+    const { store } = hosts.start('kvm-a');
+    await store.initialise({});
+    await writeText(hosts, MARKER, text);
+    await t.rejects(store.identify({}), { code, retriable: false }, text);
+    await t.rejects(store.claim(claimCall()), { code }, text);
+    await t.rejects(store.initialise({}), { code }, 'nor is it written anew');
+  }
+});
+
+t.test('a marker of a later minor version, with fields that we do not know, is read', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  await writeText(
+    hosts,
+    MARKER,
+    JSON.stringify({ format: 1, id: 'b'.repeat(32), createdAt: 'then', site: 'x' }),
+  );
+  t.strictSame(await store.identify({}), { id: 'b'.repeat(32), format: 1, createdAt: 'then' });
+});
+
+t.test('another share under the same path is noticed before anything is written to it', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  const { id: shareId } = await store.initialise({});
+  await store.beat({ shareId });
+  await writeText(hosts, MARKER, JSON.stringify({ format: 1, id: 'c'.repeat(32) }));
+  await hosts.files.rename('test:rename', `${SHARE}/hosts`, '/gone');
+  await hosts.files.mkdir('test:mkdir', `${SHARE}/hosts`, 0o700);
+  await t.rejects(store.claim({ ...claimCall(), shareId }), {
+    code: 'SHARE_WRONG',
+    message: new RegExp(shareId),
+  });
+  t.strictSame(await hosts.files.readdir('test:readdir', `${SHARE}/hosts`), []);
+});
