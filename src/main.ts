@@ -1,7 +1,7 @@
 /**
  * main: from argv to a command, and the wiring of the real parts: files, storage process, clock, terminal.
  */
-import { rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { hostname } from 'node:os';
@@ -39,6 +39,7 @@ declare const PROGRAM_VERSION: string;
 
 const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
 const PRIVATE = 0o700;
+const SOCKET_MODE = 0o600;
 /** Looks at files that do not validate themselves, before their writer counts as never resting. */
 const SETTLE_LOOKS = 20;
 /** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
@@ -88,11 +89,15 @@ function openShareAs(
   config: Config,
   root: string,
   { machineId }: Machine,
-  onEvent?: (event: StorageEvent) => void,
+  agent?: { readonly knownShare: FileKnownShare; readonly log: AgentContext['log'] },
 ): OpenShare & { share: StorageClient } {
   const { host, storage, timing, limits } = config;
   const share = new StorageClient({
-    fork: nodeFork({ program: __filename, parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid } }),
+    fork: nodeFork({
+      program: __filename,
+      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid },
+      ...(agent && { shareId: () => agent.knownShare.known }),
+    }),
     clock: systemClock,
     deadlineMs: timing.shareDeadlineMs,
     limits: {
@@ -100,7 +105,9 @@ function openShareAs(
       queueMax: limits.queue,
       processesMax: limits.storageProcesses,
     },
-    ...(onEvent && { onEvent }),
+    onEvent: (event) => {
+      if (agent) logStorage(agent.log, event);
+    },
   });
   return { share, close: () => share.close() };
 }
@@ -110,21 +117,22 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   for (const path of [stateDir, runDir]) await ensureDir(path, PRIVATE);
   const machine = await readMachine(fs);
   const log = openLog(config, target);
-  const { share, close } = openShareAs(config, config.share, machine, (event) => {
-    logStorage(log, event);
-  });
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
-  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths => domainPaths(libvirt.swtpmDir, uuid, nvramPath);
+  const knownShare = new FileKnownShare(hostContext);
+  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log });
+  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
+    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
   const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
     share,
-    knownShare: new FileKnownShare(hostContext),
+    knownShare,
     journal: new FileJournal(hostContext),
     spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
     files: {
-      read: (place, final) => (final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place))),
+      read: (place, final) =>
+        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
       restore: async (place, capture) => {
         await restoreState(hostContext, pathsOf(place), capture);
       },
@@ -159,7 +167,11 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   };
 }
 
-function openChanges(config: Config, onDirty: (uuid: DomainUuid) => void, log: AgentContext['log']): ChangeSource {
+function openChanges(
+  config: Config,
+  onDirty: (uuid: DomainUuid) => void,
+  log: AgentContext['log'],
+): ChangeSource {
   const { swtpmDir } = config.libvirt;
   const watcher = new ChokidarStateWatcher({
     fs,
@@ -179,7 +191,10 @@ function openChanges(config: Config, onDirty: (uuid: DomainUuid) => void, log: A
 /** Written synchronously: the last lines before a kill are the ones that are wanted. */
 function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] {
   const level = target === 'silent' ? 'silent' : log.level;
-  return pino({ level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: 1, sync: true }));
+  return pino(
+    { level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 1, sync: true }),
+  );
 }
 
 /** What befalls the storage processes is news; the requests that they serve are not. */
@@ -202,6 +217,7 @@ async function listen(server: Server, path: string): Promise<void> {
     server.once('error', reject);
     server.listen(path, resolve);
   });
+  await chmod(path, SOCKET_MODE);
 }
 
 function interrupted(): Promise<string> {
@@ -249,12 +265,13 @@ if (process.argv[2] === STORAGE_PROCESS_COMMAND) {
   runStorageProcess({
     channel: parentChannel(),
     confine: confineProcess,
-    open: ({ root, host, machineId }) =>
+    open: ({ root, host, machineId, shareId }) =>
       createLocalShareStore({
         fs,
         root,
         host: parseHostName(host),
         machineId,
+        shareId,
         clock: systemClock,
         random: systemRandom,
       }),

@@ -18,6 +18,7 @@ import { z } from 'zod';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import { parseDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import type { AgentContext } from './agent-context.js';
+import { DOMAIN_NAME_CHARACTERS_MAX } from './domain-record.js';
 import { domainStatus, hostStatus } from './status.js';
 import type { Supervisor } from './supervisor.js';
 
@@ -25,10 +26,11 @@ const BODY_BYTES_MAX = 64 * 1024;
 /** HTTP status by exit status of the same error. */
 const HTTP_STATUS: Readonly<Record<number, number>> = { 2: 400, 3: 409, 4: 503, 5: 422, 6: 404 };
 const BODY = z.strictObject({
-  name: z.string().max(1024).optional(),
+  name: z.string().max(DOMAIN_NAME_CHARACTERS_MAX).optional(),
   nvramPath: z.string().startsWith('/').max(1024).optional(),
   incoming: z.boolean().optional(),
-  reason: z.string().max(64).optional(),
+  // Of any length: a stop is not refused for its reason, which the log cuts.
+  reason: z.string().optional(),
 });
 type Body = z.output<typeof BODY>;
 
@@ -47,7 +49,11 @@ export function controlApi(context: AgentContext, supervisor: Supervisor): Reque
   };
 }
 
-async function answer(context: AgentContext, supervisor: Supervisor, request: IncomingMessage): Promise<object> {
+async function answer(
+  context: AgentContext,
+  supervisor: Supervisor,
+  request: IncomingMessage,
+): Promise<object> {
   const path = (request.url ?? '').split('?')[0] ?? '';
   const [, version, noun, id, verb] = path.split('/');
   if (request.method === 'GET' && path === '/healthz') return { ok: true };
@@ -62,9 +68,13 @@ async function answer(context: AgentContext, supervisor: Supervisor, request: In
         : await look(context, supervisor, uuid, verb);
     if (result) return result;
   }
-  throw new MirrorError('USAGE', `${request.method ?? '?'} ${path.slice(0, 100)} is not part of this interface`, {
-    next: 'see the control socket in the README',
-  });
+  throw new MirrorError(
+    'USAGE',
+    `${request.method ?? '?'} ${path.slice(0, 100)} is not part of this interface`,
+    {
+      next: 'see the control socket in the README',
+    },
+  );
 }
 
 async function act(
@@ -130,7 +140,8 @@ async function readBody(request: IncomingMessage): Promise<Body> {
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > BODY_BYTES_MAX) throw badBody(`${String(length)} bytes or more, at most ${String(BODY_BYTES_MAX)} expected`);
+    if (length > BODY_BYTES_MAX)
+      throw badBody(`${String(length)} bytes or more, at most ${String(BODY_BYTES_MAX)} expected`);
     chunks.push(chunk);
   }
   if (length === 0) return {};
@@ -142,11 +153,16 @@ async function readBody(request: IncomingMessage): Promise<Body> {
 }
 
 function badBody(why: string): MirrorError {
-  return new MirrorError('USAGE', `cannot use the request's body: ${why}`, { next: 'see the control socket in the README' });
+  return new MirrorError('USAGE', `cannot use the request's body: ${why}`, {
+    next: 'see the control socket in the README',
+  });
 }
 
 function send(response: ServerResponse, status: number, body: object): void {
   const text = `${JSON.stringify(body)}\n`;
-  response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
   response.end(text);
 }

@@ -10,6 +10,8 @@ import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle.js';
 
 const FULL_DIGEST_DIGITS = 64;
+/** More than libvirt takes; with every character escaped it still fits into a journal record. */
+export const DOMAIN_NAME_CHARACTERS_MAX = 255;
 
 export class DomainRecord {
   readonly #journal: Journal;
@@ -21,7 +23,12 @@ export class DomainRecord {
   #saving: Promise<void> | undefined;
   #error: MirrorError | undefined;
 
-  constructor(journal: Journal, clock: Clock, uuid: DomainUuid, onWritten: (error: MirrorError | undefined) => void) {
+  constructor(
+    journal: Journal,
+    clock: Clock,
+    uuid: DomainUuid,
+    onWritten: (error: MirrorError | undefined) => void,
+  ) {
     this.#onWritten = onWritten;
     this.#journal = journal;
     this.#clock = clock;
@@ -55,7 +62,10 @@ export class DomainRecord {
       slot: published?.slot ?? known.slot,
       digest: published === undefined || sameContent ? known.digest : fullDigest,
       identity: identity ?? known.identity,
-      fenced: hold.kind === 'fenced' && isHostName(hold.by) ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() }) : null,
+      fenced:
+        hold.kind === 'fenced' && isHostName(hold.by)
+          ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() })
+          : null,
     };
   }
 
@@ -119,5 +129,8 @@ function phaseOf({ run }: Lifecycle): DomainPhase {
 }
 
 function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {
-  return other !== undefined && JSON.stringify({ ...one, updatedAt: '' }) === JSON.stringify({ ...other, updatedAt: '' });
+  return (
+    other !== undefined &&
+    JSON.stringify({ ...one, updatedAt: '' }) === JSON.stringify({ ...other, updatedAt: '' })
+  );
 }

@@ -57,7 +57,10 @@ export class PendingCapture {
     if (!capture) return { kind: 'spool-failed' };
     const note = publishNote(this.#context, domainName, diverged ? 'diverged' : 'recover');
     try {
-      this.#spooledAs = await this.#context.spool.put(spoolManifest(this.#context, capture, note, epoch), capture);
+      this.#spooledAs = await this.#context.spool.put(
+        spoolManifest(this.#context, capture, note, epoch),
+        capture,
+      );
       this.#attention.clear('spool');
       return { kind: 'spooled', digest: capture.digest };
     } catch (error) {
@@ -76,9 +79,13 @@ export class PendingCapture {
       await this.#context.spool.remove(this.#uuid, name);
       this.#attention.clear('spool');
     } catch (error) {
-      // Harmless: what is left is published or kept as diverged once more, and found to be there already.
+      // Tried again after the next publish; until then it counts as published by its digest.
+      this.#spooledAs ??= name;
       const { code, message } = asMirrorError(error);
-      this.#context.log.warn({ uuid: this.#uuid, code }, `cannot clear the spool of a published state: ${message}`);
+      this.#context.log.warn(
+        { uuid: this.#uuid, code },
+        `cannot clear the spool of a published state: ${message}`,
+      );
     }
   }
 

@@ -34,7 +34,8 @@ export interface Prepared {
   readonly hold: Hold;
   readonly published: PublishedState | undefined;
   /** A capture that is durable in the spool, still to be published. */
-  readonly pending: { readonly capture: Capture; readonly state: Pending; readonly spooledAs: string } | undefined;
+  readonly pending:
+    { readonly capture: Capture; readonly state: Pending; readonly spooledAs: string } | undefined;
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
@@ -87,10 +88,14 @@ export async function prepareDomain(
 }
 
 function unsettled(uuid: DomainUuid): MirrorError {
-  return new MirrorError('TAKE_OVER_LOST', `the volume of ${uuid} kept changing while this host prepared the start`, {
-    next: 'see with `swtpm-mirror history --all` which other host starts the domain; then try again',
-    retriable: true,
-  });
+  return new MirrorError(
+    'TAKE_OVER_LOST',
+    `the volume of ${uuid} kept changing while this host prepared the start`,
+    {
+      next: 'see with `swtpm-mirror history --all` which other host starts the domain; then try again',
+      retriable: true,
+    },
+  );
 }
 
 /** Whether time alone can turn a refusal: a share that comes back, or a holder that expires. */
@@ -143,13 +148,16 @@ async function claimFor({
     shareId: situation.shareId,
   });
   const outcome = await deadline.within(claiming).catch((error: unknown) => {
-    if (asMirrorError(error).code === 'OUTCOME_UNKNOWN' || deadline.isOver) domain.claimed(situation.record?.epoch ?? 0);
+    if (asMirrorError(error).code === 'OUTCOME_UNKNOWN' || deadline.isOver) {
+      domain.claimed(situation.record?.epoch ?? 0);
+    }
     throw error;
   });
   if (outcome.kind !== 'claimed') return undefined;
   domain.claimed(outcome.epoch);
   const seen = situation.volume?.log;
-  const unchanged = outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
+  const unchanged =
+    outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
   return unchanged ? outcome : undefined;
 }
 
@@ -165,7 +173,9 @@ async function prepareWithoutShare(
     invariant(spooled !== undefined, 'a spooled capture is there when the plan restores it');
     await context.files.restore(place, spooled.capture);
   }
-  const hold: Hold = record?.holding ? { kind: 'doubt', epoch: record.epoch } : { kind: 'wanted', how: 'adopt' };
+  const hold: Hold = record?.holding
+    ? { kind: 'doubt', epoch: record.epoch }
+    : { kind: 'wanted', how: 'adopt' };
   const pending = spooled && inSpool(spooled.capture, spooled.name);
   return { ...prepared(situation, decision, hold, knownPublished(situation)), pending };
 }
@@ -185,10 +195,20 @@ function prepared(
   published: PublishedState | undefined,
 ): Prepared {
   const identity = record?.identity ?? undefined;
-  return { decision: kind, hold, published, pending: undefined, identity, shareId: shareId ?? record?.shareId ?? undefined };
+  return {
+    decision: kind,
+    hold,
+    published,
+    pending: undefined,
+    identity,
+    shareId: shareId ?? record?.shareId ?? undefined,
+  };
 }
 
-type HeldDecision = Exclude<RestoreDecision['kind'], 'refuse' | 'wait-incoming' | 'keep-unverified' | 'restore-spooled'>;
+type HeldDecision = Exclude<
+  RestoreDecision['kind'],
+  'refuse' | 'wait-incoming' | 'keep-unverified' | 'restore-spooled'
+>;
 
 /** P3 and P4 of one held volume. */
 class Preparation {
@@ -242,14 +262,18 @@ class Preparation {
   async #keepLocal(kind: HeldDecision): Promise<Prepared> {
     const local = this.#local();
     if (this.#situation.nvramMissing) await this.#context.files.restore(this.#request, local);
-    return this.#isInHead(local) ? this.#held(kind, this.#head(), local.identity) : await this.#publishLocal(kind, 'recover');
+    return this.#isInHead(local)
+      ? this.#held(kind, this.#head(), local.identity)
+      : await this.#publishLocal(kind, 'recover');
   }
 
   /** Whether the head has every file of the capture as it is. */
   #isInHead({ files }: Capture): boolean {
     const head = this.#situation.volume?.head;
     const stored = head?.kind === 'whole' ? head.generation.capture.files : [];
-    return files.every((file) => stored.some((other) => compareStateFiles(file, other) === 0 && file.sha256 === other.sha256));
+    return files.every((file) =>
+      stored.some((other) => compareStateFiles(file, other) === 0 && file.sha256 === other.sha256),
+    );
   }
 
   #note(reason: PublishNote['reason']): PublishNote {
@@ -264,22 +288,38 @@ class Preparation {
     const note = this.#note(reason);
     const { uuid } = this.#request;
     try {
-      const outcome = await this.#deadline.within(share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }));
+      const outcome = await this.#deadline.within(
+        share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
+      );
       if (outcome.kind === 'committed') {
         const published = { slot, digest: capture.digest };
-        return { ...this.#held(kind, published, capture.identity), hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 } };
+        return {
+          ...this.#held(kind, published, capture.identity),
+          hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 },
+        };
       }
-      throw new MirrorError('HELD_ELSEWHERE', `host ${outcome.by ?? '?'} claimed ${uuid} while this host prepared it`, {
-        next: 'see with `swtpm-mirror history --all` who holds it now',
-      });
+      throw new MirrorError(
+        'HELD_ELSEWHERE',
+        `host ${outcome.by ?? '?'} claimed ${uuid} while this host prepared it`,
+        {
+          next: 'see with `swtpm-mirror history --all` who holds it now',
+        },
+      );
     } catch (error) {
       const cause = asMirrorError(error);
       if (!cause.retriable && cause.code !== 'SHARE_FULL') throw error;
       // The share took the claim but not the state: it starts from the spool, and is published as soon as the share can take it.
-      log.warn({ uuid, code: cause.code }, 'cannot publish the local state before the start; it is kept in the spool');
+      log.warn(
+        { uuid, code: cause.code },
+        'cannot publish the local state before the start; it is kept in the spool',
+      );
       const spooledAs = await spool.put(spoolManifest(this.#context, capture, note, this.#epoch), capture);
       const hold: Hold = { kind: 'doubt', epoch: this.#epoch };
-      return { ...this.#held(kind, this.#head(), capture.identity), hold, pending: inSpool(capture, spooledAs) };
+      return {
+        ...this.#held(kind, this.#head(), capture.identity),
+        hold,
+        pending: inSpool(capture, spooledAs),
+      };
     }
   }
 
@@ -297,7 +337,8 @@ class Preparation {
     const generation =
       head?.kind === 'whole' && !fallBack
         ? head.generation
-        : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack }))).generation;
+        : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })))
+            .generation;
     await files.restore(this.#request, generation.capture);
     const { digest, identity } = generation.capture;
     return this.#held(kind, { slot: generation.name.slot, digest }, identity);

@@ -8,13 +8,30 @@ import type { Slot } from '../model/generation-name.js';
 import type { PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 
-export function publishNote(context: AgentContext, domainName: string, reason: GenerationReason): PublishNote {
+export function publishNote(
+  context: AgentContext,
+  domainName: string,
+  reason: GenerationReason,
+): PublishNote {
   return { domainName, reason, bootId: context.bootId, swtpm: '', libtpms: '' };
 }
 
 /** A manifest for the spool: it aimed at no slot, and its epoch is the claim under which the capture was taken. */
-export function spoolManifest(context: AgentContext, capture: Capture, note: PublishNote, epoch: Slot): Manifest {
+export function spoolManifest(
+  context: AgentContext,
+  capture: Capture,
+  note: PublishNote,
+  epoch: Slot,
+): Manifest {
   const { domainName, ...rest } = note;
   const time = new Date(context.clock.nowMs()).toISOString();
-  return describeCapture(capture, { ...rest, name: domainName, slot: 0, epoch, parent: 0, host: context.config.host, time });
+  return describeCapture(capture, {
+    ...rest,
+    name: domainName,
+    slot: 0,
+    epoch,
+    parent: 0,
+    host: context.config.host,
+    time,
+  });
 }

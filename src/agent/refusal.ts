@@ -6,34 +6,48 @@ import type { Situation } from './situation.js';
 
 /** @param code what the plan refused with */
 export function refusal(code: ErrorCode, situation: Situation): MirrorError {
-  const { uuid, volume, record, shareError, localError } = situation;
+  const { uuid, volume, record, shareError, localError, facts } = situation;
   const holder = volume?.holder;
   switch (code) {
     case 'SHARE_UNAVAILABLE':
     case 'SHARE_WRONG':
     case 'SHARE_NOT_INITIALIZED':
-      return shareError ?? new MirrorError(code, 'the share is not available', { next: 'check that it is mounted' });
+      return (
+        shareError ??
+        new MirrorError(code, 'the share is not available', { next: 'check that it is mounted' })
+      );
     case 'HELD_ELSEWHERE':
-      return new MirrorError(code, `the TPM state of ${uuid} is held by host ${holder?.host ?? '?'}, ${signOfLife(situation)}`, {
-        next: holder?.alive
-          ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
-          : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`,
-        retriable: true,
-      });
+      return new MirrorError(
+        code,
+        `the TPM state of ${uuid} is held by host ${holder?.host ?? '?'}, ${signOfLife(situation)}`,
+        {
+          next: holder?.alive
+            ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
+            : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`,
+          retriable: true,
+        },
+      );
     case 'STATE_MISSING':
       return new MirrorError(code, `${missingState(situation)}, and a blank TPM would lock its user out`, {
         next: `start ${uuid} on the host where it last ran, or put its state back into the swtpm directory from a backup`,
       });
     case 'STATE_BEHIND':
+      if (facts.spooled && (record?.slot ?? 0) <= (volume?.log.head?.slot ?? 0)) return spoolAhead(uuid);
       return new MirrorError(
         code,
         `the volume of ${uuid} ends at generation ${String(volume?.log.head?.slot ?? 0)}, but this host knows of generation ${String(record?.slot)}`,
-        { next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state' },
+        {
+          next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state',
+        },
       );
     case 'TOMBSTONED':
-      return new MirrorError(code, `the volume of ${uuid} was marked as forgotten; its last state is still there`, {
-        next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain`,
-      });
+      return new MirrorError(
+        code,
+        `the volume of ${uuid} was marked as forgotten; its last state is still there`,
+        {
+          next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain`,
+        },
+      );
     case 'FOREIGN_TPM':
       return new MirrorError(code, `the local TPM of ${uuid} is another TPM than the one in its volume`, {
         next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
@@ -43,12 +57,27 @@ export function refusal(code: ErrorCode, situation: Situation): MirrorError {
         next: `see \`swtpm-mirror verify ${uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
       });
     case 'STATE_INVALID':
-      return new MirrorError(code, `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`, {
-        next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
-      });
+      return new MirrorError(
+        code,
+        `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`,
+        {
+          next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
+        },
+      );
     default:
       return new MirrorError(code, `the start of ${uuid} is refused`, { next: 'see `swtpm-mirror status`' });
   }
+}
+
+function spoolAhead(uuid: string): MirrorError {
+  return new MirrorError(
+    'STATE_BEHIND',
+    `this host's spool has a state of ${uuid} that the share has not taken yet`,
+    {
+      next: 'it is published as soon as the share takes it: see `swtpm-mirror status`, then try again',
+      retriable: true,
+    },
+  );
 }
 
 function signOfLife({ volume }: Situation): string {

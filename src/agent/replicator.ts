@@ -133,20 +133,28 @@ export class Replicator {
     this.#preparing = true;
     let claimed: Slot | undefined;
     try {
-      const prepared = await prepareDomain(this.#context, { ...place, name: request.name, incoming: request.incoming }, {
-        finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
-        waiting: (error) => {
-          this.attention.raise('plan', error);
+      const prepared = await prepareDomain(
+        this.#context,
+        { ...place, name: request.name, incoming: request.incoming },
+        {
+          finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
+          waiting: (error) => {
+            this.attention.raise('plan', error);
+          },
+          claimed: (epoch) => {
+            claimed = epoch;
+          },
         },
-        claimed: (epoch) => {
-          claimed = epoch;
-        },
-      });
+      );
       this.attention.clear('plan', 'fence', 'capture');
       this.#identity = prepared.identity;
       const { hold, published, pending } = prepared;
       this.#pending.begin(pending);
-      this.#record.change({ name: request.name, shareId: prepared.shareId ?? null, nvramPath: place.nvramPath ?? null });
+      this.#record.change({
+        name: request.name,
+        shareId: prepared.shareId ?? null,
+        nvramPath: place.nvramPath ?? null,
+      });
       this.#dispatch(
         prepared.decision === 'wait-incoming'
           ? { kind: 'incoming' }
@@ -170,7 +178,10 @@ export class Replicator {
 
   /** What is told about the domain from now on holds for its place, too. */
   learn({ name, nvramPath }: DomainFacts): void {
-    this.#record.change({ ...(name !== undefined && { name }), ...(nvramPath !== undefined && { nvramPath }) });
+    this.#record.change({
+      ...(name !== undefined && { name }),
+      ...(nvramPath !== undefined && { nvramPath }),
+    });
   }
 
   /** The domain's processes run. Of an incoming domain that says nothing: its state is still on its way. */
@@ -199,19 +210,24 @@ export class Replicator {
     const { run } = this.#state;
     const handedOver = reason === HANDED_OVER;
     // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
-    if (run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) this.#dispatch({ kind: 'started' });
+    if (run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) {
+      this.#dispatch({ kind: 'started' });
+    }
     const ran = this.#state.run === 'running' && !handedOver;
     this.#dispatch({ kind: 'stopped', reason, handedOver });
     const cancel = this.#context.clock.after(this.#context.config.timing.stopDeadlineMs, () => {
       this.#dispatch({ kind: 'stop-overdue' });
     });
     try {
-      await this.#until((state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)));
+      await this.#until(
+        (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),
+      );
     } finally {
       cancel();
     }
     await this.#record.saved();
-    const { pending, spoolFailed } = this.#state;
+    const { pending, spoolFailed, unread } = this.#state;
+    if (unread) throw this.#neitherTookIt();
     if (pending === undefined) return ran ? 'published' : 'nothing';
     if (spoolFailed && !pending.spooled) throw this.#neitherTookIt();
     return 'spooled';
@@ -233,7 +249,9 @@ export class Replicator {
     this.#dispatch({ kind: 'changed' });
     this.retry();
     // Not `trouble`: that may be from before this try.
-    await this.#until((state) => isSettled(state) || this.attention.has('share') || this.attention.has('capture'));
+    await this.#until(
+      (state) => isSettled(state) || this.attention.has('share') || this.attention.has('capture'),
+    );
     const error = this.attention.get('capture') ?? this.attention.get('fence') ?? this.attention.get('share');
     if (error) throw MirrorError.fromRecord({ ...error, retriable: true });
     return this.#state.published?.slot ?? 0;
@@ -247,7 +265,9 @@ export class Replicator {
 
   /** Resolves when nothing is under way and nothing waits, or the share is in trouble and a final state is safe. */
   async settled(): Promise<void> {
-    await this.#until((state) => isSettled(state) || (state.trouble && (state.run !== 'finishing' || isSafe(state))));
+    await this.#until(
+      (state) => isSettled(state) || (state.trouble && (state.run !== 'finishing' || isSafe(state))),
+    );
     await this.#record.saved();
   }
 
@@ -282,7 +302,10 @@ export class Replicator {
     }
     this.#paused = false;
     if (this.#state.run === 'finishing') this.retry();
-    await this.#until((state) => state.run !== 'finishing' || (state.backoff && isSafe(state)), patienceMs);
+    await this.#until(
+      (state) => state.run !== 'finishing' || isStuck(state) || (state.backoff && isSafe(state)),
+      patienceMs,
+    );
     this.#paused = true;
     if (!(await this.#idle(untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
     await this.#record.saved();
@@ -310,7 +333,9 @@ export class Replicator {
     this.#state = state;
     this.#record.follow(state, this.#pending.capture?.identity ?? this.#identity);
     this.#record.save();
-    this.#behindSinceMs = isSettled(state) ? undefined : (this.#behindSinceMs ?? this.#context.clock.monotonicMs());
+    this.#behindSinceMs = isSettled(state)
+      ? undefined
+      : (this.#behindSinceMs ?? this.#context.clock.monotonicMs());
     if (!this.#closed && !this.#paused) this.#beginTasks();
     for (const watcher of [...this.#watchers]) watcher();
   }
@@ -326,13 +351,22 @@ export class Replicator {
   async #runLocal(task: LocalTask): Promise<void> {
     const { hold } = this.#state;
     const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
-    if (task.kind === 'spool') this.#dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
-    else await this.#capture(task.final);
+    if (task.kind === 'capture') {
+      await this.#capture(task.final);
+      return;
+    }
+    this.#dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
+    // Published while it was spooled: the entry must not outlive that.
+    if (this.#state.pending === undefined) await this.#pending.clear();
   }
 
   async #capture(final: boolean): Promise<void> {
     const { files, clock, config, log } = this.#context;
     if (!final) await sleep(clock, config.timing.settleMs);
+    if (this.#state.capturesOver) {
+      this.#dispatch({ kind: 'capture-failed', again: false });
+      return;
+    }
     this.#apply(step(this.#state, { kind: 'reading' }));
     try {
       const capture = await files.read(this.place, final);
@@ -350,7 +384,8 @@ export class Replicator {
         this.attention.raise('capture', cause);
         log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
       }
-      this.#dispatch({ kind: 'capture-failed', again: cause.code === 'STATE_UNSTABLE' && !final });
+      const again = cause.code === 'STATE_UNSTABLE' && !final;
+      this.#dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
     }
   }
 
@@ -368,7 +403,10 @@ export class Replicator {
     const { uuid } = this;
     if (event.kind === 'share-failed') {
       if (error) this.attention.raise('share', error);
-      log.warn({ uuid, task: task.kind, code: error?.code }, `${task.kind} failed: ${error?.message ?? 'in doubt'}`);
+      log.warn(
+        { uuid, task: task.kind, code: error?.code },
+        `${task.kind} failed: ${error?.message ?? 'in doubt'}`,
+      );
       this.#backoff.schedule(() => {
         this.#dispatch({ kind: 'retry' });
       });
@@ -384,11 +422,12 @@ export class Replicator {
 
   #neitherTookIt(): MirrorError {
     return MirrorError.fromRecord({
-      ...(this.attention.get('spool') ?? {
-        code: 'HOST_IO',
-        message: `neither the share nor the spool took the final state of ${this.uuid}`,
-        next: 'free space in the state directory, then run `swtpm-mirror domain stopped` again',
-      }),
+      ...(this.attention.get('spool') ??
+        this.attention.get('capture') ?? {
+          code: 'HOST_IO',
+          message: `neither the share nor the spool took the final state of ${this.uuid}`,
+          next: 'free space in the state directory, then run `swtpm-mirror domain stopped` again',
+        }),
       retriable: true,
     });
   }
@@ -421,14 +460,23 @@ function isSettled(state: Lifecycle): boolean {
   return !state.dirty && state.pending === undefined && state.local === 'idle' && state.share === 'idle';
 }
 
+/** A final state that cannot be read: only somebody who mends that can end the stop. */
+function isStuck(state: Lifecycle): boolean {
+  return state.run === 'finishing' && state.unread && isSettled(state);
+}
+
 /** Nothing of a stop can be lost any more, or nothing more can be done about it. */
 function isSafe({ dirty, local, pending, spoolFailed }: Lifecycle): boolean {
   return !dirty && local === 'idle' && (pending === undefined || pending.spooled || spoolFailed);
 }
 
 function stillFinishing(uuid: DomainUuid): MirrorError {
-  return new MirrorError('SHARE_TIMEOUT', `the share has not yet taken the state that ${uuid} left when it last stopped`, {
-    next: 'check that the NFS server answers; the state is safe in the spool, then try again',
-    retriable: true,
-  });
+  return new MirrorError(
+    'SHARE_TIMEOUT',
+    `the share has not yet taken the state that ${uuid} left when it last stopped`,
+    {
+      next: 'check that the NFS server answers; the state is safe in the spool, then try again',
+      retriable: true,
+    },
+  );
 }

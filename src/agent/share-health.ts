@@ -32,7 +32,12 @@ export interface ShareHealthListener {
 
 /** Failed beats in a row after which the share counts as offline. */
 const FAILURES_TO_OFFLINE = 2;
-const WRONG: ReadonlySet<ErrorCode> = new Set(['SHARE_WRONG', 'SHARE_NOT_INITIALIZED', 'SHARE_VERSION', 'HOST_NAME_TAKEN']);
+const WRONG: ReadonlySet<ErrorCode> = new Set([
+  'SHARE_WRONG',
+  'SHARE_NOT_INITIALIZED',
+  'SHARE_VERSION',
+  'HOST_NAME_TAKEN',
+]);
 
 export class ShareHealth {
   readonly #context: AgentContext;
@@ -58,7 +63,13 @@ export class ShareHealth {
   report(): ShareHealthReport {
     const beatAgeMs =
       this.#lastBeatMs === undefined ? undefined : this.#context.clock.monotonicMs() - this.#lastBeatMs;
-    return { state: this.#state, id: this.#shareId ?? '', latencyMs: this.#latencyMs, beatAgeMs, error: this.#error };
+    return {
+      state: this.#state,
+      id: this.#shareId ?? '',
+      latencyMs: this.#latencyMs,
+      beatAgeMs,
+      error: this.#error,
+    };
   }
 
   /** Beats once and then for as long as this is open. */
@@ -108,8 +119,14 @@ export class ShareHealth {
     const { log } = this.#context;
     this.#failures++;
     this.#error = error;
-    const next = WRONG.has(error.code) ? 'wrong' : this.#failures >= FAILURES_TO_OFFLINE ? 'offline' : this.#state;
-    if (next !== this.#state || this.#failures === 1) log.warn({ code: error.code }, `share ${next}: ${error.message}`);
+    const next = WRONG.has(error.code)
+      ? 'wrong'
+      : this.#failures >= FAILURES_TO_OFFLINE
+        ? 'offline'
+        : this.#state;
+    if (next !== this.#state || this.#failures === 1) {
+      log.warn({ code: error.code }, `share ${next}: ${error.message}`);
+    }
     const isLost = next !== 'online' && (next !== this.#state || this.#failures === 1);
     this.#state = next;
     if (isLost) this.#listener.lost();

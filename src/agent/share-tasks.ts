@@ -16,7 +16,7 @@ import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
-import { gatherSituation } from './situation.js';
+import { gatherSituation, type Situation } from './situation.js';
 
 /** libvirt's reason of a stop after which the domain runs on another host. */
 export const HANDED_OVER = 'migrated';
@@ -38,11 +38,17 @@ export interface TaskOutcome {
   readonly error?: MirrorError;
 }
 
-export async function runShareTask(context: AgentContext, domain: DomainTask, task: ShareTask): Promise<TaskOutcome> {
+export async function runShareTask(
+  context: AgentContext,
+  domain: DomainTask,
+  task: ShareTask,
+): Promise<TaskOutcome> {
   try {
     switch (task.kind) {
       case 'acquire':
-        return task.how === 'recover' ? await recover(context, domain) : await adopt(context, domain, task.how);
+        return task.how === 'recover'
+          ? await recover(context, domain)
+          : await adopt(context, domain, task.how);
       case 'publish':
         return await publish(context, domain, task);
       case 'release':
@@ -85,7 +91,11 @@ function lostSlot({ config }: AgentContext, by: HostName | undefined): TaskOutco
   return { event: { kind: 'share-failed', inDoubt: true } };
 }
 
-async function diverge(context: AgentContext, { uuid, name, capture }: DomainTask, epoch: number): Promise<TaskOutcome> {
+async function diverge(
+  context: AgentContext,
+  { uuid, name, capture }: DomainTask,
+  epoch: number,
+): Promise<TaskOutcome> {
   invariant(capture !== undefined, 'a diverged copy carries a capture');
   const note = publishNote(context, name, 'diverged');
   await context.share.diverge({ uuid, epoch, slot: epoch + 1, capture, note });
@@ -110,39 +120,68 @@ async function recover(context: AgentContext, domain: DomainTask): Promise<TaskO
 }
 
 /**
- * For a domain that runs here without a claim of ours: the same plan as at a start decides whether its state may become the head.
+ * For a domain that runs here without a claim of ours: the same plan as at a start decides whether its state may become the head. One
+ * that has arrived by migration brought the newest state with it, so there only the holder matters.
  */
-async function adopt(context: AgentContext, domain: DomainTask, how: 'adopt' | 'migration'): Promise<TaskOutcome> {
+async function adopt(
+  context: AgentContext,
+  domain: DomainTask,
+  how: 'adopt' | 'migration',
+): Promise<TaskOutcome> {
   const situation = await gatherSituation(context, domain, false);
   const { share, holder } = situation.facts;
+  // What a start may do without the share is another question: here the domain runs already.
+  if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
-  if (decision.kind === 'refuse') {
+  const arrived = how === 'migration' && holder !== 'other-alive';
+  if (decision.kind === 'refuse' && !arrived) {
     const error = refusal(decision.code, situation);
-    // A share that is away, or a holder that may still release: asked again later.
-    const passing = share !== 'verified' || (how === 'migration' && holder === 'other-alive');
-    if (passing) return { event: { kind: 'share-failed', inDoubt: false }, error };
-    return { event: { kind: 'fenced', by: situation.volume?.log.lastClaim?.host ?? context.config.host }, error };
+    // A source that has yet to release: asked again later.
+    return how === 'migration'
+      ? { event: { kind: 'share-failed', inDoubt: false }, error }
+      : unfit(context, situation, error);
   }
   const ours = ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
-  if (!ours && how === 'adopt') {
-    return { event: { kind: 'fenced', by: situation.volume?.log.lastClaim?.host ?? context.config.host }, error: unrelated(domain) };
-  }
+  if (!ours && !arrived) return unfit(context, situation, unrelated(domain));
   const expired = holder === 'other-expired';
-  const outcome = await claim(context, domain, how === 'adopt' ? 'adopt' : 'migration', expired ? 'expired' : 'free');
+  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');
   if (outcome.kind === 'held') {
     return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
   }
   return held(outcome, domain);
 }
 
+function asAway({ shareError }: Situation): TaskOutcome {
+  return { event: { kind: 'share-failed', inDoubt: false }, ...(shareError && { error: shareError }) };
+}
+
+/** What runs here must not become the head. */
+function unfit({ config }: AgentContext, { volume }: Situation, error: MirrorError): TaskOutcome {
+  return { event: { kind: 'fenced', by: volume?.log.lastClaim?.host ?? config.host }, error };
+}
+
 /** Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say. */
-export async function wasHandedOver({ share, knownShare, config, log }: AgentContext, uuid: DomainUuid): Promise<boolean> {
+export async function wasHandedOver(
+  { share, knownShare, config, log }: AgentContext,
+  uuid: DomainUuid,
+): Promise<boolean> {
   const { hostExpiryMs } = config.timing;
   try {
     const shareId = await knownShare.read();
-    const { volume } = await share.inspect({ uuid, withHead: false, since: Number.MAX_SAFE_INTEGER, hostExpiryMs, shareId });
+    const { volume } = await share.inspect({
+      uuid,
+      withHead: false,
+      since: Number.MAX_SAFE_INTEGER,
+      hostExpiryMs,
+      shareId,
+    });
     const last = volume?.log.entries.findLast((entry) => entry.kind === 'claim' || entry.kind === 'release');
-    return last?.kind === 'release' && last.epoch === volume?.log.epoch && last.reason === HANDED_OVER && last.host !== config.host;
+    return (
+      last?.kind === 'release' &&
+      last.epoch === volume?.log.epoch &&
+      last.reason === HANDED_OVER &&
+      last.host !== config.host
+    );
   } catch (error) {
     const { code, message } = asMirrorError(error);
     log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
@@ -151,9 +190,13 @@ export async function wasHandedOver({ share, knownShare, config, log }: AgentCon
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {
-  return new MirrorError('STATE_BEHIND', `${uuid} runs here, but was not started from the head of its volume`, {
-    next: 'its state is kept as a diverged copy; stop the domain and start it again with the hook installed to use the head',
-  });
+  return new MirrorError(
+    'STATE_BEHIND',
+    `${uuid} runs here, but was not started from the head of its volume`,
+    {
+      next: 'its state is kept as a diverged copy; stop the domain and start it again with the hook installed to use the head',
+    },
+  );
 }
 
 async function claim(
@@ -171,9 +214,12 @@ function held(outcome: ClaimOutcome, { uuid }: DomainTask): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;
     const published = head && { slot: head.slot, digest: head.digestPrefix };
-    return { event: { kind: 'acquired', epoch: outcome.epoch, published } };
+    const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
+    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history } };
   }
-  if (outcome.kind === 'held') return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };
+  if (outcome.kind === 'held') {
+    return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };
+  }
   return fencedBy(outcome.log);
 }
 
@@ -182,9 +228,13 @@ function fencedBy(log: VolumeLog): TaskOutcome {
 }
 
 export function lostTo(uuid: DomainUuid, by: string): MirrorError {
-  return new MirrorError('FENCED', `host ${by} holds the volume of ${uuid} now; what this host captures is kept as a diverged copy`, {
-    next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
-  });
+  return new MirrorError(
+    'FENCED',
+    `host ${by} holds the volume of ${uuid} now; what this host captures is kept as a diverged copy`,
+    {
+      next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
+    },
+  );
 }
 
 /** Whether nothing was published since this host last knew the head. */

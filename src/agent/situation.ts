@@ -29,7 +29,14 @@ export interface Situation {
 }
 
 /** What makes a share's absence a matter of time; anything else about it is reported as it is. */
-const UNREACHABLE: ReadonlySet<ErrorCode> = new Set(['SHARE_UNAVAILABLE', 'SHARE_TIMEOUT', 'OUTCOME_UNKNOWN']);
+const UNREACHABLE: ReadonlySet<ErrorCode> = new Set([
+  'SHARE_UNAVAILABLE',
+  'SHARE_TIMEOUT',
+  'OUTCOME_UNKNOWN',
+]);
+
+/** Reasons of a generation that an operator put into the volume: what lies on this host's disk is not what came after it. */
+const PLACED: ReadonlySet<string> = new Set(['import', 'rollback', 'revert', 'clone']);
 
 export async function gatherSituation(
   context: AgentContext,
@@ -51,7 +58,7 @@ export async function gatherSituation(
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
     local: localFacts(context, local.capture, local.error, volume),
     journal: record && journalFacts(record),
-    spooled: (await context.spool.peek(uuid)).newest !== undefined,
+    spooled: await hasUnpublished(context, uuid, volume),
     incoming,
     policy: context.config.start,
   };
@@ -97,9 +104,24 @@ async function lookAtDisk(
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
-    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') return { capture: undefined, error: cause };
+    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE')
+      return { capture: undefined, error: cause };
     throw error;
   }
+}
+
+/** Whether the spool has a capture that the volume has not: one that was published may have been left there. */
+async function hasUnpublished(
+  { spool }: AgentContext,
+  uuid: DomainUuid,
+  volume: VolumeReading | undefined,
+): Promise<boolean> {
+  const { newest } = await spool.peek(uuid);
+  const published = volume?.log.published ?? [];
+  return (
+    newest !== undefined &&
+    !published.some(({ generation }) => newest.capture.digest.startsWith(generation.digestPrefix))
+  );
 }
 
 /** The head's NVRAM, when this host has the domain's TPM and should have its NVRAM, but has not. */
@@ -144,7 +166,11 @@ function holderFacts(volume: VolumeReading | undefined): RestoreFacts['holder'] 
 }
 
 /** Judged from the last claim of this host that is known; when that has been pruned away, others may have held the volume meanwhile. */
-function othersClaimed({ config }: AgentContext, { log }: VolumeReading, record: JournalRecord | undefined): boolean {
+function othersClaimed(
+  { config }: AgentContext,
+  { log }: VolumeReading,
+  record: JournalRecord | undefined,
+): boolean {
   const epoch = record && record.epoch > 0 ? record.epoch : log.head?.epoch;
   if (epoch === undefined) return false;
   const claim = log.entries.find((entry) => entry.slot === epoch);
@@ -159,17 +185,26 @@ function localFacts(
   volume: VolumeReading | undefined,
 ): LocalFacts {
   if (!local) return { kind: error ? 'invalid' : 'absent' };
-  return { kind: 'valid', digest: local.digest, identity: local.identity, relation: relation(context, local, volume) };
+  return {
+    kind: 'valid',
+    digest: local.digest,
+    identity: local.identity,
+    relation: relation(context, local, volume),
+  };
 }
 
-function relation({ config, bootId }: AgentContext, local: Capture, volume: VolumeReading | undefined): LocalRelation {
+function relation(
+  { config, bootId }: AgentContext,
+  local: Capture,
+  volume: VolumeReading | undefined,
+): LocalRelation {
   if (volume?.head.kind !== 'whole') return 'unknown';
   const { manifest, capture } = volume.head.generation;
   const below = volume.log.published.slice(0, -1);
   return relateToHead({
     local,
     head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
-    headIsOwn: manifest.host === config.host,
+    headIsOwn: manifest.host === config.host && !PLACED.has(manifest.reason),
     publishedBefore: below.map((entry) => entry.generation.digestPrefix),
     bootId,
   });

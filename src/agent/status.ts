@@ -63,7 +63,11 @@ export function hostStatus(
   };
 }
 
-export function domainStatus(config: Config, health: ShareHealthReport, replicator: Replicator): DomainStatus {
+export function domainStatus(
+  config: Config,
+  health: ShareHealthReport,
+  replicator: Replicator,
+): DomainStatus {
   const { uuid, name, lagMs, attention, state } = replicator;
   return {
     uuid,
@@ -99,7 +103,9 @@ export function recordStatus(
     published: volume?.log.head?.digestPrefix ?? digest,
     pending: spooled ? 'spooled' : 'none',
     lagMs: 0,
-    holder: holder ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null } : null,
+    holder: holder
+      ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }
+      : null,
     attention: [],
   };
 }
@@ -109,7 +115,11 @@ function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {
   return pending || dirty ? 'local' : 'none';
 }
 
-function holderOf(config: Config, { state, beatAgeMs }: ShareHealthReport, { hold }: Lifecycle): HolderStatus | null {
+function holderOf(
+  config: Config,
+  { state, beatAgeMs }: ShareHealthReport,
+  { hold }: Lifecycle,
+): HolderStatus | null {
   switch (hold.kind) {
     case 'none':
     case 'wanted':

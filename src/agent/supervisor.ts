@@ -65,7 +65,9 @@ export class Supervisor {
       log.error({ code: error.code }, error.message);
       this.#attention.push({ code: error.code, message: error.message, next: error.next });
     }
-    const live = records.filter((record) => record.phase !== 'stopped' || record.holding || record.fenced !== null);
+    const live = records.filter(
+      (record) => record.phase !== 'stopped' || record.holding || record.fenced !== null,
+    );
     await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
     // They may have died with the former run of this program, or with the whole host.
     for (const { uuid, phase } of live) if (phase === 'running') this.#seen.set(uuid, 0);
@@ -147,8 +149,14 @@ export class Supervisor {
     this.#closed = true;
     this.#cancelRescan?.();
     await this.#changes.close();
-    await Promise.all([...this.#taken.values()].map((replicator) => replicator.settled().catch(this.#report(replicator.uuid))));
-    await Promise.all([...this.#taken.values()].map((replicator) => replicator.close().catch(this.#report(replicator.uuid))));
+    await Promise.all(
+      [...this.#taken.values()].map((replicator) =>
+        replicator.settled().catch(this.#report(replicator.uuid)),
+      ),
+    );
+    await Promise.all(
+      [...this.#taken.values()].map((replicator) => replicator.close().catch(this.#report(replicator.uuid))),
+    );
     this.#health.close();
   }
 
@@ -161,7 +169,10 @@ export class Supervisor {
     } catch (error) {
       if (asMirrorError(error).code !== 'SHARE_NOT_INITIALIZED') throw error;
       const { id } = await share.initialise({});
-      log.warn({ share: id, path: config.share }, 'no share is configured: a directory of this host serves as one, for this host alone');
+      log.warn(
+        { share: id, path: config.share },
+        'no share is configured: a directory of this host serves as one, for this host alone',
+      );
     }
   }
 
@@ -223,7 +234,10 @@ export class Supervisor {
     try {
       if (this.#rescanPart === 0) await this.#look();
     } catch (error) {
-      this.#context.log.warn({ code: asMirrorError(error).code }, `cannot look for running domains: ${asMirrorError(error).message}`);
+      this.#context.log.warn(
+        { code: asMirrorError(error).code },
+        `cannot look for running domains: ${asMirrorError(error).message}`,
+      );
     }
     if (!this.#closed) this.#scheduleRescan();
   }

@@ -19,7 +19,8 @@ export async function resolveDomain(
   const { context, close } = await environment.openContext(config, 'silent');
   try {
     const { records } = await context.journal.list();
-    const [found, ...others] = records.filter((record) => record.name === argument);
+    // A domain that has no name is not meant by an empty one, as a script's unset variable gives it.
+    const [found, ...others] = records.filter((record) => argument !== '' && record.name === argument);
     if (found && others.length === 0) return found.uuid;
     throw new MirrorError(
       'NO_SUCH_DOMAIN',

@@ -44,10 +44,11 @@ async function actWithoutAgent(
   try {
     return await context.locks.withDomain(uuid, async () => {
       if ((await askAgent(config, { method: 'GET', path: '/healthz' })) !== undefined) return undefined;
+      const running = (await context.running.list()).has(uuid);
       const replicator = new Replicator(context, uuid);
       await replicator.recall();
       try {
-        return await actHere(replicator, verb, fields, (await context.running.list()).has(uuid));
+        return await actHere(replicator, verb, fields, running);
       } finally {
         await replicator.settled();
         await replicator.close();

@@ -2,7 +2,9 @@
  * domain: the life cycle for a host without libvirt's hook: `domain prepare`, `domain started`, `domain stopped`.
  */
 import { Command } from 'commander';
-import { parseDomainUuid } from '../model/identifiers.js';
+import { DOMAIN_NAME_CHARACTERS_MAX } from '../agent/domain-record.js';
+import { MirrorError } from '../model/errors.js';
+import { parseDomainUuid, quoted } from '../model/identifiers.js';
 import { actOnDomain, type Verb, type VerbFields } from './domain-session.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
@@ -30,7 +32,16 @@ function act(environment: CliEnvironment, made: Command, verb: Verb): Command {
     const uuid = parseDomainUuid(argument);
     const config = await environment.loadConfig(options.config);
     const { config: _, json, ...fields } = options;
+    checkName(fields.name);
     const answer = await actOnDomain(environment, config, uuid, verb, fields);
     environment.terminal.out(json ? `${JSON.stringify(answer)}\n` : '');
+  });
+}
+
+function checkName(name = ''): void {
+  if (name.length <= DOMAIN_NAME_CHARACTERS_MAX) return;
+  const found = `${quoted(name)} has ${String(name.length)} characters`;
+  throw new MirrorError('USAGE', `cannot use the domain's name: ${found}, at most ${String(DOMAIN_NAME_CHARACTERS_MAX)} expected`, {
+    next: 'give a shorter name, or none: the UUID alone tells domains apart',
   });
 }

@@ -2,6 +2,7 @@
  * program: the command line: which commands there are, and how a failure leaves the program.
  */
 import { Command, CommanderError } from 'commander';
+import { MirrorError } from '../model/errors.js';
 import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
 import { domainCommand } from './domain.js';
@@ -28,10 +29,20 @@ export async function runProgram(environment: CliEnvironment, args: readonly str
     await build(environment).parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
-    // commander has printed its own message, or the help that was asked for.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE_STATUS;
-    return reportError(environment.terminal, error);
+    if (!(error instanceof CommanderError)) return reportError(environment.terminal, error);
+    // commander has printed the help, asked for or in place of a missing command.
+    if (error.exitCode === 0) return 0;
+    return error.code === 'commander.help' ? USAGE_STATUS : reportError(environment.terminal, usageError(error));
   }
+}
+
+/** commander's own words in the form of every other error. */
+function usageError({ message }: CommanderError): MirrorError {
+  const words = message
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+  return new MirrorError('USAGE', words, { next: 'see `swtpm-mirror --help` and `swtpm-mirror COMMAND --help`' });
 }
 
 function build(environment: CliEnvironment): Command {
@@ -64,6 +75,7 @@ function prepared(command: Command, environment: CliEnvironment): Command {
     writeErr: (text) => {
       terminal.err(text);
     },
+    outputError: () => undefined,
   });
   for (const child of command.commands) prepared(child, environment);
   return command;

@@ -28,6 +28,11 @@ export class FileKnownShare {
     this.#replace = replace;
   }
 
+  /** What was read or written by this process so far. */
+  get known(): string | undefined {
+    return this.#known;
+  }
+
   /** @throws MirrorError `JOURNAL_DAMAGED`, `HOST_IO` */
   async read(): Promise<string | undefined> {
     this.#known ??= await orHostError(`read ${this.#path}`, async () => {

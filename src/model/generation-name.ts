@@ -31,7 +31,10 @@ const SLOT = /^\d{8}$/;
 
 /** @param slot at most `SLOT_MAX`: a longer name would be no slot to any reader */
 export function formatSlot(slot: Slot): string {
-  invariant(Number.isInteger(slot) && slot >= 0 && slot <= SLOT_MAX, `a slot is 0 to ${SLOT_MAX}, not ${slot}`);
+  invariant(
+    Number.isInteger(slot) && slot >= 0 && slot <= SLOT_MAX,
+    `a slot is 0 to ${SLOT_MAX}, not ${slot}`,
+  );
   return String(slot).padStart(SLOT_DIGITS, '0');
 }
 

@@ -22,7 +22,8 @@
  * I1 Publishing and closing happen only in `held`, and after either failed in doubt only a claim follows (P: `doubt`).
  * I2 `fenced` is never left for `held` within one run of the domain.
  * I3 A capture leaves `pending` only when the share has it as head or as a diverged copy, or when a newer capture replaces it.
- * I4 The volume is released only when the final capture was taken and nothing is pending.
+ * I4 The volume is released only when the final capture was taken and nothing is pending. Where the final state is there and cannot be
+ *    read, or is gone and none was ever stored, the volume stays held: another host would start from less, or from nothing.
  * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own.
  */
 import type { Slot } from './generation-name.js';
@@ -67,6 +68,8 @@ export interface Lifecycle {
   readonly backoff: boolean;
   /** The last attempt to spool failed: not tried again before the next capture or retry. */
   readonly spoolFailed: boolean;
+  /** The final state could not be captured, and nothing on the share stands for it. */
+  readonly unread: boolean;
   /** Sweep and prune are due. */
   readonly untidy: boolean;
   /** Nothing more is captured: the domain went to another host, or never ran here. */
@@ -78,16 +81,29 @@ export interface Lifecycle {
 
 export type ShareTask =
   | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' | 'recover' }
-  | { readonly kind: 'publish'; readonly epoch: Slot; readonly slot: Slot; readonly parent: Slot; readonly final: boolean }
+  | {
+      readonly kind: 'publish';
+      readonly epoch: Slot;
+      readonly slot: Slot;
+      readonly parent: Slot;
+      readonly final: boolean;
+    }
   | { readonly kind: 'release'; readonly epoch: Slot; readonly slot: Slot; readonly reason: string }
   | { readonly kind: 'diverge'; readonly epoch: Slot }
   | { readonly kind: 'tidy'; readonly epoch: Slot };
 
-export type LocalTask = { readonly kind: 'capture'; readonly final: boolean } | { readonly kind: 'spool'; readonly diverged: boolean };
+export type LocalTask =
+  | { readonly kind: 'capture'; readonly final: boolean }
+  | { readonly kind: 'spool'; readonly diverged: boolean };
 
 export type LifecycleEvent =
   /** This and `incoming` begin a run, with no task in flight: its outcome would be taken for one of the new run's. */
-  | { readonly kind: 'prepared'; readonly hold: Hold; readonly published: PublishedState | undefined; readonly pending: Pending | undefined }
+  | {
+      readonly kind: 'prepared';
+      readonly hold: Hold;
+      readonly published: PublishedState | undefined;
+      readonly pending: Pending | undefined;
+    }
   | { readonly kind: 'incoming' }
   | { readonly kind: 'started' }
   | { readonly kind: 'changed' }
@@ -96,11 +112,17 @@ export type LifecycleEvent =
   | { readonly kind: 'stopped'; readonly reason: string; readonly handedOver: boolean }
   | { readonly kind: 'stop-overdue' }
   | { readonly kind: 'captured'; readonly digest: string }
-  /** `again`: the state was in motion; otherwise there is none, or it is invalid, until it changes. */
-  | { readonly kind: 'capture-failed'; readonly again: boolean }
+  /** `again`: the state was in motion; otherwise there is none (`missing`), or it cannot be read, until it changes. */
+  | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
   | { readonly kind: 'spooled'; readonly digest: string }
   | { readonly kind: 'spool-failed' }
-  | { readonly kind: 'acquired'; readonly epoch: Slot; readonly published: PublishedState | undefined }
+  /** `history`: digests of everything that the volume's log has published. */
+  | {
+      readonly kind: 'acquired';
+      readonly epoch: Slot;
+      readonly published: PublishedState | undefined;
+      readonly history: readonly string[];
+    }
   | { readonly kind: 'fenced'; readonly by: string }
   | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
   | { readonly kind: 'diverged'; readonly digest: string }
@@ -124,6 +146,7 @@ export const STOPPED: Lifecycle = {
   trouble: false,
   backoff: false,
   spoolFailed: false,
+  unread: false,
   untidy: false,
   capturesOver: false,
   stopOverdue: false,
@@ -138,7 +161,13 @@ export function sameDigest(one: string, other: string): boolean {
 export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
   switch (event.kind) {
     case 'prepared':
-      return { ...STOPPED, run: 'prepared', hold: event.hold, published: event.published, pending: event.pending };
+      return {
+        ...STOPPED,
+        run: 'prepared',
+        hold: event.hold,
+        published: event.published,
+        pending: event.pending,
+      };
     case 'incoming':
       return { ...STOPPED, run: 'incoming', published: state.published };
     case 'started':
@@ -154,7 +183,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
     case 'captured':
       return captured({ ...state, local: 'idle' }, event.digest);
     case 'capture-failed':
-      return settle({ ...state, local: 'idle', dirty: state.dirty || (event.again && isInUse(state)) });
+      return settle(captureFailed({ ...state, local: 'idle' }, event.again, event.missing));
     case 'spooled':
       return spooled({ ...state, local: 'idle' }, event.digest);
     case 'spool-failed':
@@ -180,6 +209,7 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         ...fine,
         hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
         published: event.published,
+        pending: isStale(state.pending, event.history) ? undefined : state.pending,
         dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
       });
@@ -199,7 +229,12 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
     case 'tidied':
       return { ...fine, untidy: false };
     case 'share-failed':
-      return { ...state, hold: event.inDoubt ? doubted(state.hold) : state.hold, trouble: true, backoff: true };
+      return {
+        ...state,
+        hold: event.inDoubt ? doubted(state.hold) : state.hold,
+        trouble: true,
+        backoff: true,
+      };
   }
 }
 
@@ -214,10 +249,24 @@ function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecyc
   if (state.run === 'stopped' || state.run === 'finishing') return state;
   const ran = state.run === 'running';
   const capturesOver = handedOver || !ran;
-  return settle({ ...state, run: 'finishing', reason, capturesOver, dirty: !capturesOver, stopOverdue: false });
+  return settle({
+    ...state,
+    run: 'finishing',
+    reason,
+    capturesOver,
+    dirty: !capturesOver,
+    stopOverdue: false,
+  });
 }
 
-function captured(state: Lifecycle, digest: string): Lifecycle {
+function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Lifecycle {
+  if (again && isInUse(state)) return { ...state, dirty: true };
+  const isStored = missing && (state.published !== undefined || state.pending !== undefined);
+  return { ...state, unread: state.run === 'finishing' && !state.capturesOver && !isStored };
+}
+
+function captured(before: Lifecycle, digest: string): Lifecycle {
+  const state = { ...before, unread: false };
   if (state.pending?.digest === digest) return settle(state);
   if (state.published && sameDigest(state.published.digest, digest)) {
     // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.
@@ -229,7 +278,9 @@ function captured(state: Lifecycle, digest: string): Lifecycle {
 
 function spooled(state: Lifecycle, digest: string): Lifecycle {
   const { pending } = state;
-  return settle(pending?.digest === digest ? { ...state, pending: { digest, spooled: true }, spoolFailed: false } : state);
+  return settle(
+    pending?.digest === digest ? { ...state, pending: { digest, spooled: true }, spoolFailed: false } : state,
+  );
 }
 
 /** A domain that came back, or a change that was seen, while the volume was given up. */
@@ -238,10 +289,17 @@ function wantIfNeeded(state: Lifecycle): Lifecycle {
   return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
 }
 
+/** A capture that the spool kept although it was published, and something newer after it. */
+function isStale(pending: Pending | undefined, history: readonly string[]): boolean {
+  return pending?.spooled === true && history.some((digest) => sameDigest(digest, pending.digest));
+}
+
 /** A pending capture that turns out to be the head is published. */
 function withoutPublished(state: Lifecycle): Lifecycle {
   const { pending, published } = state;
-  return pending && published && sameDigest(pending.digest, published.digest) ? { ...state, pending: undefined } : state;
+  return pending && published && sameDigest(pending.digest, published.digest)
+    ? { ...state, pending: undefined }
+    : state;
 }
 
 /** Ends a stop that has nothing left to do. */
@@ -249,7 +307,15 @@ function settle(state: Lifecycle): Lifecycle {
   if (state.run !== 'finishing' || !isQuiet(state)) return state;
   const { kind } = state.hold;
   const over = kind === 'none' || kind === 'fenced' || (kind === 'wanted' && !state.hold.inDoubt);
-  return over ? { ...state, run: 'stopped', dirty: false, stopOverdue: false, hold: kind === 'fenced' ? state.hold : { kind: 'none' } } : state;
+  return over
+    ? {
+        ...state,
+        run: 'stopped',
+        dirty: false,
+        stopOverdue: false,
+        hold: kind === 'fenced' ? state.hold : { kind: 'none' },
+      }
+    : state;
 }
 
 function isQuiet(state: Lifecycle): boolean {
@@ -286,7 +352,9 @@ function nextLocalTask(state: Lifecycle): LocalTask | undefined {
   if (state.local !== 'idle') return undefined;
   const { pending, hold } = state;
   const spoolDue = state.trouble || state.stopOverdue;
-  if (pending && !pending.spooled && !state.spoolFailed && spoolDue) return { kind: 'spool', diverged: hold.kind === 'fenced' };
+  if (pending && !pending.spooled && !state.spoolFailed && spoolDue) {
+    return { kind: 'spool', diverged: hold.kind === 'fenced' };
+  }
   return state.dirty ? { kind: 'capture', final: state.run === 'finishing' } : undefined;
 }
 
@@ -297,7 +365,9 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
     case 'none':
       return undefined;
     case 'wanted':
-      return state.run === 'running' || pending || hold.inDoubt ? { kind: 'acquire', how: hold.how } : undefined;
+      return state.run === 'running' || pending || hold.inDoubt
+        ? { kind: 'acquire', how: hold.how }
+        : undefined;
     case 'doubt':
       return { kind: 'acquire', how: 'recover' };
     case 'fenced':
@@ -307,10 +377,15 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
   }
 }
 
-function nextHeldTask(state: Lifecycle, { epoch, next }: Extract<Hold, { kind: 'held' }>): ShareTask | undefined {
+function nextHeldTask(
+  state: Lifecycle,
+  { epoch, next }: Extract<Hold, { kind: 'held' }>,
+): ShareTask | undefined {
   const final = state.run === 'finishing';
   if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
-  if (final && !state.dirty && state.local === 'idle') return { kind: 'release', epoch, slot: next, reason: state.reason };
+  if (final && !state.dirty && !state.unread && state.local === 'idle') {
+    return { kind: 'release', epoch, slot: next, reason: state.reason };
+  }
   return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
 }
 

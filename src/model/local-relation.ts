@@ -23,7 +23,13 @@ export interface RelationFacts {
   readonly bootId: string;
 }
 
-export function relateToHead({ local, head, headIsOwn, publishedBefore, bootId }: RelationFacts): LocalRelation {
+export function relateToHead({
+  local,
+  head,
+  headIsOwn,
+  publishedBefore,
+  bootId,
+}: RelationFacts): LocalRelation {
   if (local.digest === head.digest) return 'same';
   if (publishedBefore.some((prefix) => local.digest.startsWith(prefix))) return 'older';
   if (!headIsOwn) return 'unknown';

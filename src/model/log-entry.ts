@@ -9,7 +9,12 @@
  *
  * Every entry carries a random token (a publish: its nonce), so that a writer tells its own entry from an equal one.
  */
-import { formatGenerationName, parseGenerationName, type GenerationName, type Slot } from './generation-name.js';
+import {
+  formatGenerationName,
+  parseGenerationName,
+  type GenerationName,
+  type Slot,
+} from './generation-name.js';
 import { isHostName, type HostName } from './identifiers.js';
 
 /** Why a host claimed a volume. */

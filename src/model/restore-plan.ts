@@ -27,7 +27,12 @@ export type VolumeFacts =
 export type LocalFacts =
   | { readonly kind: 'absent' }
   | { readonly kind: 'invalid' }
-  | { readonly kind: 'valid'; readonly digest: string; readonly identity: string | undefined; readonly relation: LocalRelation };
+  | {
+      readonly kind: 'valid';
+      readonly digest: string;
+      readonly identity: string | undefined;
+      readonly relation: LocalRelation;
+    };
 
 /** What this host's journal remembers of the domain. */
 export interface JournalFacts {
@@ -96,7 +101,13 @@ function withoutShare({ share, policy, journal, local, spooled }: RestoreFacts):
 }
 
 /** What no local state can outweigh. */
-function refuseVolume({ volume, journal, tombstoned, holder, policy }: RestoreFacts): RestoreDecision | undefined {
+function refuseVolume({
+  volume,
+  journal,
+  tombstoned,
+  holder,
+  policy,
+}: RestoreFacts): RestoreDecision | undefined {
   const headSlot = volume.kind === 'whole' || volume.kind === 'damaged' ? volume.slot : 0;
   if (journal && journal.slot > 0 && headSlot === 0) return refuse('STATE_MISSING');
   if (journal && journal.slot > headSlot) return refuse('STATE_BEHIND');

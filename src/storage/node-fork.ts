@@ -18,9 +18,11 @@ export interface NodeForkOptions {
   /** Absolute path of the program's entry file. */
   readonly program: string;
   readonly parameters: StorageParameters;
+  /** The share that this host knows by the time of the fork. */
+  readonly shareId?: () => string | undefined;
 }
 
-export function nodeFork({ program, parameters }: NodeForkOptions): Fork {
+export function nodeFork({ program, parameters, shareId }: NodeForkOptions): Fork {
   return (listener) => {
     const child = fork(program, [STORAGE_PROCESS_COMMAND], {
       cwd: '/',
@@ -31,7 +33,10 @@ export function nodeFork({ program, parameters }: NodeForkOptions): Fork {
       env: { UV_THREADPOOL_SIZE: String(STORAGE_THREADS), UV_USE_IO_URING: '0' },
     });
     listen(child, listener);
-    sendTo(child, { kind: 'start', parameters });
+    sendTo(child, {
+      kind: 'start',
+      parameters: { ...parameters, shareId: shareId?.() ?? parameters.shareId },
+    });
     return {
       pid: child.pid,
       send: (request) => {

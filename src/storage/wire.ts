@@ -16,6 +16,8 @@ export interface StorageParameters {
   readonly root: string;
   readonly host: string;
   readonly machineId: string;
+  /** The share that this host knows, when it knows one. */
+  readonly shareId?: string | undefined;
   /** Who the storage process becomes; 0 leaves it as it is. */
   readonly uid: number;
   readonly gid: number;

@@ -124,6 +124,11 @@ export function isDamage(error: unknown): boolean {
   );
 }
 
+/** Damage, or a generation of a later version: nothing that this program could hand out, and nothing that passes. */
+export function isUnreadable(error: unknown): boolean {
+  return isDamage(error) || (error instanceof MirrorError && error.code === 'SHARE_VERSION');
+}
+
 function damaged(name: GenerationName, why: string): MirrorError {
   return new MirrorError('GENERATION_DAMAGED', `generation ${String(name.slot)} is damaged: ${why}`, {
     next: 'see with `swtpm-mirror verify` which generations are whole; an older one can be restored by its number',

@@ -4,7 +4,7 @@
  * I1 `writeWhole` resolves only when every byte was taken by `write`, `fsync` and `close` each said so: a full disk may answer late.
  * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
  */
-import type { CallSite, FileSystem, OpenFile, OpenMode } from '../model/filesystem.js';
+import type { CallSite, FileSystem, OpenFile } from '../model/filesystem.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import { FILE_MODE } from './share-context.js';
 
@@ -17,7 +17,8 @@ export class ShortWriteError extends Error {
 }
 
 /**
- * Writes a new file and makes its bytes durable under that name in an unsynced directory.
+ * Writes a new file and makes its bytes durable under that name in an unsynced directory. The name is unique, so there is nothing to empty; and an
+ * open that empties, delivered by the network a second time and late, would take what was written since.
  *
  * @param operation prefix of the call sites: `publish` gives `publish:open`, `publish:write`, `publish:fsync`, `publish:close`
  */
@@ -26,9 +27,8 @@ export async function writeWhole(
   operation: string,
   path: string,
   data: Uint8Array,
-  mode: OpenMode = 'create',
 ): Promise<void> {
-  const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
+  const file = await fs.open(`${operation}:open`, path, 'overwrite', FILE_MODE);
   try {
     await writeAll(file, `${operation}:write`, data);
     await file.sync(`${operation}:fsync`);

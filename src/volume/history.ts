@@ -14,7 +14,7 @@ import {
 import type { DomainUuid } from '../model/identifiers.js';
 import type { LogEntry, PublishEntry } from '../model/log-entry.js';
 import type { VolumeLog } from '../model/volume-log.js';
-import { isDamage, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { readLog } from './log.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
@@ -68,7 +68,7 @@ async function generationLine(
     const { manifest, bytes } = await reading;
     return { ...known, time: manifest.time, reason: manifest.reason, bytes, sha256: manifest.digest };
   } catch (error) {
-    if (!isDamage(error)) throw error;
+    if (!isUnreadable(error)) throw error;
     return { ...known, time: '', reason: '', damage: asMirrorError(error).toRecord() };
   }
 }
@@ -93,7 +93,7 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
     try {
       await reading;
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      if (!isUnreadable(error)) throw error;
       damaged.push({ name, error: asMirrorError(error).toRecord() });
     }
   };

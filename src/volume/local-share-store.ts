@@ -3,6 +3,7 @@
  * simulator on a simulated one. Its only state is the heartbeat's open descriptor.
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
+import type { FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
 import { fetch, readHead } from './fetch.js';
@@ -11,7 +12,7 @@ import { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { initialise, verifyMarker } from './marker.js';
 import { closeEpoch, diverge, publish } from './publish.js';
-import { volumesPath, type ShareContext } from './share-context.js';
+import { markerPath, volumesPath, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
 import type { HostBeat, InspectCall, Inspection, ShareIdentity, ShareStore } from './share-store.js';
 import { tidy } from './tidy.js';
@@ -30,6 +31,7 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
     // Due again until a beat went well, so that a share that comes back is checked before anything is written to it.
     beatsUntilCheck = 0;
     if (left === 0) await gate.verify(shareId);
+    else await gate.pass();
     await heartbeat.beat();
     beatsUntilCheck = (left === 0 ? BEATS_PER_MARKER_CHECK : left) - 1;
     return { latencyMs: context.clock.monotonicMs() - startedMs };
@@ -52,10 +54,9 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
     return (await context.fs.readdir('list:readdir', volumesPath(context))).filter(isDomainUuid).sort();
   }
 
-  /** For what writes into a volume that is held: it goes to the share that was verified, or nowhere. */
-  async function writing<Result>(operation: () => Promise<Result>): Promise<Result> {
-    await gate.pass();
-    return await operation();
+  /** It works on the share that was verified, or on none. */
+  function onVolume<Result>(action: string, operation: () => Promise<Result>): Promise<Result> {
+    return guarded(action, gate.pass().then(operation));
   }
 
   return {
@@ -70,56 +71,59 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
         `claim volume ${call.uuid}`,
         gate.verify(call.shareId).then(() => claim(context, heartbeat, call)),
       ),
-    publish: (call) =>
-      guarded(
-        `publish the state of ${call.uuid}`,
-        writing(() => publish(context, call)),
-      ),
-    closeEpoch: (call) =>
-      guarded(
-        `release volume ${call.uuid}`,
-        writing(() => closeEpoch(context, call)),
-      ),
-    fetch: (call) => guarded(`read volume ${call.uuid}`, fetch(context, call)),
-    diverge: (call) =>
-      guarded(
-        `keep a diverged copy of ${call.uuid}`,
-        writing(() => diverge(context, call)),
-      ),
-    tidy: (call) =>
-      guarded(
-        `tidy volume ${call.uuid}`,
-        writing(() => tidy(context, call)),
-      ),
-    history: (call) => guarded(`read the history of ${call.uuid}`, history(context, call.uuid)),
-    verify: (call) => guarded(`verify volume ${call.uuid}`, verify(context, call.uuid)),
+    publish: (call) => onVolume(`publish the state of ${call.uuid}`, () => publish(context, call)),
+    closeEpoch: (call) => onVolume(`release volume ${call.uuid}`, () => closeEpoch(context, call)),
+    fetch: (call) => onVolume(`read volume ${call.uuid}`, () => fetch(context, call)),
+    diverge: (call) => onVolume(`keep a diverged copy of ${call.uuid}`, () => diverge(context, call)),
+    tidy: (call) => onVolume(`tidy volume ${call.uuid}`, () => tidy(context, call)),
+    history: (call) => onVolume(`read the history of ${call.uuid}`, () => history(context, call.uuid)),
+    verify: (call) => onVolume(`verify volume ${call.uuid}`, () => verify(context, call.uuid)),
   };
 }
 
 /**
- * Remembers whether the share was found to be the right one. Looking each time would cost every publish two requests more; a share that
- * was swapped is noticed by the next beat, and closes the gate.
+ * Remembers the marker that was found to be the right one. Reading it each time would cost every publish two requests more. Whether it is still
+ * the same file costs one a minute, for the client knows its attributes, and tells another mount in the share's place: that one has
+ * another file there, or none.
+ * Not guaranteed: anything against a mount that changes between this look and the write behind it.
  */
 class MarkerGate {
   readonly #context: ShareContext;
   #expectedId: string | undefined;
-  #open = false;
+  /** The marker's file; `undefined` while the gate is shut. */
+  #marker: FileStat | undefined;
 
   constructor(context: ShareContext) {
     this.#context = context;
+    this.#expectedId = context.shareId;
   }
 
   async verify(shareId: string | undefined): Promise<ShareIdentity> {
     this.#expectedId = shareId ?? this.#expectedId;
-    this.#open = false;
+    this.#marker = undefined;
+    // Before the reading: if the mount changes between the two, this is not the file that the next look finds.
+    const marker = await this.#look();
     const identity = await verifyMarker(this.#context, this.#expectedId);
-    this.#open = true;
+    this.#marker = marker;
     return identity;
   }
 
   async pass(): Promise<void> {
-    if (!this.#open) await this.verify(undefined);
+    if (!this.#marker || !isSameFile(this.#marker, await this.#look())) await this.verify(undefined);
   }
+
+  async #look(): Promise<FileStat | undefined> {
+    try {
+      return await this.#context.fs.lstat('marker:lstat', markerPath(this.#context));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw shareError('look at the share marker', error);
+    }
+  }
+}
+
+function isSameFile(one: FileStat, other: FileStat | undefined): boolean {
+  return one.inode === other?.inode && one.mtimeNs === other.mtimeNs && one.size === other.size;
 }
 
 /** System errors leave with what was being done and the operator's next step; typed ones as they are. */

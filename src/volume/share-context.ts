@@ -13,6 +13,8 @@ export interface ShareContext {
   readonly host: HostName;
   /** Tells two machines with one host name apart. */
   readonly machineId: string;
+  /** The share that this host knows; another one is refused. `undefined`: it knows none yet. */
+  readonly shareId?: string | undefined;
   readonly clock: Clock;
   readonly random: Random;
 }

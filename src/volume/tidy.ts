@@ -19,7 +19,7 @@ import {
   type Slot,
 } from '../model/generation-name.js';
 import { needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
-import { isDamage, readArchive } from './fetch.js';
+import { isDamage, isUnreadable, readArchive } from './fetch.js';
 import { unlinkIfThere } from './files.js';
 import { readLog } from './log.js';
 import { moveToDiverged, writerOf } from './publish.js';
@@ -104,6 +104,8 @@ async function isWhole(
     return true;
   } catch (error) {
     if (isDamage(error)) return false;
+    // Of a later version: not ours to judge, so it is kept.
+    if (isUnreadable(error)) return true;
     throw error;
   }
 }

@@ -47,6 +47,8 @@ export class SimulatedDomain {
   #shareTask: ShareTask | undefined;
   /** What the capture in flight has read. */
   #read: string | undefined;
+  /** What the spooling in flight writes. */
+  #spooling: string | undefined;
   #lastCaptured: string | undefined;
   #ranHere = false;
   #wasFenced = false;
@@ -167,7 +169,7 @@ export class SimulatedDomain {
     else if (fate === 'done') {
       this.#lastCaptured = this.#read ?? this.disk;
       this.dispatch({ kind: 'captured', digest: this.#lastCaptured });
-    } else this.dispatch({ kind: 'capture-failed', again: fate === 'again' });
+    } else this.dispatch({ kind: 'capture-failed', again: fate === 'again', missing: true });
   }
 
   endShareTask(fate: ShareFate, compacts = false): void {
@@ -187,7 +189,7 @@ export class SimulatedDomain {
   /** A commit that was under way takes place now, if its slot is still the next one. */
   arrive(): void {
     const late = this.#underWay.shift();
-    if (late && late.slot === this.#slots.length + 1) this.#append(late.content);
+    if (late?.slot === this.#slots.length + 1) this.#append(late.content);
   }
 
   /** Another host takes the volume, and may publish. */
@@ -224,6 +226,7 @@ export class SimulatedDomain {
     }
     if (local) this.#localTask = local;
     if (local?.kind === 'capture') this.#read = undefined;
+    if (local?.kind === 'spool') this.#spooling = this.state.pending?.digest;
     if (share) this.#shareTask = share;
     const { local: moreLocal, share: moreShare } = nextTasks(this.state);
     check(!(this.#localTask && moreLocal) && !(this.#shareTask && moreShare), 'a lane has one task at most');
@@ -255,6 +258,7 @@ export class SimulatedDomain {
           `I1: ${task.kind} only while the volume is held`,
         );
         if (task.kind === 'publish') check(pending !== undefined, 'what is published is pending');
+        if (task.kind === 'tidy') check(run !== 'finishing', 'a stop does not wait for tidying');
         if (task.kind !== 'release') break;
         check(run === 'finishing', 'I4: only a stop releases');
         check(
@@ -294,7 +298,7 @@ export class SimulatedDomain {
   }
 
   #endSpool(fate: LocalFate): void {
-    const digest = this.state.pending?.digest;
+    const digest = this.#spooling;
     if (fate !== 'done' || digest === undefined) {
       this.dispatch({ kind: 'spool-failed' });
       return;
@@ -360,7 +364,7 @@ export class SimulatedDomain {
       if ((head?.slot ?? 0) !== (published?.slot ?? 0)) return { kind: 'fenced', by: 'them' };
     }
     const epoch = this.#append({ by: 'us', kind: 'claim', epoch: 0, digest: '' });
-    return { kind: 'acquired', epoch, published: this.headInLog };
+    return { kind: 'acquired', epoch, published: this.headInLog, history: [] };
   }
 }
 

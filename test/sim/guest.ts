@@ -25,8 +25,8 @@ export interface GuestOptions {
   readonly run: TpmRun;
   readonly ledger: TpmLedger;
   readonly random: SeededRandom;
-  /** How long it rests between two changes of its own. */
-  readonly restMs: Range;
+  /** How long it rests between two changes of its own; `undefined` when it makes none any more. */
+  readonly restMs: () => Range | undefined;
   readonly nowMs: () => number;
   /** Its file has changed. */
   readonly onChange: () => void;
@@ -57,7 +57,7 @@ export class Guest {
     const data = await this.#readFile();
     if (!data) {
       await this.#store(this.#options.ledger.blank(this.run, this.#options.nowMs()));
-      return 'blank';
+      return this.#state ? 'blank' : 'failed';
     }
     this.#state = this.#options.ledger.stateOf(data);
     return this.#state ?? 'refused';
@@ -66,14 +66,19 @@ export class Guest {
   /** Takes over a migrating domain's state. */
   async receive(state: TpmState): Promise<void> {
     await this.#makeDirectories();
-    await this.#store(this.#options.ledger.next(state, this.run, this.#options.nowMs()));
+    const received = this.#options.ledger.next(state, this.run, this.#options.nowMs());
+    await this.#store(received);
+    // What its disk did not take is in its memory all the same, and stored with the next change.
+    this.#state ??= received;
   }
 
   /** Goes on by itself from now on. */
   begin(): void {
     const { program, random, restMs } = this.#options;
-    program.clock.after(random.between(restMs), () => {
-      if (this.#ended) return;
+    const range = restMs();
+    if (!range) return;
+    program.clock.after(random.between(range), () => {
+      if (this.#ended || !restMs()) return;
       void this.write(1).then(() => {
         this.begin();
       });

@@ -43,8 +43,8 @@ interface Owed {
   readonly answer: StopOutcome;
 }
 
-/** What a started guest found in the place of its TPM's state. */
-export type Loaded = TpmState | 'blank' | 'refused';
+/** What a started guest found in the place of its TPM's state; `failed`: nothing, and its disk did not take a blank one. */
+export type Loaded = TpmState | 'blank' | 'refused' | 'failed';
 
 export class Oracle implements ShareListener {
   readonly share: ShareWatch;
@@ -52,8 +52,8 @@ export class Oracle implements ShareListener {
   readonly #acknowledged = new Map<string, TpmState[]>();
   readonly #owed: Owed[] = [];
   readonly #had = new Set<string>();
-  /** When a start was last prepared, by host and domain. */
-  readonly #prepared = new Map<string, number>();
+  /** When a start was last to be prepared, by host and domain. */
+  readonly #prepareAsked = new Map<string, number>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -135,8 +135,11 @@ export class Oracle implements ShareListener {
     if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
   }
 
+  prepareAsked(host: string, uuid: string): void {
+    this.#prepareAsked.set(`${host} ${uuid}`, this.#options.nowMs());
+  }
+
   prepareAnswered(host: string, uuid: string, { decision, hold }: Prepared): void {
-    this.#prepared.set(`${host} ${uuid}`, this.#options.nowMs());
     if (hold.kind === 'held') this.#expectClaim(host, uuid, hold.epoch);
     const record = this.#options.host(host).local.journal(uuid);
     const phase = decision === 'wait-incoming' ? 'incoming' : 'prepared';
@@ -148,7 +151,7 @@ export class Oracle implements ShareListener {
   /** @param prepared what the start was allowed with; `undefined` for a start past the hook */
   guestLoaded(run: TpmRun, loaded: Loaded, prepared: Prepared | undefined): void {
     const { host, uuid } = run;
-    if (!prepared) return;
+    if (!prepared || loaded === 'failed') return;
     if (loaded === 'blank') {
       if (this.hadState(uuid)) this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
       return;
@@ -241,7 +244,7 @@ export class Oracle implements ShareListener {
   #expectBegun(volume: WatchedVolume, entry: SlotEntry): void {
     const state = this.share.stateOfEntry(volume, entry);
     if (!state || state.run.began || state.run.host !== entry.host) return;
-    const preparedAtMs = this.#prepared.get(`${entry.host} ${volume.uuid}`) ?? 0;
+    const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
     const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
     if (preparedAtMs > state.writtenAtMs || isUnderWay) return;
     this.#broken('protocol', volume.uuid, `${entry.host} published ${describeState(state)} of a start that failed`);
@@ -249,9 +252,9 @@ export class Oracle implements ShareListener {
 
   #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
     if (reason === 'migrated') return;
-    const { local, runOf } = this.#options.host(host);
-    if (runOf(uuid)?.toldStarted) this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
-    const state = local.state(uuid);
+    const watched = this.#options.host(host);
+    if (watched.runOf(uuid)?.toldStarted) this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+    const state = watched.local.state(uuid);
     if (!state?.run.toldStarted || state.run.host !== host || this.#isOnShare(uuid, state)) return;
     this.#broken('G4', uuid, `${host} released it in slot ${slot} before ${describeState(state)} was on the share`);
   }

@@ -48,7 +48,13 @@ export class ShareWatch {
   constructor(options: ShareWatchOptions) {
     this.#options = options;
     options.tree.observer = (changes) => {
-      for (const { directory, name, inode } of changes) this.#places.get(directory)?.(name, inode);
+      try {
+        for (const { directory, name, inode } of changes) this.#places.get(directory)?.(name, inode);
+        if (this.#places.size === 0 && changes.some(({ name }) => name === 'volumes')) this.resync();
+      } catch (error) {
+        // Thrown further, a fault of the oracle would look like a fault of the file system.
+        options.listener.fail(new Violation('program', error instanceof Error ? (error.stack ?? '') : String(error)));
+      }
     };
     this.resync();
   }

@@ -2,12 +2,12 @@
  * A domain's life under a real, unmodified libvirt: what it keeps in its TPM and its NVRAM comes back, whatever deletes them.
  */
 import { existsSync } from 'node:fs';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { endorsementIdentity } from '../../../src/model/endorsement-identity.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
-import { LibvirtHost, type HostAgent, type LibvirtHostOptions } from '../../fixtures/libvirt.js';
+import { LibvirtHost, type LibvirtHostOptions } from '../../fixtures/libvirt.js';
 import { runProgram } from '../../fixtures/program.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 import { waitUntil } from '../../fixtures/wait-until.js';

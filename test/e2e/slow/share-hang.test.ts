@@ -25,120 +25,158 @@ const TOLERANCE_MS = 3_000;
 const ANSWER_MS = 900;
 const PROCESSES_MAX = 4;
 
-t.test('G5: while the share hangs, changes are kept in the spool and every question is answered at once', async (t) => {
-  const mount = await mountHangingFileSystem(t);
-  const { host, agent } = await troubledHost(t, mount.mountPoint);
-  const { vm } = await mirroredVm(t, host, 'before');
-  await mount.hang();
-  const responsiveness = watchResponsiveness(host);
+t.test(
+  'G5: while the share hangs, changes are kept in the spool and every question is answered at once',
+  async (t) => {
+    const mount = await mountHangingFileSystem(t);
+    const { host, agent } = await troubledHost(t, mount.mountPoint);
+    const { vm } = await mirroredVm(t, host, 'before');
+    await mount.hang();
+    const responsiveness = watchResponsiveness(host);
 
-  const memory = await vm.change('during');
-  const spooled = await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
-  t.ok(spooled.lagMs > 0);
-  t.match(spooled.attention, [{ code: /^SHARE_|^OUTCOME_UNKNOWN$/ }]);
-  await untilStatus(host, 'the share to count as offline', ({ share }) => share.state === 'offline');
-  const capture = await vm.ask('capture', {});
-  t.equal(capture.status, 503, 'a capture that the share did not take is not called a success');
-  t.ok(capture.tookMs < DEADLINES.shareMs + TOLERANCE_MS, `capture took ${capture.tookMs} ms`);
-
-  const began = performance.now();
-  const { stdout } = await host.run(['status']);
-  t.match(stdout, /OFFLINE/);
-  t.ok(performance.now() - began < TOLERANCE_MS);
-  t.ok((await storageProcesses(agent.pid)).length <= PROCESSES_MAX);
-  const longestMs = await responsiveness.end();
-  t.ok(longestMs < ANSWER_MS, `/healthz took ${longestMs} ms`);
-
-  await mount.resume();
-  const resumed = performance.now();
-  await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
-  const returnMs = performance.now() - resumed;
-  t.ok(returnMs < 2 * DEADLINES.heartbeatMs + TOLERANCE_MS, `publishing after the return took ${returnMs} ms`);
-  const { share, domains } = await untilStatus(host, 'the share to be online', ({ share }) => share.state === 'online');
-  t.equal(share.state, 'online');
-  t.same(domains[0]?.attention, []);
-  t.same(await memoryOnShare(t, host, vm), memory);
-});
-
-t.test('G5: a VM that stops while the share hangs, and is deleted, is on the share afterwards, whatever becomes of the agent', async (t) => {
-  for (const ending of ['none', 'SIGTERM', 'SIGKILL'] as const) {
-    await t.test(`end of the agent: ${ending}`, async (t) => {
-      const mount = await mountHangingFileSystem(t);
-      const { base, host, agent } = await troubledHost(t, mount.mountPoint);
-      const { vm } = await mirroredVm(t, host, 'before');
-      await mount.hang();
-      const memory = await vm.change('last words');
-      const stopped = await vm.stop({ transient: true });
-      t.match(stopped, { status: 200, body: { outcome: 'spooled' } });
-      t.ok(stopped.tookMs < DEADLINES.stopMs + TOLERANCE_MS, `stop took ${stopped.tookMs} ms`);
-
-      if (ending === 'SIGTERM') {
-        const began = performance.now();
-        t.match(await agent.stop(), { status: 0 });
-        t.ok(performance.now() - began < 2 * DEADLINES.shareMs + TOLERANCE_MS);
-      }
-      if (ending === 'SIGKILL') await agent.kill();
-      if (ending !== 'none') await host.startAgent(t);
-      await untilDomain(vm, 'its final state to be safe', ({ state, pending }) => state === 'finishing' && pending === 'spooled');
-
-      await mount.resume();
-      await untilDomain(vm, 'the domain to be stopped', ({ state, pending }) => state === 'stopped' && pending === 'none');
-      const other = await hostOn(base, 'kvm-b', mount.backing);
-      await other.startAgent(t);
-      const elsewhere = new VirtualMachine(t, other, vm.uuid);
-      await elsewhere.start();
-      t.same(await elsewhere.recollect(), memory);
-    });
-  }
-});
-
-t.test('while the share is away it is asked at a bounded rate, by a bounded number of processes, in bounded memory', async (t) => {
-  const mount = await mountHangingFileSystem(t);
-  const { host, agent } = await troubledHost(t, mount.mountPoint, { settings: { log: { level: 'debug' } } });
-  const { vm } = await mirroredVm(t, host, 'before');
-  for (const trouble of ['hang', 'fail'] as const) {
-    await (trouble === 'hang' ? mount.hang() : mount.fail('EIO'));
-    await vm.change(trouble);
+    const memory = await vm.change('during');
+    const spooled = await untilDomain(
+      vm,
+      'the change to be in the spool',
+      ({ pending }) => pending === 'spooled',
+    );
+    t.ok(spooled.lagMs > 0);
+    t.match(spooled.attention, [{ code: /^SHARE_|^OUTCOME_UNKNOWN$/ }]);
     await untilStatus(host, 'the share to count as offline', ({ share }) => share.state === 'offline');
-    const before = requestsIn(agent.log);
-    const seen = new Set<number>();
-    const memoryBefore = await residentKib(agent.pid);
-    const watchMs = 15_000;
-    for (const until = performance.now() + watchMs; performance.now() < until; await delay(100)) {
-      const living = await storageProcesses(agent.pid);
-      for (const pid of living) seen.add(pid);
-      if (living.length > PROCESSES_MAX) t.fail(`${living.length} storage processes`);
-      if (performance.now() % 5 < 1) await vm.change(`${trouble} ${performance.now()}`);
-    }
-    const requests = requestsIn(agent.log) - before;
-    const beats = watchMs / DEADLINES.heartbeatMs;
-    const tries = watchMs / (DEADLINES.retryMaxMs / 2);
-    t.ok(requests <= 1.5 * (beats + 2 * tries), `${requests} requests in ${watchMs} ms of ${trouble}`);
-    t.ok(seen.size <= 2 * PROCESSES_MAX, `${seen.size} storage processes in ${watchMs} ms of ${trouble}`);
-    const grownKib = (await residentKib(agent.pid)) - memoryBefore;
-    t.ok(grownKib < 32 * 1024, `memory grew by ${grownKib} KiB`);
-    await mount.resume();
-    await untilDomain(vm, 'everything to be on the share', ({ pending }) => pending === 'none');
-  }
-});
+    const capture = await vm.ask('capture', {});
+    t.equal(capture.status, 503, 'a capture that the share did not take is not called a success');
+    t.ok(capture.tookMs < DEADLINES.shareMs + TOLERANCE_MS, `capture took ${capture.tookMs} ms`);
 
-t.test('an agent that starts while the share hangs serves at once, and publishes when the share answers', async (t) => {
-  const mount = await mountHangingFileSystem(t);
-  const { host, agent } = await troubledHost(t, mount.mountPoint);
-  const { vm } = await mirroredVm(t, host, 'before');
-  await agent.kill();
-  await mount.hang();
-  const memory = await vm.change('while nobody watched');
-  await host.startAgent(t);
-  const began = performance.now();
-  const taken = await untilDomain(vm, 'the running domain to be taken up', ({ state }) => state === 'running');
-  t.ok(performance.now() - began < TOLERANCE_MS);
-  t.equal(taken.uuid, vm.uuid);
-  await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
-  await mount.resume();
-  await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
-  t.same(await memoryOnShare(t, host, vm), memory);
-});
+    const began = performance.now();
+    const { stdout } = await host.run(['status']);
+    t.match(stdout, /OFFLINE/);
+    t.ok(performance.now() - began < TOLERANCE_MS);
+    t.ok((await storageProcesses(agent.pid)).length <= PROCESSES_MAX);
+    const longestMs = await responsiveness.end();
+    t.ok(longestMs < ANSWER_MS, `/healthz took ${longestMs} ms`);
+
+    await mount.resume();
+    const resumed = performance.now();
+    await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+    const returnMs = performance.now() - resumed;
+    t.ok(
+      returnMs < 2 * DEADLINES.heartbeatMs + TOLERANCE_MS,
+      `publishing after the return took ${returnMs} ms`,
+    );
+    const { share, domains } = await untilStatus(
+      host,
+      'the share to be online',
+      ({ share }) => share.state === 'online',
+    );
+    t.equal(share.state, 'online');
+    t.same(domains[0]?.attention, []);
+    t.same(await memoryOnShare(t, host, vm), memory);
+  },
+);
+
+t.test(
+  'G5: a VM that stops while the share hangs, and is deleted, is on the share afterwards, whatever becomes of the agent',
+  async (t) => {
+    for (const ending of ['none', 'SIGTERM', 'SIGKILL'] as const) {
+      await t.test(`end of the agent: ${ending}`, async (t) => {
+        const mount = await mountHangingFileSystem(t);
+        const { base, host, agent } = await troubledHost(t, mount.mountPoint);
+        const { vm } = await mirroredVm(t, host, 'before');
+        await mount.hang();
+        const memory = await vm.change('last words');
+        const stopped = await vm.stop({ transient: true });
+        t.match(stopped, { status: 200, body: { outcome: 'spooled' } });
+        t.ok(stopped.tookMs < DEADLINES.stopMs + TOLERANCE_MS, `stop took ${stopped.tookMs} ms`);
+
+        if (ending === 'SIGTERM') {
+          const began = performance.now();
+          t.match(await agent.stop(), { status: 0 });
+          t.ok(performance.now() - began < 2 * DEADLINES.shareMs + TOLERANCE_MS);
+        }
+        if (ending === 'SIGKILL') await agent.kill();
+        if (ending !== 'none') await host.startAgent(t);
+        await untilDomain(
+          vm,
+          'its final state to be safe',
+          ({ state, pending }) => state === 'finishing' && pending === 'spooled',
+        );
+
+        await mount.resume();
+        await untilDomain(
+          vm,
+          'the domain to be stopped',
+          ({ state, pending }) => state === 'stopped' && pending === 'none',
+        );
+        const other = await hostOn(base, 'kvm-b', mount.backing);
+        await other.startAgent(t);
+        const elsewhere = new VirtualMachine(t, other, vm.uuid);
+        await elsewhere.start();
+        t.same(await elsewhere.recollect(), memory);
+      });
+    }
+  },
+);
+
+t.test(
+  'while the share is away it is asked at a bounded rate, by a bounded number of processes, in bounded memory',
+  async (t) => {
+    const mount = await mountHangingFileSystem(t);
+    const { host, agent } = await troubledHost(t, mount.mountPoint, {
+      settings: { log: { level: 'debug' } },
+    });
+    const { vm } = await mirroredVm(t, host, 'before');
+    for (const trouble of ['hang', 'fail'] as const) {
+      await (trouble === 'hang' ? mount.hang() : mount.fail('EIO'));
+      await vm.change(trouble);
+      await untilStatus(host, 'the share to count as offline', ({ share }) => share.state === 'offline');
+      const before = requestsIn(agent.log);
+      const seen = new Set<number>();
+      const memoryBefore = await residentKib(agent.pid);
+      const watchMs = 15_000;
+      for (const until = performance.now() + watchMs; performance.now() < until;) {
+        await delay(100);
+        const living = await storageProcesses(agent.pid);
+        for (const pid of living) seen.add(pid);
+        if (living.length > PROCESSES_MAX) t.fail(`${living.length} storage processes`);
+        if (performance.now() % 5 < 1) await vm.change(`${trouble} ${performance.now()}`);
+      }
+      const requests = requestsIn(agent.log) - before;
+      const beats = watchMs / DEADLINES.heartbeatMs;
+      const tries = watchMs / (DEADLINES.retryMaxMs / 2);
+      t.ok(requests <= 1.5 * (beats + 2 * tries), `${requests} requests in ${watchMs} ms of ${trouble}`);
+      t.ok(seen.size <= 2 * PROCESSES_MAX, `${seen.size} storage processes in ${watchMs} ms of ${trouble}`);
+      const grownKib = (await residentKib(agent.pid)) - memoryBefore;
+      t.ok(grownKib < 32 * 1024, `memory grew by ${grownKib} KiB`);
+      await mount.resume();
+      await untilDomain(vm, 'everything to be on the share', ({ pending }) => pending === 'none');
+    }
+  },
+);
+
+t.test(
+  'an agent that starts while the share hangs serves at once, and publishes when the share answers',
+  async (t) => {
+    const mount = await mountHangingFileSystem(t);
+    const { host, agent } = await troubledHost(t, mount.mountPoint);
+    const { vm } = await mirroredVm(t, host, 'before');
+    await agent.kill();
+    await mount.hang();
+    const memory = await vm.change('while nobody watched');
+    await host.startAgent(t);
+    const began = performance.now();
+    const taken = await untilDomain(
+      vm,
+      'the running domain to be taken up',
+      ({ state }) => state === 'running',
+    );
+    t.ok(performance.now() - began < TOLERANCE_MS);
+    t.equal(taken.uuid, vm.uuid);
+    await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+    await mount.resume();
+    await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+    t.same(await memoryOnShare(t, host, vm), memory);
+  },
+);
 
 function requestsIn(log: string): number {
   return log.split('\n').filter((line) => line.includes('"kind":"request-ended"')).length;

@@ -6,9 +6,16 @@
 #
 # It says `ready` when it serves, and again whenever it is asked with the ID 0.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-readonly PORT=/dev/vport0p1 WORK=/run/lab
+readonly WORK=/run/lab
 
 word() { sed "s/.*lab\.$1=\([^ ]*\).*/\1/" /proc/cmdline; }
+
+port() {
+  local names=(/sys/class/virtio-ports/*/name) path
+  path=$(grep -lx "$1" "${names[@]}")
+  path=${path%/name}
+  printf '/dev/%s' "${path##*/}"
+}
 
 encoded() {
   local text
@@ -35,7 +42,8 @@ word machine >/etc/machine-id
 ip link set lo up
 mkdir -p /local && mount -t ext4 /dev/vda /local
 
-exec 7<>"$PORT"
+ln -s "$(port lab.driver)" "$WORK/driver"
+exec 7<>"$(port lab.shell)"
 printf 'ready\n' >&7
 # A port that nobody listens at reads as ended.
 while :; do

@@ -22,7 +22,7 @@ export class Cable {
   async plugIn(end: CableEnd, path: string, timeoutMs: number): Promise<void> {
     const socket = await waitUntil(`a network device at ${path}`, timeoutMs, () => tryConnect(path));
     this.#sockets[end] = socket;
-    let received = Buffer.alloc(0);
+    let received: Buffer = Buffer.alloc(0);
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => {
       received = this.#forward(end, Buffer.concat([received, chunk]));

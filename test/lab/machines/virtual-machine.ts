@@ -110,7 +110,7 @@ export class VirtualMachine {
     const { boot, memoryMb, disk, name, number, machineId, program, networks } = this.#options;
     const words = `quiet panic=-1 mitigations=off nokaslr tsc=reliable audit=0 console=ttyS0`;
     return [
-      ...['-machine', 'q35,hpet=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+      ...['-machine', 'q35,hpet=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64'],
       ...['-m', `${memoryMb}M`, '-smp', '1', '-nodefaults', '-no-user-config', '-no-reboot'],
       ...['-display', 'none', '-serial', `file:${this.consoleLog}`],
       ...['-kernel', boot.kernel, '-initrd', boot.initramfs],

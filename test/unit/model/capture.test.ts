@@ -62,8 +62,9 @@ t.test('only the files that make up a state are part of one', async (t) => {
   for (const role of ROLES) {
     const own = isTpmRole(role) ? STATE_FILE_NAMES[role] : ['nvram.fd'];
     for (const name of own) t.ok(isStateFileName(role, name), `${role} ${name}`);
-    for (const name of ['.lock', 'TMP2-00.permall', 'tpm2-00.volatilestate', '../tpm2-00.permall', ''])
-      {t.notOk(isStateFileName(role, name), `${role} ${name}`);}
+    for (const name of ['.lock', 'TMP2-00.permall', 'tpm2-00.volatilestate', '../tpm2-00.permall', '']) {
+      t.notOk(isStateFileName(role, name), `${role} ${name}`);
+    }
   }
   t.notOk(isStateFileName('tpm1.2', 'tpm2-00.permall'));
   t.notOk(isStateFileName('nvram', 'tpm2-00.permall'));

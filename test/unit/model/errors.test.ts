@@ -33,7 +33,7 @@ t.test('every code ends the program with the status that the interface promises'
 t.test('an error crosses a process boundary as a plain record and comes back the same', async (t) => {
   const original = error('SHARE_FULL');
   const record = JSON.parse(JSON.stringify(original.toRecord())) as ErrorRecord;
-  t.strictSame(Object.keys(record).sort(), ['code', 'message', 'next', 'retriable']);
+  t.strictSame(record, { code: 'SHARE_FULL', message: 'publish failed', next: 'try again', retriable: true });
   const back = MirrorError.fromRecord(record);
   t.strictSame(back.toRecord(), original.toRecord());
   t.equal(back.exitStatus, 4);

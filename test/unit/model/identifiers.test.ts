@@ -7,7 +7,7 @@ import {
   parseHostName,
   quoted,
 } from '../../../src/model/identifiers.js';
-import { anyHostName } from '../../fixtures/log-arbitraries.js';
+import { anyHostName, anyText } from '../../fixtures/log-arbitraries.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 /** What would lead a path elsewhere, or a line of output. */
@@ -82,10 +82,7 @@ t.test('whatever is taken for a host name is one plain file name', async () => {
   const isPlain = (name: string): boolean =>
     /^[a-z0-9.-]{1,63}$/.test(name) && !/^[.-]|[.-]$|\.\./.test(name);
   fc.assert(
-    fc.property(
-      fc.oneof(fc.string(), fc.string({ unit: 'binary' }), anyHostName),
-      (text) => !isHostName(text) || isPlain(text),
-    ),
+    fc.property(fc.oneof(fc.string(), anyText(), anyHostName), (text) => !isHostName(text) || isPlain(text)),
   );
   fc.assert(fc.property(anyHostName, (name) => parseHostName(name) === name));
 });
@@ -94,7 +91,7 @@ t.test('a quoted value stays on one line, short and printable, whatever it is', 
   t.equal(quoted('a "b"'), '"a \\"b\\""');
   t.equal(quoted('\u009b2J\u0085\u2028\u007f'), '"\\u009b2J\\u0085\\u2028\\u007f"');
   fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
+    fc.property(anyText(300), (text) => {
       const line = quoted(text);
       return line.length <= 6 * 81 + 2 && !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(line);
     }),

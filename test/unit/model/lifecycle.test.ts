@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { nextTasks, sameDigest, step, STOPPED } from '../../../src/model/lifecycle.js';
+import { begin, nextTasks, sameDigest, step, STOPPED, type Lifecycle } from '../../../src/model/lifecycle.js';
 import { digestOf, SimulatedDomain, type LocalFate, type ShareFate } from '../../fakes/simulated-domain.js';
 
 type Move = (domain: SimulatedDomain) => void;
@@ -125,7 +125,9 @@ t.test(
           (published !== undefined && sameDigest(published.digest, domain.disk));
         t.ok(stored, 'what is on disk is the head');
       }
-      if (stops) {
+      if (stops && domain.state.unread && hold.kind === 'held') {
+        t.equal(run, 'finishing', 'what nobody could read is not given up');
+      } else if (stops) {
         t.equal(run, 'stopped');
         t.ok(hold.kind === 'none' || hold.kind === 'fenced');
         if (hold.kind === 'none') t.not(domain.holder, 'us', 'what was claimed is released');
@@ -367,6 +369,7 @@ t.test('a claim in doubt that took place is released by a stop that has nothing 
   domain.endShareTask('lost');
   t.equal(domain.holder, 'us');
   domain.stop();
+  domain.endLocalTask('done');
   comeToRest(domain);
   t.equal(domain.state.run, 'stopped');
   t.equal(domain.holder, undefined);
@@ -473,6 +476,20 @@ t.test(
   },
 );
 
+t.test('a head that is another than was believed is compared with the state again', async (t) => {
+  const domain = running();
+  domain.stop();
+  comeToRest(domain);
+  domain.prepareUnverified(domain.headInLog);
+  domain.othersClaim(true);
+  domain.othersRelease();
+  domain.start();
+  domain.endLocalTask('done');
+  t.equal(domain.state.pending, undefined, 'as far as this host knows, the share has it');
+  comeToRest(domain);
+  t.equal(domain.head?.digest, domain.disk);
+});
+
 t.test('a failed task waits for its retry', async (t) => {
   const domain = running();
   domain.write();
@@ -501,6 +518,8 @@ t.test('events of another state change nothing', async (t) => {
   t.equal(step(STOPPED, { kind: 'changed' }), STOPPED);
   t.equal(step(STOPPED, { kind: 'stop-overdue' }), STOPPED);
   t.equal(step(STOPPED, { kind: 'stopped', reason: '', handedOver: false }), STOPPED);
+  const { state } = running();
+  t.equal(step(state, { kind: 'started' }), state);
   t.strictSame(nextTasks(STOPPED), { local: undefined, share: undefined });
 });
 
@@ -510,5 +529,61 @@ t.test(
     t.ok(sameDigest(digestOf(1), digestOf(1).slice(0, 16)));
     t.ok(sameDigest(digestOf(1).slice(0, 16), digestOf(1)));
     t.notOk(sameDigest(digestOf(1), digestOf(2)));
+  },
+);
+
+t.test('G8: a final state that cannot be read keeps the volume held, until it can', async (t) => {
+  const running = step(
+    step(STOPPED, {
+      kind: 'prepared',
+      hold: { kind: 'held', epoch: 1, next: 2 },
+      published: undefined,
+      pending: undefined,
+    }),
+    { kind: 'started' },
+  );
+  const afterStop = (state: Lifecycle, missing: boolean): Lifecycle => {
+    const stopping = step(state, { kind: 'stopped', reason: '', handedOver: false });
+    const reading = step(begin(stopping, { kind: 'capture', final: true }), { kind: 'reading' });
+    return step(reading, { kind: 'capture-failed', again: false, missing });
+  };
+  const stored: Lifecycle = { ...running, published: { slot: 2, digest: 'aa' } };
+  t.equal(
+    nextTasks(afterStop(running, true)).share,
+    undefined,
+    'nothing was ever stored, and nothing is there',
+  );
+  t.equal(
+    nextTasks(afterStop(running, false)).share,
+    undefined,
+    'nothing was ever stored, and what is there cannot be read',
+  );
+  t.equal(nextTasks(afterStop(stored, false)).share, undefined, 'something newer than the head may be there');
+  t.equal(
+    nextTasks(afterStop(stored, true)).share?.kind,
+    'release',
+    'the directory is gone, and the head is what was captured last',
+  );
+  const again = step(step(afterStop(stored, false), { kind: 'changed' }), { kind: 'captured', digest: 'bb' });
+  t.equal(nextTasks(again).share?.kind, 'publish');
+});
+
+t.test(
+  'G4: a spooled capture that was published before, and followed by others, is not published over them',
+  async (t) => {
+    const recalled: Lifecycle = {
+      ...STOPPED,
+      run: 'finishing',
+      hold: { kind: 'doubt', epoch: 1 },
+      pending: { digest: 'aa'.repeat(32), spooled: true },
+    };
+    const published = { slot: 4, digest: 'bb'.repeat(8) };
+    const acquired = step(recalled, {
+      kind: 'acquired',
+      epoch: 5,
+      published,
+      history: ['aa'.repeat(8), 'bb'.repeat(8)],
+    });
+    t.equal(acquired.pending, undefined);
   },
 );

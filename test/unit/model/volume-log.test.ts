@@ -77,8 +77,9 @@ class Race {
   }
 
   close(host: HostName, kind: 'release' | 'tombstone'): void {
-    if (this.#asHolder(host, ({ epoch, next }) => closeAt(next, epoch, kind, host)))
-      {this.#beliefs.delete(host);}
+    if (this.#asHolder(host, ({ epoch, next }) => closeAt(next, epoch, kind, host))) {
+      this.#beliefs.delete(host);
+    }
   }
 
   /** The commit is sent and neither the host nor the share knows when it will arrive. */
@@ -239,8 +240,9 @@ t.test('I2: cutting the bottom off changes nothing above the first claim that re
   const check = (entries: LogEntry[], cut: number): void => {
     const rest = entries.slice(cut);
     const claim = firstClaim(rest);
-    if (claim !== undefined)
-      {t.strictSame(meaningAbove(readVolumeLog(rest), claim), meaningAbove(readVolumeLog(entries), claim));}
+    if (claim !== undefined) {
+      t.strictSame(meaningAbove(readVolumeLog(rest), claim), meaningAbove(readVolumeLog(entries), claim));
+    }
   };
   fc.assert(fc.property(anyLogAndPlace, ([entries, cut]) => check(entries, cut)));
 });
@@ -278,10 +280,17 @@ t.test('G4: pruning keeps head, holder and the generations that it was told to k
     const boundary = pruneBoundary(log, keep);
     const pruned = readVolumeLog(entries.filter((entry) => entry.slot >= boundary));
     t.equal(boundary === 0, log.head === undefined);
-    if (boundary > 0)
-      {t.match(pruned.entries[0], { kind: 'claim', slot: boundary }, 'the log begins with a claim');}
+    if (boundary > 0) {
+      t.match(pruned.entries[0], { kind: 'claim', slot: boundary }, 'the log begins with a claim');
+    }
     t.strictSame([pruned.head, pruned.holder, pruned.tombstone], [log.head, log.holder, log.tombstone]);
-    t.strictSame(pruned.published.slice(-keep), log.published.slice(-keep));
+    const kept = log.published.slice(-keep);
+    t.strictSame(pruned.published.slice(-keep), kept);
+    const surplus = pruned.published.filter((entry) => !kept.includes(entry));
+    t.ok(
+      surplus.every((entry) => entry.generation.epoch === kept[0]?.generation.epoch),
+      'beyond them, only what shares an epoch with one',
+    );
     t.equal(pruneBoundary(pruned, keep), boundary, 'nothing is left to prune');
   };
   fc.assert(fc.property(anyLog, fc.integer({ min: 1, max: 8 }), check));
@@ -300,6 +309,7 @@ t.test('an empty log has nothing and nobody', async (t) => {
     diverged: [],
   });
   t.equal(pruneBoundary(readVolumeLog([]), 1), 0);
+  t.equal(pruneBoundary(readVolumeLog([]), 0), 0);
 });
 
 t.test(
@@ -344,6 +354,11 @@ t.test('a volume that one host publishes to for ever keeps a bounded log', async
   }
   t.ok(longest <= 4 * keep, `${longest} entries at most`);
   t.ok(readVolumeLog(entries).published.length >= keep);
+});
+
+t.test('G4: told to keep nothing, pruning keeps the head', async (t) => {
+  const log = readVolumeLog([claimAt(1), publishAt(2, 1), claimAt(3), publishAt(4, 3)]);
+  t.equal(pruneBoundary(log, 0), 3);
 });
 
 t.test('only the holder compacts', async (t) => {

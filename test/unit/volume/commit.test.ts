@@ -96,11 +96,16 @@ t.test('a commit that may still be under way is not said to have failed', async 
 });
 
 t.test('a name that this client believes to be missing is looked up anew after a listing', async (t) => {
-  const stale = together(
-    failing('publish:symlink', 'EEXIST', { executed: true }),
-    failing('publish:readlink', 'ENOENT'),
+  let listed = false;
+  const believing: Injector = ({ site }) => {
+    listed ||= site === 'publish:readdir';
+    return site === 'publish:readlink' && !listed
+      ? { kind: 'fail', code: 'ENOENT', executed: false }
+      : undefined;
+  };
+  const { held } = await heldBy(
+    together(believing, failing('publish:symlink', 'EEXIST', { executed: true })),
   );
-  const { held } = await heldBy(stale);
   t.equal(await publish(held, 2), 3);
 });
 

@@ -40,7 +40,18 @@ t.test('a small state takes the calls that the protocol counts, in their order',
   const events = hosts.trace.events.slice(before - hosts.trace.count);
   t.strictSame(
     events.map(({ site }) => site.replace('publish:', '')),
-    ['open', 'write', 'fsync', 'close', 'rename', 'sync-gen', 'symlink', 'sync-log', 'readlink-claim'],
+    [
+      'marker:lstat',
+      'open',
+      'write',
+      'fsync',
+      'close',
+      'rename',
+      'sync-gen',
+      'symlink',
+      'sync-log',
+      'readlink-claim',
+    ],
   );
 });
 
@@ -175,6 +186,22 @@ t.test('G3 G5: a holder that slept until its epoch was pruned learns that it was
       ['00000006', '00000007'],
       'no trace stays',
     );
+  }
+});
+
+t.test('G3: nor does a pruning that stopped half-way make a free slot for it', async (t) => {
+  for (let removed = 0; removed <= 4; removed++) {
+    const { hosts, held } = await heldVolume();
+    const holder = await hold(hosts.start('kvm-b').store, 'forced');
+    for (const number of [2, 3]) await publish(holder, number);
+    const fresh = await hold(holder.store, 'own');
+    await publish(fresh, 4);
+    const inject = injectAt('prune:unlink-slot', { kind: 'kill', executed: false }, removed);
+    const { store, process } = hosts.start('kvm-b', { inject });
+    const killed = new Promise<void>((resolve) => process.onEnd(resolve));
+    void store.tidy({ uuid: UUID, epoch: fresh.epoch, keep: 1 });
+    await killed;
+    t.match(await tryPublish(held, 9), { kind: 'fenced', slot: 3 }, `${String(removed)} slots were pruned`);
   }
 });
 

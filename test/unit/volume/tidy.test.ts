@@ -1,7 +1,8 @@
 import t from 'tap';
 import { formatGenerationName, formatSlot } from '../../../src/model/generation-name.js';
 import { parseHostName } from '../../../src/model/identifiers.js';
-import { writeWhole } from '../../../src/volume/files.js';
+import { compress, decompress } from '../../../src/bundle/gzip.js';
+import { readWhole, writeWhole } from '../../../src/volume/files.js';
 import type { TidyResult } from '../../../src/volume/share-store.js';
 import { tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
@@ -105,6 +106,30 @@ t.test('G5: a copy that cannot be read now is neither removed nor judged', async
   await t.rejects(tidy(holder), { code: 'SHARE_UNAVAILABLE', retriable: true });
   t.match(await tidy(holder), { removed: 0, diverged: 1 });
 });
+
+t.test(
+  'G5: what a fenced host of a later version left is kept unread, and keeps nobody from tidying',
+  async (t) => {
+    const { hosts, held } = await heldVolume();
+    await dieAt(hosts, 'publish:symlink', held, 2);
+    const left = (await list(hosts, 'gen')).find((name) => name.startsWith(formatSlot(3))) ?? '';
+    const archive = decompress(
+      await readWhole(hosts.files, 'test', `${VOLUME}/gen/${left}`, 1 << 20),
+      1 << 20,
+    );
+    const later = Buffer.from(archive).toString('latin1').replace('"format": 1', '"format": 2');
+    await writeWhole(hosts.files, 'test', `${VOLUME}/gen/${left}`, compress(Buffer.from(later, 'latin1')));
+    const holder = await hold(hosts.start('kvm-b').store, 'forced');
+    t.match(await tidy(holder), { removed: 0, diverged: 1 });
+    t.match((await holder.store.verify({ uuid: UUID })).damaged, [
+      { name: { slot: 3 }, error: { code: 'SHARE_VERSION' } },
+    ]);
+    t.match((await holder.store.history({ uuid: UUID }))[1], {
+      kind: 'diverged',
+      damage: { code: 'SHARE_VERSION' },
+    });
+  },
+);
 
 t.test('files that are none of ours are left alone', async (t) => {
   const { hosts, held } = await heldVolume();

@@ -1,0 +1,115 @@
+/**
+ * G8 under a real libvirt: a start that cannot get the domain's state is refused with the reason, and changes nothing anywhere.
+ */
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import t, { type Test } from 'tap';
+import { domainXml } from '../../fixtures/domain-xml.js';
+import { LibvirtHost } from '../../fixtures/libvirt.js';
+import { runProgram } from '../../fixtures/program.js';
+import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+
+const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const NAME = 'guest';
+const XML = domainXml({ uuid: UUID, name: NAME });
+const SETTINGS = { timing: { start_deadline: '3s', share_deadline: '3s', stop_deadline: '5s' } };
+
+interface Pair {
+  readonly share: string;
+  readonly a: LibvirtHost;
+  readonly b: LibvirtHost;
+}
+
+/** Two hosts of one share; the domain has run on host A and is defined on both. */
+async function startPair(t: TestScope): Promise<Pair> {
+  const base = await temporaryDirectory(t);
+  const share = join(base, 'share');
+  await initShare(share);
+  const [a, b] = await Promise.all(
+    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share, settings: SETTINGS })),
+  );
+  if (!a || !b) throw new Error('expected two hosts');
+  for (const host of [a, b]) {
+    await host.startAgent(t);
+    await host.take('define', XML);
+  }
+  await a.mustVirsh('start', NAME);
+  await a.mustVirsh('destroy', NAME);
+  return { share, a, b };
+}
+
+async function initShare(share: string): Promise<void> {
+  const { status, stderr } = await runProgram(['share', 'init', share]);
+  if (status !== 0) throw new Error(stderr);
+}
+
+/** The whole log of the domain's volume, as links. */
+async function logOf(share: string): Promise<string[]> {
+  return (await readdir(join(share, 'volumes', UUID, 'log'))).sort();
+}
+
+interface Refusal {
+  readonly code: string;
+  readonly next: RegExp;
+}
+
+async function refusesStart(t: Test, host: LibvirtHost, { code, next }: Refusal): Promise<void> {
+  const { status, stderr } = await host.virsh('start', NAME);
+  t.not(status, 0, 'the start is refused');
+  t.match(stderr, `swtpm-mirror: ${code}: `, 'whoever started it reads why');
+  t.match(stderr, next, 'and what to do');
+  t.equal(await host.mustVirsh('domstate', NAME), 'shut off');
+}
+
+const OPERATOR = /swtpm-mirror take-over|mounted|mount/;
+
+t.test('held by a host that is alive', async (t) => {
+  const { share, a, b } = await startPair(t);
+  await a.mustVirsh('start', NAME);
+  const log = await logOf(share);
+  await refusesStart(t, b, { code: 'HELD_ELSEWHERE', next: OPERATOR });
+  t.notOk(existsSync(dirname(dirname(b.permall(UUID)))), 'no directory is left behind');
+  t.strictSame(await logOf(share), log, 'the hooks that follow publish and release nothing');
+  await a.mustVirsh('destroy', NAME);
+  await b.mustVirsh('start', NAME);
+  t.strictSame(await readFile(b.permall(UUID)).then(Boolean), true, 'released by A, it starts on B');
+});
+
+t.test('the share is gone', async (t) => {
+  const { share, a, b } = await startPair(t);
+  await rename(share, `${share}-away`);
+  const left = await readFile(a.permall(UUID));
+  for (const host of [a, b]) await refusesStart(t, host, { code: 'SHARE_', next: OPERATOR });
+  t.strictSame(await readFile(a.permall(UUID)), left, 'local state is not touched');
+  t.notOk(existsSync(dirname(dirname(b.permall(UUID)))));
+  await rename(`${share}-away`, share);
+  await b.mustVirsh('start', NAME);
+});
+
+t.test('another share is mounted in its place', async (t) => {
+  const { share, b } = await startPair(t);
+  await rename(share, `${share}-away`);
+  await initShare(share);
+  await refusesStart(t, b, { code: 'SHARE_WRONG', next: OPERATOR });
+  t.notOk(existsSync(join(share, 'volumes', UUID)), 'nothing is written to it');
+});
+
+t.test('another TPM came up while the hook was not there', async (t) => {
+  const { share, a } = await startPair(t);
+  const hook = a.path('/etc/libvirt/hooks/qemu.d/50-swtpm-mirror');
+  const script = await readFile(hook);
+  await a.mustVirsh('undefine', '--nvram', NAME);
+  await writeFile(hook, '#!/bin/sh\nexit 0\n');
+  const blank = '11111111-2222-4333-8444-555555555555';
+  await a.take('define', domainXml({ uuid: blank, name: 'blank' }));
+  await a.mustVirsh('start', 'blank');
+  await a.mustVirsh('destroy', 'blank');
+  await rename(dirname(dirname(a.permall(blank))), dirname(dirname(a.permall(UUID))));
+  await writeFile(hook, script);
+  await a.take('define', XML);
+  const log = await logOf(share);
+  await refusesStart(t, a, { code: 'FOREIGN_TPM', next: /swtpm-mirror history/ });
+  t.strictSame(await logOf(share), log);
+  t.ok(existsSync(a.permall(UUID)), 'the other TPM is kept');
+});

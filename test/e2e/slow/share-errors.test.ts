@@ -1,0 +1,166 @@
+/**
+ * The share answers, but with errors: every one of them leaves the state in the spool and tells what to do, and when it is over all goes on by
+ * itself. A share that is not the right one is never written to.
+ */
+import { mkdir, readdir } from 'node:fs/promises';
+import type { constants } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { tree } from '../../fakes/host-rig.js';
+import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
+import { runChecked, runCommand } from '../../fixtures/process.js';
+import {
+  DEADLINES,
+  memoryOnShare,
+  mirroredVm,
+  statusOf,
+  troubledHost,
+  untilDomain,
+  untilStatus,
+} from '../../fixtures/share-outage.js';
+import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
+
+/** What each error of the share means to the operator. */
+const MEANINGS: Partial<Record<keyof typeof constants.errno, RegExp>> = {
+  EIO: /^SHARE_UNAVAILABLE$/,
+  ESTALE: /^SHARE_UNAVAILABLE$/,
+  EROFS: /^SHARE_DENIED$/,
+  EACCES: /^SHARE_DENIED$/,
+  ENOSPC: /^SHARE_FULL$/,
+  EDQUOT: /^SHARE_FULL$/,
+  ENAMETOOLONG: /^SHARE_UNAVAILABLE$/,
+};
+
+/** The errors that are tried at every place; the others differ from them in their meaning alone. */
+const EVERYWHERE: ReadonlySet<string> = new Set(['EIO', 'ENOSPC']);
+
+t.test(
+  'G1 G5: whatever error the share answers, and wherever, nothing is lost and it ends without anybody',
+  async (t) => {
+    const mount = await mountHangingFileSystem(t);
+    const { host } = await troubledHost(t, mount.mountPoint);
+    const { vm } = await mirroredVm(t, host, 'before');
+    const volume = `/volumes/${vm.uuid}`;
+    for (const [errno, meaning] of Object.entries(MEANINGS) as [keyof typeof constants.errno, RegExp][]) {
+      // The archive's temporary file; its rename; the commit, which cannot be read back either; the heartbeat.
+      const places = [`${volume}/gen/.tmp-`, `${volume}/gen/0`, `${volume}/log/`, '/hosts/'];
+      for (const prefix of ['', ...(EVERYWHERE.has(errno) ? places : [])]) {
+        await t.test(
+          `${errno} at ${prefix === '' ? 'every path' : prefix.replace(vm.uuid, '<uuid>')}`,
+          async (t) => {
+            await mount.fail(errno, prefix);
+            const memory = await vm.change(`${errno} ${prefix.slice(-8)}`);
+            if (prefix === '/hosts/') {
+              const { attention } = await untilStatus(
+                host,
+                'the heartbeat to fail',
+                ({ share }) => share.state === 'offline',
+              );
+              t.match(attention, [{ code: /^SHARE_/, message: new RegExp(errno) }]);
+            } else {
+              const { attention } = await untilDomain(
+                vm,
+                'the change to be in the spool',
+                ({ pending }) => pending === 'spooled',
+              );
+              const code = prefix.endsWith('/log/') ? 'OUTCOME_UNKNOWN' : meaning;
+              t.match(attention, [{ code, message: new RegExp(errno), next: /.{20,}/ }]);
+            }
+            await mount.resume();
+            await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+            await untilStatus(
+              host,
+              'nothing to need attention',
+              ({ attention, domains, share }) =>
+                share.state === 'online' &&
+                attention.length === 0 &&
+                domains.every((domain) => domain.attention.length === 0),
+            );
+            t.same(await memoryOnShare(t, host, vm), memory);
+            t.match(await host.run(['verify', vm.uuid]), { status: 0, stdout: / 0 damaged/ });
+          },
+        );
+      }
+    }
+  },
+);
+
+/** A small real file system under a path, as another export mounted there; gone at the end of the test. */
+async function mountTmpfs(t: TestScope, path: string): Promise<void> {
+  await runChecked('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', path]);
+  t.teardown(() => runCommand('umount', ['-l', path]));
+}
+
+t.test('an emptied mount point is not the share, and gets nothing', async (t) => {
+  const path = join(await temporaryDirectory(t), 'share');
+  const kept = join(await temporaryDirectory(t), 'kept');
+  for (const directory of [path, kept]) await mkdir(directory);
+  await mountTmpfs(t, path);
+  const { host } = await troubledHost(t, path);
+  const { vm } = await mirroredVm(t, host, 'before');
+  await runChecked('mount', ['--bind', path, kept]);
+  t.teardown(() => runCommand('umount', ['-l', kept]));
+  // The agent's open heartbeat keeps a plain umount from it.
+  await runChecked('umount', ['-l', path]);
+
+  const memory = await vm.change('after the umount');
+  await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+  const { attention } = await untilStatus(
+    host,
+    'the share to be wrong',
+    ({ share }) => share.state === 'wrong',
+  );
+  t.match(attention, [{ code: 'SHARE_NOT_INITIALIZED', next: /export is mounted/ }]);
+  t.same(await readdir(path), [], 'nothing was written below the mount point');
+
+  await runChecked('mount', ['--bind', kept, path]);
+  t.teardown(() => runCommand('umount', ['-l', path]));
+  await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+  t.same(await memoryOnShare(t, host, vm), memory);
+});
+
+t.test(
+  'another share in the place of the right one gets nothing, not even one with the same volumes',
+  async (t) => {
+    for (const kind of ['a new share', 'an older copy of the volumes under another id'] as const) {
+      await t.test(kind, async (t) => {
+        const path = join(await temporaryDirectory(t), 'share');
+        const other = join(await temporaryDirectory(t), 'other');
+        for (const directory of [path, other]) await mkdir(directory);
+        await mountTmpfs(t, path);
+        const { host } = await troubledHost(t, path);
+        const { vm } = await mirroredVm(t, host, 'before');
+        await mountTmpfs(t, other);
+        t.match(await host.run(['share', 'init', other]), { status: 0 });
+        if (kind !== 'a new share') await runChecked('cp', ['-a', join(path, 'volumes'), other]);
+        const before = await tree(other);
+
+        await runChecked('mount', ['--bind', other, path]);
+        let isOver = true;
+        t.teardown(() => (isOver ? runCommand('umount', ['-l', path]) : undefined));
+        const memory = await vm.change('after the exchange');
+        await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+        const { attention } = await untilStatus(
+          host,
+          'the share to be wrong',
+          ({ share }) => share.state === 'wrong',
+        );
+        t.match(attention, [{ code: 'SHARE_WRONG', next: /mount the right export/ }]);
+        await waitUntil(
+          'some heartbeats',
+          6 * DEADLINES.heartbeatMs,
+          async () => (await statusOf(host)).share.state === 'wrong' || undefined,
+        );
+        const start = await host.run(['domain', 'prepare', '11111111-2222-4333-8444-555555555555']);
+        t.match(start, { status: 4, stderr: /SHARE_WRONG/ });
+        t.same(await tree(other), before, 'the other share is as it was');
+
+        await runChecked('umount', ['-l', path]);
+        isOver = false;
+        await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+        t.same(await memoryOnShare(t, host, vm), memory);
+      });
+    }
+  },
+);

@@ -1,0 +1,92 @@
+/**
+ * nfs-server: the guest that exports the share with the kernel's NFS server, from an ext4 disk that outlives its power.
+ */
+import type { VirtualMachine } from './virtual-machine.js';
+
+/** `main`: as it should be; `squash`: root is nobody, and the directory belongs to an ordinary user; `async`: acknowledges what is not on its disk. */
+export type ExportName = 'main' | 'squash' | 'async';
+
+export const EXPORT_ROOT = '/local/export';
+/** Each directory of it is mounted below the export root: version 4 finds an export where a mount begins. */
+const DATA = '/local/data';
+/** Who owns the squashed export. */
+export const SQUASH_OWNER = 36;
+/** How long clients may reclaim after a restart; the kernel's default is 90 s. */
+const GRACE_SECONDS = 10;
+const BALLAST = '/local/ballast';
+
+/** The root of what version 4 shows; the guest's own root file system cannot be exported. */
+const EXPORTS: Readonly<Record<ExportName | '', string>> = {
+  '': 'ro,fsid=0,no_subtree_check',
+  main: 'rw,sync,no_root_squash,no_subtree_check,fsid=1',
+  squash: 'rw,sync,root_squash,no_subtree_check,fsid=2',
+  async: 'rw,async,no_root_squash,no_subtree_check,fsid=3',
+};
+
+export class NfsServer {
+  readonly machine: VirtualMachine;
+
+  constructor(machine: VirtualMachine) {
+    this.machine = machine;
+  }
+
+  /** After every power-on. */
+  async serve(): Promise<void> {
+    await this.machine.shell.run(`
+      ${[1, 2].map((host) => `ip addr add 10.0.${host}.1/24 dev eth${host - 1}; ip link set eth${host - 1} up`).join('\n')}
+      mkdir -p ${EXPORT_ROOT}/{main,squash,async} ${DATA}/{main,squash,async,empty} /local/nfs/v4recovery
+      chown ${SQUASH_OWNER}:${SQUASH_OWNER} ${DATA}/squash
+      for name in main squash async; do mount --bind ${DATA}/$name ${EXPORT_ROOT}/$name; done
+      mount --bind /local/nfs /var/lib/nfs
+      touch /var/lib/nfs/{etab,rmtab}
+      modprobe nfsd
+      mount -t nfsd nfsd /proc/fs/nfsd
+      echo ${GRACE_SECONDS} >/proc/fs/nfsd/nfsv4gracetime
+      echo ${GRACE_SECONDS} >/proc/fs/nfsd/nfsv4leasetime
+      cat >/etc/exports <<'TABLE'
+${Object.entries(EXPORTS)
+  .map(([name, options]) => `${EXPORT_ROOT}/${name} *(${options})`)
+  .join('\n')}
+TABLE
+      rpcbind
+      exportfs -r
+      rpc.mountd --port 20048
+      rpc.nfsd 4
+    `);
+  }
+
+  /** Takes every byte that the disk has left. */
+  async fillDisk(): Promise<void> {
+    await this.machine.shell.run(`cat /dev/zero >${BALLAST} 2>/dev/null || true; sync`);
+  }
+
+  async freeDisk(): Promise<void> {
+    await this.machine.shell.run(`rm -f ${BALLAST}; sync`);
+  }
+
+  /** An empty directory takes the place of the exported one. */
+  async emptyExport(): Promise<void> {
+    await this.#export('empty');
+  }
+
+  async bringExportBack(): Promise<void> {
+    await this.#export('main');
+  }
+
+  async tidy(): Promise<void> {
+    await this.machine.shell.run(`
+      for device in eth0 eth1; do tc qdisc del dev $device root 2>/dev/null || true; done
+      rm -f ${BALLAST}
+    `);
+  }
+
+  async #export(directory: string): Promise<void> {
+    const place = `${EXPORT_ROOT}/main`;
+    await this.machine.shell.run(`
+      exportfs -ua; exportfs -f
+      umount ${place}
+      mount --bind ${DATA}/${directory} ${place}
+      exportfs -r; exportfs -f
+    `);
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * main: `scripts/lab up|run|down|list`.
+ */
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
+import { Runner, type LabFiles } from './runner.js';
+import type { Scenario } from './scenario.js';
+import { SCENARIOS } from './scenarios.js';
+
+const USAGE = `usage: scripts/lab list
+       scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE]
+       scripts/lab up      the guests, until Ctrl-C or \`scripts/lab down\`
+       scripts/lab down`;
+const UP_RECORD = '/tmp/nfs-lab.pid';
+const BAD_USAGE = 2;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { report: { type: 'string' }, program: { type: 'string' }, bundles: { type: 'string' } },
+});
+
+function say(text: string): void {
+  console.error(`lab: ${text}`);
+}
+
+function chosen(names: readonly string[]): readonly Scenario[] {
+  return names.flatMap((name) => {
+    if (name === 'all') return SCENARIOS;
+    if (name === 'short') return SCENARIOS.filter((scenario) => scenario.short);
+    const found = SCENARIOS.find((scenario) => scenario.name === name);
+    if (!found) throw new Error(`no scenario ${name}; see \`scripts/lab list\``);
+    return [found];
+  });
+}
+
+function labFiles(): LabFiles {
+  const bundles = values.bundles ?? '';
+  const guest = 'test/lab/guest';
+  return {
+    programs: [
+      values.program ?? 'dist/swtpm-mirror.cjs',
+      join(bundles, 'driver.mjs'),
+      join(guest, 'shell.sh'),
+      join(guest, 'plain-publisher.sh'),
+    ],
+    init: join(guest, 'init.sh'),
+  };
+}
+
+async function run(runner: Runner, scenarios: readonly Scenario[]): Promise<boolean> {
+  const outcomes: Outcome[] = [];
+  for (const scenario of scenarios) {
+    for (const subject of scenario.control ? (['product', 'control'] as const) : (['product'] as const)) {
+      const outcome = await runner.play(scenario, subject);
+      outcomes.push(outcome);
+      console.log(headline(outcome));
+      for (const [name, value] of Object.entries(outcome.facts)) console.log(`       ${name}: ${value}`);
+      if (!isPassed(outcome)) {
+        for (const line of details(outcome)) console.log(`       ${line}`);
+        for (const line of outcome.lines.slice(-40)) console.log(`         ${line}`);
+      }
+      if (values.report !== undefined) await writeReport(values.report, outcomes);
+    }
+  }
+  const passed = outcomes.filter(isPassed).length;
+  console.log(`${passed} passed, ${outcomes.length - passed} failed`);
+  return passed === outcomes.length;
+}
+
+async function up(runner: Runner): Promise<void> {
+  const { machines, hosts } = await runner.cluster();
+  for (const host of hosts) await host.mount({ version: '4.2', recovery: 'hard', from: 'main' });
+  await writeFile(UP_RECORD, `${process.pid}\n`);
+  for (const { name, consoleLog } of machines) say(`${name}: console at ${consoleLog}`);
+  say('up; the share is mounted at /mnt on both hosts; end it with Ctrl-C or `scripts/lab down`');
+  await new Promise<void>((resolve) => {
+    process.once('SIGINT', resolve);
+    process.once('SIGTERM', resolve);
+  });
+}
+
+async function down(): Promise<void> {
+  const pid = Number(await readFile(UP_RECORD, 'utf8').catch(() => '0'));
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  if (commandLine.includes('lab') && commandLine.split('\0').includes('up')) process.kill(pid, 'SIGTERM');
+  else say('no lab is up');
+  await rm(UP_RECORD, { force: true });
+}
+
+async function main(): Promise<number> {
+  const [command, ...names] = positionals;
+  if (command === 'list') {
+    for (const { name, title, short, control } of SCENARIOS) {
+      console.log(`${name}: ${title}${short ? ' [short]' : ''}${control ? ' [with control]' : ''}`);
+    }
+    return 0;
+  }
+  if (command === 'down') {
+    await down();
+    return 0;
+  }
+  if (command !== 'up' && (command !== 'run' || names.length === 0)) {
+    console.error(USAGE);
+    return BAD_USAGE;
+  }
+  const scenarios = chosen(names);
+  const runner = new Runner(labFiles(), say);
+  try {
+    if (command === 'run') return (await run(runner, scenarios)) ? 0 : 1;
+    await up(runner);
+    return 0;
+  } finally {
+    await runner.end();
+  }
+}
+
+process.exit(await main());

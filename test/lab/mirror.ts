@@ -1,0 +1,61 @@
+/**
+ * mirror: what is put to the test: the product, or the plain publisher that serves as the control.
+ */
+import type { Host } from './machines/host.js';
+
+/** One scenario's share, VM and directories, on every host the same. */
+export interface Place {
+  readonly uuid: string;
+  /** The share's root, below the mount point. */
+  readonly share: string;
+  /** On the host's own disk. */
+  readonly stateDirectory: string;
+  readonly swtpmDirectory: string;
+  /** In the host's memory: sockets. */
+  readonly runDirectory: string;
+  readonly timing: Timing;
+  /** Who works on the share. */
+  readonly uid: number;
+}
+
+export interface Timing {
+  readonly heartbeatMs: number;
+  readonly expiryMs: number;
+  readonly shareDeadlineMs: number;
+}
+
+export interface Permission {
+  readonly granted: boolean;
+  /** The decision, or the reason of the refusal. */
+  readonly because: string;
+}
+
+export interface Acknowledged {
+  readonly digest: string;
+  readonly slot: number;
+}
+
+/** What tells whether state that is not on the share is safe on its host. */
+export type Safety = 'published' | 'spooled' | 'fenced' | 'unknown';
+
+export interface Mirror {
+  readonly name: 'product' | 'control';
+  makeShare(host: Host): Promise<void>;
+  /** Starts what publishes on a host, and resolves when it serves. */
+  startService(host: Host): Promise<void>;
+  /** SIGKILL. */
+  killService(host: Host): Promise<void>;
+  /** Asks to start the VM on a host; when granted, its TPM's state is in place. */
+  prepare(host: Host): Promise<Permission>;
+  started(host: Host): Promise<void>;
+  stopped(host: Host): Promise<void>;
+  /** What a line of the service acknowledges. */
+  acknowledgementIn(line: string): Acknowledged | undefined;
+  safety(host: Host): Promise<Safety>;
+  /** Content digest of the head as a host reads it from the share, or its first digits; `undefined` for none. */
+  head(host: Host): Promise<string | undefined>;
+  /** What reading everything back finds wrong; empty for nothing. */
+  verify(host: Host): Promise<string>;
+  /** Content digests, or their first digits, of the copies on the share that lost a race. */
+  diverged(host: Host): Promise<readonly string[]>;
+}

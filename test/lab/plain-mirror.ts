@@ -1,0 +1,103 @@
+/**
+ * plain-mirror: the control: `guest/plain-publisher.sh`, and the little that it takes to start a VM from its copy.
+ */
+import { contentDigest } from '../../src/model/hash.js';
+import type { Host } from './machines/host.js';
+import type { Acknowledged, Mirror, Permission, Place, Safety } from './mirror.js';
+
+const SERVICE = 'publisher';
+const STATE_FILE = 'tpm2-00.permall';
+/** How long a holder's sign of life is looked at before it counts as alive. */
+const LOOK_SECONDS = 3;
+
+export class PlainMirror implements Mirror {
+  readonly name = 'control';
+  readonly #place: Place;
+  readonly #program: string;
+
+  constructor(place: Place, programDirectory: string) {
+    this.#place = place;
+    this.#program = `${programDirectory}/plain-publisher.sh`;
+  }
+
+  async makeShare(host: Host): Promise<void> {
+    await host.machine.shell.run(`mkdir -p ${this.#place.share}`);
+  }
+
+  async startService(host: Host): Promise<void> {
+    await host.machine.shell.run(`mkdir -p ${this.#directory} ${this.#place.runDirectory}`);
+    const args = [this.#program, this.#stateFile, this.#place.share, host.name];
+    await host.driver.do({ kind: 'spawn', name: SERVICE, program: 'bash', args });
+  }
+
+  async killService(host: Host): Promise<void> {
+    await host.driver.do({ kind: 'signal', name: SERVICE, signal: 'SIGKILL' });
+  }
+
+  async prepare(host: Host): Promise<Permission> {
+    const { share, timing } = this.#place;
+    const { status, stdout, stderr } = await host.machine.shell.try(`
+      cd ${share} || exit 4
+      holder=$(cat holder 2>/dev/null)
+      if [[ $holder && $holder != ${host.name} ]]; then
+        first=$(cat "alive.$holder" 2>/dev/null)
+        until (( $(date +%s) - $(cat "alive.$holder" 2>/dev/null) > ${Math.ceil(timing.expiryMs / 1000)} )); do
+          sleep ${LOOK_SECONDS}
+          if [[ $(cat "alive.$holder") != "$first" ]]; then echo "$holder holds it and is alive"; exit 3; fi
+        done
+      fi
+      echo ${host.name} >holder.${host.name} && mv holder.${host.name} holder || exit 4
+      mkdir -p ${this.#directory}
+      if [[ -f head ]]; then cp head ${this.#stateFile} && echo restored; else echo new; fi
+    `);
+    return { granted: status === 0, because: `${stdout} ${stderr}`.trim() };
+  }
+
+  async started(): Promise<void> {
+    // Nothing to tell: whatever lies in the directory is published.
+  }
+
+  async stopped(): Promise<void> {
+    // Nor here.
+  }
+
+  acknowledgementIn(line: string): Acknowledged | undefined {
+    const [word, digest] = line.split(' ');
+    return word === 'published' && digest ? { digest: asDigest(digest), slot: 0 } : undefined;
+  }
+
+  async safety(host: Host): Promise<Safety> {
+    const local = await fileDigest(host, this.#stateFile);
+    return local === undefined || local === (await this.head(host)) ? 'published' : 'unknown';
+  }
+
+  async head(host: Host): Promise<string | undefined> {
+    return await fileDigest(host, `${this.#place.share}/head`);
+  }
+
+  async verify(): Promise<string> {
+    return '';
+  }
+
+  async diverged(): Promise<readonly string[]> {
+    return [];
+  }
+
+  get #directory(): string {
+    return `${this.#place.swtpmDirectory}/${this.#place.uuid}/tpm2`;
+  }
+
+  get #stateFile(): string {
+    return `${this.#directory}/${STATE_FILE}`;
+  }
+}
+
+async function fileDigest(host: Host, path: string): Promise<string | undefined> {
+  const { status, stdout } = await host.machine.shell.try(`sha256sum <${path}`);
+  return status === 0 ? asDigest(stdout.split(' ')[0] ?? '') : undefined;
+}
+
+/** What the driver gives for the same file. */
+function asDigest(fileSha256: string): string {
+  return contentDigest([{ role: 'tpm2', name: STATE_FILE, sha256: fileSha256 }]);
+}

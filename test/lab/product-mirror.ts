@@ -1,0 +1,164 @@
+/**
+ * product-mirror: the built program in the guests: its agent, its control socket, its commands.
+ */
+import { z } from 'zod';
+import { waitUntil } from '../fixtures/wait-until.js';
+import { formatGenerationName, parseGenerationName, parseSlot } from '../../src/model/generation-name.js';
+import { parsePayload } from '../../src/model/log-entry.js';
+import { readVolumeLog, type VolumeLog } from '../../src/model/volume-log.js';
+import type { HttpAnswer } from './guest/driver-protocol.js';
+import type { Host } from './machines/host.js';
+import type { Acknowledged, Mirror, Permission, Place, Safety } from './mirror.js';
+
+const SERVICE = 'agent';
+const READY_TIMEOUT_MS = 120_000;
+const PUBLISHED = z.object({ kind: z.literal('published'), slot: z.number(), digest: z.string() });
+const FAILURE = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+const DECISION = z.object({ decision: z.string() });
+const DOMAIN = z.object({ state: z.string(), pending: z.string() });
+
+export class ProductMirror implements Mirror {
+  readonly name = 'product';
+  readonly #place: Place;
+  readonly #program: string;
+
+  constructor(place: Place, programDirectory: string) {
+    this.#place = place;
+    this.#program = `${programDirectory}/swtpm-mirror.cjs`;
+  }
+
+  async makeShare(host: Host): Promise<void> {
+    await this.#configure(host);
+    await this.command(host, `share init ${this.#place.share}`);
+  }
+
+  async startService(host: Host): Promise<void> {
+    await this.#configure(host);
+    const args = [this.#program, 'agent', '--config', this.#config];
+    await host.driver.do({ kind: 'spawn', name: SERVICE, program: 'node', args });
+    await waitUntil(`the agent of ${host.name} to serve`, READY_TIMEOUT_MS, async () => {
+      const answer = await this.request(host, 'GET', '/healthz').catch(() => undefined);
+      return answer?.status === 200 ? true : undefined;
+    });
+  }
+
+  async killService(host: Host): Promise<void> {
+    await host.driver.do({ kind: 'signal', name: SERVICE, signal: 'SIGKILL' });
+  }
+
+  async prepare(host: Host): Promise<Permission> {
+    const answer = await this.#act(host, 'prepare', { name: 'vm' });
+    if (answer.status === 200) return { granted: true, because: DECISION.parse(JSON.parse(answer.body)).decision };
+    const { error } = FAILURE.parse(JSON.parse(answer.body));
+    return { granted: false, because: `${error.code}: ${error.message}` };
+  }
+
+  async started(host: Host): Promise<void> {
+    expectOk(await this.#act(host, 'started', {}));
+  }
+
+  async stopped(host: Host): Promise<void> {
+    expectOk(await this.#act(host, 'stopped', { reason: 'shutdown' }));
+  }
+
+  acknowledgementIn(line: string): Acknowledged | undefined {
+    if (!line.includes('"published"')) return undefined;
+    return PUBLISHED.safeParse(JSON.parse(line)).data;
+  }
+
+  async safety(host: Host): Promise<Safety> {
+    const answer = await this.request(host, 'GET', `/v1/domains/${this.#place.uuid}`);
+    if (answer.status !== 200) return 'unknown';
+    const { state, pending } = DOMAIN.parse(JSON.parse(answer.body));
+    if (state === 'fenced') return 'fenced';
+    return pending === 'none' ? 'published' : pending === 'spooled' ? 'spooled' : 'unknown';
+  }
+
+  async head(host: Host): Promise<string | undefined> {
+    return (await this.log(host)).head?.digestPrefix;
+  }
+
+  async verify(host: Host): Promise<string> {
+    const { status, stdout, stderr } = await host.machine.shell.try(this.#commandLine('verify --all'));
+    return status === 0 ? '' : `${stdout} ${stderr}`.trim();
+  }
+
+  async diverged(host: Host): Promise<readonly string[]> {
+    const { published } = await this.log(host);
+    const counted = new Set(published.map(({ generation }) => formatGenerationName(generation)));
+    const names = (await this.#list(host, ['diverged', 'gen'], '%f')).filter((name) => !counted.has(name));
+    return names.flatMap((name) => parseGenerationName(name)?.digestPrefix ?? []);
+  }
+
+  /** The volume's log, read in the guest by other means than the program's. */
+  async log(host: Host): Promise<VolumeLog> {
+    const links = await this.#list(host, ['log'], '%f %l');
+    return readVolumeLog(
+      links.flatMap((line) => {
+        const [name = '', payload = ''] = line.split(' ');
+        const slot = parseSlot(name);
+        return slot === undefined ? [] : [parsePayload(slot, payload)];
+      }),
+    );
+  }
+
+  async #list(host: Host, directories: readonly string[], format: string): Promise<string[]> {
+    const { share, uuid } = this.#place;
+    const places = directories.map((name) => `${share}/volumes/${uuid}/${name}`).join(' ');
+    const output = await host.machine.shell.run(`find ${places} -mindepth 1 -printf '${format}\\n'`);
+    return output.split('\n').filter((line) => line !== '');
+  }
+
+  async command(host: Host, words: string): Promise<string> {
+    return await host.machine.shell.run(this.#commandLine(words));
+  }
+
+  async request(host: Host, method: 'GET' | 'POST', path: string, body?: object): Promise<HttpAnswer> {
+    const socket = `${this.#place.runDirectory}/control.sock`;
+    return await host.driver.request({ socket, method, path, ...(body && { body }) });
+  }
+
+  get #config(): string {
+    return `${this.#place.runDirectory}/config.toml`;
+  }
+
+  #commandLine(words: string): string {
+    return `node ${this.#program} ${words} --config ${this.#config}`;
+  }
+
+  async #act(host: Host, verb: string, body: object): Promise<HttpAnswer> {
+    return await this.request(host, 'POST', `/v1/domains/${this.#place.uuid}/${verb}`, body);
+  }
+
+  async #configure(host: Host): Promise<void> {
+    const { share, stateDirectory, swtpmDirectory, runDirectory, timing, uid } = this.#place;
+    await host.machine.shell.run(`
+      mkdir -p ${stateDirectory} ${swtpmDirectory} ${runDirectory}
+      cat >${this.#config} <<'TOML'
+host = "${host.name}"
+share = "${share}"
+state_dir = "${stateDirectory}"
+run_dir = "${runDirectory}"
+[libvirt]
+swtpm_dir = "${swtpmDirectory}"
+log_dir = "${runDirectory}"
+nvram = false
+[timing]
+settle = "10ms"
+heartbeat = "${timing.heartbeatMs}ms"
+host_expiry = "${timing.expiryMs}ms"
+share_deadline = "${timing.shareDeadlineMs}ms"
+start_deadline = "120s"
+stop_deadline = "${2 * timing.shareDeadlineMs}ms"
+retry_max = "2s"
+[storage]
+uid = ${uid}
+gid = ${uid}
+TOML
+    `);
+  }
+}
+
+function expectOk({ status, body }: HttpAnswer): void {
+  if (status !== 200) throw new Error(`the agent answered ${status}: ${body.trim()}`);
+}

@@ -1,0 +1,89 @@
+/**
+ * runner: plays scenarios on a cluster, one after the other, each against the product and, where it has a control, against that.
+ */
+import { Bench } from './bench.js';
+import { Cluster } from './machines/cluster.js';
+import type { HostEvent } from './machines/host.js';
+import { PlainMirror } from './plain-mirror.js';
+import { ProductMirror } from './product-mirror.js';
+import type { Outcome } from './report.js';
+import type { Scenario } from './scenario.js';
+
+export interface LabFiles {
+  /** For the guests. */
+  readonly programs: readonly string[];
+  /** First process of the initramfs. */
+  readonly init: string;
+}
+
+export class Runner {
+  readonly #files: LabFiles;
+  readonly #say: (text: string) => void;
+  #cluster: Cluster | undefined;
+  #bench: Bench | undefined;
+  #played = 0;
+
+  constructor(files: LabFiles, say: (text: string) => void) {
+    this.#files = files;
+    this.#say = say;
+  }
+
+  async play(scenario: Scenario, subject: 'product' | 'control'): Promise<Outcome> {
+    const started = performance.now();
+    const cluster = await this.cluster();
+    const makeMirror = (...args: ConstructorParameters<typeof ProductMirror>) =>
+      subject === 'product' ? new ProductMirror(...args) : new PlainMirror(...args);
+    this.#played += 1;
+    const bench = new Bench(cluster, `s${this.#played}`, makeMirror, scenario.options);
+    this.#bench = bench;
+    let broken: string | undefined;
+    try {
+      await scenario.play(bench);
+    } catch (error) {
+      broken = error instanceof Error ? error.message : String(error);
+    }
+    const { name, title } = scenario;
+    const outcome = {
+      scenario: name,
+      title,
+      subject,
+      checks: bench.verdict.checks,
+      facts: bench.verdict.facts,
+      broken,
+      seconds: (performance.now() - started) / 1000,
+      lines: bench.lines,
+    };
+    await this.#tidy(broken !== undefined);
+    return outcome;
+  }
+
+  /** The running cluster; started when there is none. */
+  async cluster(): Promise<Cluster> {
+    if (this.#cluster) return this.#cluster;
+    const started = performance.now();
+    this.#cluster = await Cluster.start(this.#files.programs, this.#files.init, (event: HostEvent) => {
+      this.#bench?.take(event);
+    });
+    this.#say(`three guests are up after ${((performance.now() - started) / 1000).toFixed(0)} s`);
+    return this.#cluster;
+  }
+
+  async end(): Promise<void> {
+    await this.#cluster?.end();
+    this.#cluster = undefined;
+  }
+
+  /** Nothing of a scenario lasts into the next one; a cluster that cannot be put right is started anew. */
+  async #tidy(broken: boolean): Promise<void> {
+    this.#bench = undefined;
+    if (broken) {
+      await this.end();
+      return;
+    }
+    try {
+      await this.#cluster?.tidy();
+    } catch {
+      await this.end();
+    }
+  }
+}

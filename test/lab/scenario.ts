@@ -1,0 +1,17 @@
+/**
+ * scenario: one way in which machines fail, and what must hold then. The same scenario runs against the product, and, as its control, against the plain
+ * publisher, which must be caught by it.
+ */
+import type { Bench, BenchOptions } from './bench.js';
+
+export interface Scenario {
+  readonly name: string;
+  readonly title: string;
+  /** In `lab run short`. */
+  readonly short?: boolean;
+  /** Whether the plain publisher is run as the control. Of each family of faults, one scenario at least. */
+  readonly control?: boolean;
+  readonly options?: BenchOptions;
+  /** @throws Error when the scenario could not be played to its end, which is a failure of its own */
+  play(bench: Bench): Promise<void>;
+}

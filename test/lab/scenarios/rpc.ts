@@ -1,0 +1,80 @@
+/**
+ * rpc: what each operation costs in requests to the server, beside the least that it can cost.
+ */
+import type { Bench } from '../bench.js';
+import type { Host } from '../machines/host.js';
+import { ProductMirror } from '../product-mirror.js';
+import { describeRpcs, difference, quietRpcCounts, readRpcCounts, total, type RpcCounts } from '../rpc-counts.js';
+import type { Scenario } from '../scenario.js';
+
+const PUBLISHES = 5;
+const PUBLISH_FLOOR = 5;
+const HEARTBEAT_FLOOR = 1;
+/** So long that no heartbeat falls into the count of something else. */
+const SILENT = { heartbeatMs: 300_000, expiryMs: 900_000, shareDeadlineMs: 20_000 };
+const BEATING = { heartbeatMs: 1000, expiryMs: 3000, shareDeadlineMs: 20_000 };
+const BEATS = 24;
+
+async function measured(host: Host, work: () => Promise<unknown>): Promise<RpcCounts> {
+  const before = await quietRpcCounts(host);
+  await work();
+  return difference(before, await quietRpcCounts(host));
+}
+
+async function play(bench: Bench): Promise<void> {
+  const { hostA, hostB, verdict, mirror } = bench;
+  await bench.open();
+  verdict.fact('prepare, a new VM', describeRpcs(await measured(hostA, () => mirror.prepare(hostA))));
+  await bench.runTpm(hostA);
+  await bench.define(hostA);
+  verdict.fact('first publish', describeRpcs(await measured(hostA, () => mirror.started(hostA))));
+  await measurePublishes(bench);
+  verdict.fact('stop: release', describeRpcs(await measured(hostA, () => stop(bench, hostA))));
+  const start = await measured(hostB, () => mirror.prepare(hostB));
+  verdict.fact('prepare on the other host: inspect, claim, restore (cold)', describeRpcs(start));
+  if (mirror instanceof ProductMirror) {
+    const restore = (to: string) => measured(hostB, () => mirror.command(hostB, `restore ${bench.place.uuid} --to /run/${to}`));
+    verdict.fact('restore by command', describeRpcs(await restore('first')));
+    verdict.fact('restore by command, again', describeRpcs(await restore('second')));
+  }
+  await measureHeartbeats(bench);
+  await bench.verify(hostB);
+}
+
+async function measurePublishes(bench: Bench): Promise<void> {
+  const { hostA, verdict } = bench;
+  let least = Infinity;
+  for (let publish = 1; publish <= PUBLISHES; publish += 1) {
+    const counts = await measured(hostA, () => bench.publishOne(hostA));
+    least = Math.min(least, total(counts));
+    verdict.fact(`publish ${publish} (floor ${PUBLISH_FLOOR})`, describeRpcs(counts));
+  }
+  verdict.check('a publish costs its floor', least <= PUBLISH_FLOOR, `${least}, floor ${PUBLISH_FLOOR}`);
+}
+
+async function stop(bench: Bench, host: Host): Promise<void> {
+  await bench.killVm(host);
+  await bench.mirror.stopped(host);
+}
+
+/** By an agent that does nothing else. */
+async function measureHeartbeats({ hostA, verdict, place, cluster, mirror }: Bench): Promise<void> {
+  await mirror.killService(hostA);
+  const beating = new ProductMirror({ ...place, timing: BEATING }, cluster.program);
+  await beating.startService(hostA);
+  const before = await readRpcCounts(hostA);
+  await new Promise((resolve) => setTimeout(resolve, BEATS * BEATING.heartbeatMs));
+  const counts = difference(before, await readRpcCounts(hostA));
+  const beats = counts.get('WRITE') ?? 0;
+  const each = total(counts) / beats;
+  verdict.fact(`${beats} heartbeats (floor ${HEARTBEAT_FLOOR} each)`, describeRpcs(counts));
+  const checked = `${each.toFixed(2)} each, the checks of the marker among them`;
+  verdict.check('a heartbeat costs little more than its floor', each <= 2 * HEARTBEAT_FLOOR, checked);
+}
+
+export const rpcScenario: Scenario = {
+  name: 'rpc',
+  title: 'requests to the server for each operation, beside their floor',
+  options: { timing: SILENT },
+  play,
+};

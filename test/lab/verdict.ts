@@ -1,0 +1,35 @@
+/**
+ * verdict: what a scenario found: each check with what was seen, whatever came of the ones before it.
+ */
+export interface Check {
+  /** Begins with the guarantee that it holds to, e.g. `G4: …`. */
+  readonly name: string;
+  readonly held: boolean;
+  readonly seen: string;
+}
+
+export class Verdict {
+  readonly #checks: Check[] = [];
+  readonly #facts: Record<string, string | number> = {};
+
+  check(name: string, held: boolean, seen: string): void {
+    this.#checks.push({ name, held, seen });
+  }
+
+  /** Something measured, for the report. */
+  fact(name: string, value: string | number): void {
+    this.#facts[name] = value;
+  }
+
+  get checks(): readonly Check[] {
+    return this.#checks;
+  }
+
+  get facts(): Readonly<Record<string, string | number>> {
+    return this.#facts;
+  }
+
+  get violations(): readonly Check[] {
+    return this.#checks.filter((check) => !check.held);
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * agent-host: one simulated host: power, hypervisor, and the real agent in one life after another.
+ */
+import { Supervisor } from '../../src/agent/supervisor.js';
+import type { AgentContext } from '../../src/agent/agent-context.js';
+import { parseConfig, type Config } from '../../src/model/config.js';
+import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
+import { Arms, type ArmedFault } from './arms.js';
+import { SimulatedLocks } from './domain-locks.js';
+import { Hooks, type RunningAgent } from './hooks.js';
+import { Hypervisor } from './hypervisor.js';
+import { LocalView, STATE_DIRECTORY, SWTPM_DIRECTORY } from './local-view.js';
+import type { CrashModel } from './metadata-journal.js';
+import type { WatchedHost } from './oracle.js';
+import type { SimulatedProcess } from './process.js';
+import type { Site } from './site.js';
+import type { DomainUuid } from '../../src/model/identifiers.js';
+import type { TpmRun } from './tpm.js';
+import type { RunningProgram, SimulatedHost } from './world.js';
+
+export class AgentHost implements WatchedHost {
+  readonly name: string;
+  readonly local: LocalView;
+  readonly events = new ChangeEvents();
+  readonly arms: Arms;
+  readonly #site: Site;
+  readonly #host: SimulatedHost;
+  readonly #config: Config;
+  readonly #programs = new Set<SimulatedProcess>();
+  #powerLossListeners: (() => void)[] = [];
+  #locks = new SimulatedLocks();
+  #boots = 0;
+  #hypervisor: Hypervisor | undefined;
+  #agent: (RunningAgent & { readonly program: AgentProgram }) | undefined;
+
+  constructor(site: Site, host: SimulatedHost, strike: (fault: ArmedFault) => void) {
+    this.name = host.name;
+    this.local = new LocalView(host.disk.tree.root, site.ledger);
+    this.arms = new Arms(strike);
+    this.#site = site;
+    this.#host = host;
+    this.#config = parseConfig(site.configOf(host.name), { hostName: host.name });
+  }
+
+  /** Runs while the host has power. */
+  get hypervisor(): Hypervisor | undefined {
+    return this.#hypervisor;
+  }
+
+  get agent(): RunningAgent | undefined {
+    return this.#agent;
+  }
+
+  get isPowered(): boolean {
+    return this.#hypervisor !== undefined;
+  }
+
+  runOf(uuid: string): TpmRun | undefined {
+    return [...(this.#hypervisor?.running ?? [])]
+      .filter((running) => running === uuid)
+      .map((running) => this.#hypervisor?.guest(running)?.run)[0];
+  }
+
+  /** Makes the directories that an installation makes, durably. */
+  async install(): Promise<void> {
+    const { local, process } = this.#host.start();
+    for (const path of [STATE_DIRECTORY, SWTPM_DIRECTORY]) {
+      let made = '';
+      for (const name of path.split('/').filter(Boolean)) {
+        made += `/${name}`;
+        await local.mkdir('install:mkdir', made, 0o755).catch(() => undefined);
+      }
+    }
+    process.kill();
+    this.#host.disk.tree.syncAll();
+  }
+
+  boot(): void {
+    if (this.#hypervisor) return;
+    this.#boots += 1;
+    this.#locks = new SimulatedLocks();
+    const hooks = new Hooks({ agent: () => this.#agent, open: () => this.#open() });
+    this.#hypervisor = new Hypervisor({
+      site: this.#site,
+      host: this.name,
+      hooks,
+      random: this.#site.world.random.fork(`hypervisor ${this.name} ${this.#boots}`),
+      start: () => this.#start(false),
+      onChange: (uuid) => {
+        this.events.changed(uuid);
+      },
+    });
+    this.startAgent();
+  }
+
+  startAgent(): void {
+    if (this.#agent || !this.isPowered) return;
+    const program = this.#open();
+    const { process, clock } = program.program;
+    const supervisor = new Supervisor(program.context, (onDirty) => this.events.source(program.program, onDirty));
+    const agent = { process, supervisor, program };
+    this.#agent = agent;
+    process.onEnd(() => {
+      if (this.#agent === agent) this.#agent = undefined;
+    });
+    clock.after(1, () => {
+      supervisor.start().catch((error: unknown) => {
+        this.#site.told(this.name, 'agent', error);
+        process.kill();
+      });
+    });
+  }
+
+  /** SIGTERM: the agent ends by itself. */
+  stopAgent(): void {
+    const agent = this.#agent;
+    if (!agent) return;
+    agent.process.run(() => {
+      void agent.supervisor
+        .close()
+        .then(() => agent.program.close())
+        .then(() => {
+          agent.process.kill();
+        });
+    });
+  }
+
+  killAgent(): void {
+    this.#agent?.process.kill();
+  }
+
+  /** `swtpm-mirror take-over`. */
+  async takeOver(uuid: DomainUuid, force: boolean): Promise<boolean> {
+    const { context, program, close } = this.#open();
+    const { share, locks, knownShare, config } = context;
+    const outcome = await locks.withDomain(uuid, async () =>
+      share.claim({
+        uuid,
+        reason: force ? 'forced' : 'take-over',
+        scope: force ? 'forced' : 'expired',
+        hostExpiryMs: config.timing.hostExpiryMs,
+        revive: true,
+        shareId: await knownShare.read(),
+      }),
+    );
+    await close();
+    program.process.kill();
+    return outcome.kind === 'claimed';
+  }
+
+  /** Nothing of this product runs for a while. */
+  pause(ms: number): void {
+    const paused = [...this.#programs];
+    for (const process of paused) process.pause();
+    this.#site.world.clock.after(ms, () => {
+      for (const process of paused) process.resume();
+    });
+  }
+
+  resume(): void {
+    for (const process of this.#programs) process.resume();
+  }
+
+  powerLoss(model?: CrashModel): void {
+    if (!this.#hypervisor) return;
+    this.#hypervisor = undefined;
+    this.#agent = undefined;
+    this.#host.powerLoss(model);
+    for (const listener of this.#powerLossListeners.splice(0)) listener();
+  }
+
+  onPowerLoss(listener: () => void): void {
+    this.#powerLossListeners.push(listener);
+  }
+
+  /** Takes all space that is left, or gives it back. */
+  fill(isFull: boolean): void {
+    this.#host.disk.tree.capacityBytes = isFull ? 0 : 2 ** 30;
+  }
+
+  #start(isOurs: boolean): RunningProgram {
+    let started: RunningProgram | undefined;
+    const inject = isOurs ? this.arms.injector(() => started) : undefined;
+    const options = inject ? { injectLocal: inject, injectShare: inject } : {};
+    const program = this.#host.start(options);
+    const share = this.#site.shareIsLocal ? program.local : program.share;
+    started = { ...program, share };
+    if (isOurs) {
+      const { process } = program;
+      this.#programs.add(process);
+      process.onEnd(() => this.#programs.delete(process));
+    }
+    return started;
+  }
+
+  #open(): AgentProgram {
+    return agentProgram(this.#start(true), this.#surroundings());
+  }
+
+  #surroundings(): ProgramSurroundings {
+    const site = this.#site;
+    const locks = this.#locks;
+    return {
+      config: this.#config,
+      bootId: `boot ${this.#boots}`,
+      machineId: `machine ${this.name}`,
+      running: () => this.#hypervisor?.running ?? new Set(),
+      locks: (program) => locks.for(program),
+      log: this.#log(),
+      observe: (share) => site.oracle.observe(this.name, share),
+      storage: { start: () => this.#start(true), isReachable: () => site.isReachable(this.name) },
+    };
+  }
+
+  #log(): AgentContext['log'] {
+    const write = (fields: object, message: string): void => {
+      this.#site.logged(this.name, fields, message);
+    };
+    return { debug: () => undefined, info: write, warn: write, error: write };
+  }
+}

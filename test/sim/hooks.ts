@@ -1,0 +1,117 @@
+/**
+ * hooks: what a hypervisor tells this product, and how: it asks the host's agent, or, where none runs, does the agent's work in a process of its own, as
+ * `cli/domain-session.ts` does.
+ *
+ * I1 A call of which the agent did not live to see the end fails, whatever of it took place.
+ */
+import type { Prepared } from '../../src/agent/prepare.js';
+import { Replicator, type StopOutcome } from '../../src/agent/replicator.js';
+import type { Supervisor } from '../../src/agent/supervisor.js';
+import { MirrorError } from '../../src/model/errors.js';
+import type { DomainUuid } from '../../src/model/identifiers.js';
+import type { AgentProgram } from './agent-program.js';
+import type { SimulatedProcess } from './process.js';
+
+export interface RunningAgent {
+  readonly process: SimulatedProcess;
+  readonly supervisor: Supervisor;
+}
+
+export interface HookHost {
+  readonly agent: () => RunningAgent | undefined;
+  /** Starts a command. */
+  open(): AgentProgram;
+}
+
+export class Hooks {
+  readonly #host: HookHost;
+
+  constructor(host: HookHost) {
+    this.#host = host;
+  }
+
+  prepare(uuid: DomainUuid, incoming: boolean): Promise<Prepared> {
+    const request = { name: 'guest', nvramPath: undefined, incoming };
+    return this.#act(
+      uuid,
+      (agent) => agent.prepare(uuid, request),
+      (replicator) => replicator.prepare(request),
+    );
+  }
+
+  /** The domain's processes run; of a migration's destination that says nothing yet. */
+  launched(uuid: DomainUuid): Promise<void> {
+    return this.#act(
+      uuid,
+      (agent) => agent.launched(uuid, {}),
+      (replicator) => replicator.launched(),
+    );
+  }
+
+  /** The domain is seen to run here. */
+  started(uuid: DomainUuid): Promise<void> {
+    return this.#act(
+      uuid,
+      (agent) => agent.started(uuid),
+      (replicator) => replicator.started(),
+    );
+  }
+
+  stopped(uuid: DomainUuid, reason: string): Promise<StopOutcome> {
+    return this.#act(
+      uuid,
+      (agent) => agent.stopped(uuid, reason),
+      (replicator) => replicator.stopped(reason),
+    );
+  }
+
+  async #act<Result>(
+    uuid: DomainUuid,
+    asked: (agent: Supervisor) => Promise<Result>,
+    done: (replicator: Replicator) => Promise<Result>,
+  ): Promise<Result> {
+    const agent = this.#host.agent();
+    if (agent) return await whileItLives(agent.process, () => asked(agent.supervisor));
+    const command = this.#host.open();
+    return await whileItLives(command.program.process, () => this.#actAlone(uuid, command, asked, done));
+  }
+
+  async #actAlone<Result>(
+    uuid: DomainUuid,
+    { context, program, close }: AgentProgram,
+    asked: (agent: Supervisor) => Promise<Result>,
+    done: (replicator: Replicator) => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await context.locks.withDomain(uuid, async () => {
+        const agent = this.#host.agent();
+        if (agent) return await whileItLives(agent.process, () => asked(agent.supervisor));
+        const replicator = new Replicator(context, uuid);
+        await replicator.recall();
+        try {
+          return await done(replicator);
+        } finally {
+          await replicator.settled();
+          await replicator.close();
+        }
+      });
+    } finally {
+      await close();
+      program.process.kill();
+    }
+  }
+}
+
+/** The outcome of work that a process does for another, who learns it when it dies. */
+function whileItLives<Result>(process: SimulatedProcess, work: () => Promise<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const cutOff = (): void => {
+      reject(new MirrorError('AGENT_UNREACHABLE', 'the program that was asked has died', { next: 'start it again' }));
+    };
+    if (!process.alive) cutOff();
+    const forget = process.onEnd(cutOff);
+    process.run(() => {
+      work().then(resolve, reject).finally(forget);
+    });
+  });
+}

@@ -1,0 +1,230 @@
+/**
+ * hypervisor: libvirt on one host, for one boot: it starts, stops and loses guests, in libvirt's order of hooks, and deletes what libvirt deletes.
+ *
+ *   start    prepare → directory, swtpm → started           a refusal or failure: stopped, for a guest that never ran
+ *   stop     guest ends → stopped → a transient domain's directory goes, whatever the hook said
+ *   migrate  `migration.ts`
+ *
+ * I1 One job at a time for a domain on this host; a job that cannot begin is passed over.
+ * I2 With the host's power everything here ends, in the middle of whatever it did.
+ */
+import type { Prepared } from '../../src/agent/prepare.js';
+import { errnoOf } from '../../src/model/errors.js';
+import type { DomainUuid } from '../../src/model/identifiers.js';
+import { sleep } from '../../src/model/environment.js';
+import { Guest } from './guest.js';
+import type { Hooks } from './hooks.js';
+import { SWTPM_DIRECTORY } from './local-view.js';
+import type { SeededRandom } from './random.js';
+import type { Domain, Site } from './site.js';
+import type { TpmRun, TpmState } from './tpm.js';
+import type { RunningProgram } from './world.js';
+
+export interface HypervisorOptions {
+  readonly site: Site;
+  readonly host: string;
+  readonly hooks: Hooks;
+  readonly random: SeededRandom;
+  /** Starts a process of this host. */
+  readonly start: () => RunningProgram;
+  readonly onChange: (uuid: DomainUuid) => void;
+}
+
+/** Where a start fails: nowhere, or behind its swtpm. */
+export interface StartOptions {
+  /** The hook is missing: the guest starts with whatever lies there. */
+  readonly pastHook: boolean;
+  readonly fails: boolean;
+}
+
+export class Hypervisor {
+  readonly program: RunningProgram;
+  readonly #options: HypervisorOptions;
+  readonly #guests = new Map<DomainUuid, Guest>();
+  readonly #jobs = new Set<DomainUuid>();
+
+  constructor(options: HypervisorOptions) {
+    this.#options = options;
+    this.program = options.start();
+  }
+
+  get hooks(): Hooks {
+    return this.#options.hooks;
+  }
+
+  /** Domains that have a running swtpm. */
+  get running(): ReadonlySet<DomainUuid> {
+    return new Set(this.#guests.keys());
+  }
+
+  guest(uuid: DomainUuid): Guest | undefined {
+    return this.#guests.get(uuid);
+  }
+
+  isBusy(uuid: DomainUuid): boolean {
+    return this.#jobs.has(uuid);
+  }
+
+  /** @returns whether it ended as asked; `undefined` when it could not begin */
+  start(domain: Domain, { pastHook, fails }: StartOptions): Promise<boolean> | undefined {
+    if (this.#guests.has(domain.uuid)) return undefined;
+    return this.job(domain, async () => {
+      const prepared = pastHook ? undefined : await this.#prepare(domain);
+      if (!pastHook && !prepared) return false;
+      await this.pause(50);
+      const guest = this.open(domain);
+      if (await this.#boot(guest, prepared, fails)) return true;
+      this.#kill(guest);
+      if (!pastHook) await this.tellStopped(domain, guest.run, 'failed');
+      return false;
+    });
+  }
+
+  stop(domain: Domain): Promise<boolean> | undefined {
+    const guest = this.#guests.get(domain.uuid);
+    if (!guest) return undefined;
+    return this.job(domain, async () => {
+      await this.wait(guest.end());
+      this.#guests.delete(domain.uuid);
+      return await this.afterStop(domain, guest.run, 'shutdown');
+    });
+  }
+
+  /** The guest is gone without a word; libvirt may notice. */
+  crash(domain: Domain, noticed: boolean): Promise<boolean> | undefined {
+    const guest = this.#guests.get(domain.uuid);
+    if (!guest) return undefined;
+    return this.job(domain, async () => {
+      this.#kill(guest);
+      await this.pause(20);
+      return !noticed || (await this.afterStop(domain, guest.run, 'crashed'));
+    });
+  }
+
+  /** The stop hook, and what libvirt does after it. */
+  async afterStop(domain: Domain, run: TpmRun, reason: string): Promise<boolean> {
+    const answered = await this.tellStopped(domain, run, reason);
+    if (domain.transient) await this.deleteDirectory(domain);
+    return answered;
+  }
+
+  /** @returns whether the hook ended well */
+  async tellStopped({ uuid }: Domain, run: TpmRun, reason: string): Promise<boolean> {
+    const { site, host } = this.#options;
+    const final = this.#localState(uuid);
+    try {
+      const answer = await this.wait(this.hooks.stopped(uuid, reason));
+      site.oracle.stopAnswered(run, answer, final, reason);
+      return true;
+    } catch (error) {
+      site.told(host, 'stop', error);
+      return false;
+    }
+  }
+
+  /** Undefine, or the end of a transient domain: the whole directory goes. */
+  async deleteDirectory({ uuid }: Domain): Promise<void> {
+    const { local } = this.program;
+    const directory = `${SWTPM_DIRECTORY}/${uuid}`;
+    for (const path of [`${directory}/tpm2`, directory]) {
+      try {
+        for (const name of await local.readdir('libvirt:readdir', path)) {
+          if (name !== 'tpm2') await local.unlink('libvirt:unlink', `${path}/${name}`);
+        }
+        await local.rmdir('libvirt:rmdir', path);
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      }
+    }
+  }
+
+  /** A guest's swtpm, running and without a state yet. */
+  open({ uuid }: Domain): Guest {
+    const { site, host, start, random, onChange } = this.#options;
+    const guest = new Guest({
+      program: start(),
+      directory: `${SWTPM_DIRECTORY}/${uuid}`,
+      run: site.newRun(uuid, host),
+      ledger: site.ledger,
+      random,
+      restMs: () => site.restMs,
+      nowMs: () => site.nowMs,
+      onChange: () => {
+        onChange(uuid);
+      },
+    });
+    this.#guests.set(uuid, guest);
+    return guest;
+  }
+
+  forget({ run }: Guest): void {
+    this.#guests.delete(run.uuid);
+  }
+
+  /** One job on a domain. */
+  job(domain: Domain, work: () => Promise<boolean>): Promise<boolean> | undefined {
+    const { uuid } = domain;
+    if (this.#jobs.has(uuid) || !this.program.process.alive) return undefined;
+    this.#jobs.add(uuid);
+    return this.wait(work()).finally(() => this.#jobs.delete(uuid));
+  }
+
+  /** The outcome while this host has power; for ever pending without it. */
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return this.program.process.whileAlive(promise);
+  }
+
+  pause(upToMs: number): Promise<void> {
+    return sleep(this.program.clock, this.#options.random.between([0, upToMs]));
+  }
+
+  async #prepare(domain: Domain): Promise<Prepared | undefined> {
+    const { site, host } = this.#options;
+    site.oracle.prepareAsked(host, domain.uuid);
+    try {
+      const prepared = await this.wait(this.hooks.prepare(domain.uuid, false));
+      site.oracle.prepareAnswered(host, domain.uuid, prepared);
+      site.coverage.count(`prepare: ${prepared.decision}`);
+      return prepared;
+    } catch (error) {
+      site.told(host, 'prepare', error);
+      await this.wait(this.hooks.stopped(domain.uuid, 'failed')).catch((later: unknown) => {
+        site.told(host, 'stop', later);
+      });
+      return undefined;
+    }
+  }
+
+  async #boot(guest: Guest, prepared: Prepared | undefined, fails: boolean): Promise<boolean> {
+    const { site, host } = this.#options;
+    const { run } = guest;
+    const loaded = await this.wait(guest.load());
+    site.oracle.guestLoaded(run, loaded, prepared);
+    if (typeof loaded === 'string' && loaded !== 'blank') return false;
+    if (fails) {
+      await this.wait(guest.write(1));
+      return false;
+    }
+    run.began = true;
+    guest.begin();
+    if (!prepared) return true;
+    await this.pause(50);
+    try {
+      await this.wait(this.hooks.launched(run.uuid));
+      site.oracle.started(run);
+      return true;
+    } catch (error) {
+      site.told(host, 'started', error);
+      return false;
+    }
+  }
+
+  #kill(guest: Guest): void {
+    guest.kill();
+    this.#guests.delete(guest.run.uuid);
+  }
+
+  #localState(uuid: DomainUuid): TpmState | undefined {
+    return this.#options.site.host(this.#options.host).local.state(uuid);
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * play: runs a schedule to its end, then mends everything and expects the site to come to rest: what was owed is stored, and every domain can be stopped
+ * and started.
+ */
+import { act } from './actions.js';
+import type { AgentHost } from './agent-host.js';
+import type { Counts } from './coverage.js';
+import type { Schedule } from './schedule.js';
+import { Site, type Domain } from './site.js';
+import { contains, describeState } from './tpm.js';
+import { Violation, type Guarantee } from './violation.js';
+
+export interface Played {
+  readonly violation: Violation | undefined;
+  readonly counts: Counts;
+  /** Equal for equal schedules. */
+  readonly fingerprint: string;
+  readonly trace: readonly string[];
+}
+
+/** The world goes on in slices, so that a violation ends a schedule soon after it happened. */
+const SLICE_MS = 1000;
+/** Longer than a request can be held up, and than every back-off, expiry and deadline. */
+const REST_MS = 75_000;
+const JOB_MS = 60_000;
+/** What a start may still be refused for when nothing is wrong any more, if the domain never had a head. */
+const REFUSED_WITHOUT_HEAD = ['STATE_MISSING', 'STATE_INVALID'];
+const TRACE_LINES = 400;
+
+export async function play(schedule: Schedule): Promise<Played> {
+  const site = await Site.open(schedule);
+  try {
+    await new Play(site).run();
+  } catch (error) {
+    site.oracle.fail(error instanceof Violation ? error : new Violation('program', describe(error)));
+  }
+  const { trace } = site.world;
+  return {
+    violation: site.oracle.violation,
+    counts: site.coverage.counts,
+    fingerprint: trace.fingerprint,
+    trace: site.oracle.violation ? site.traceAtViolation.slice(-TRACE_LINES) : [],
+  };
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+class Play {
+  readonly #site: Site;
+
+  constructor(site: Site) {
+    this.#site = site;
+  }
+
+  async run(): Promise<void> {
+    const site = this.#site;
+    for (const { thenMs, ...action } of site.schedule.steps) {
+      site.record('step', action.do, JSON.stringify(action));
+      act(site, action);
+      await this.#pass(thenMs);
+    }
+    site.record('step', 'mend', '');
+    site.restMs = undefined;
+    site.mend();
+    await this.#pass(REST_MS);
+    this.#expectStored();
+    for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
+    await this.#pass(SLICE_MS);
+    this.#expectStored();
+    for (const domain of site.domains) await this.#restart(domain);
+    await this.#pass(SLICE_MS);
+  }
+
+  async #pass(durationMs: number): Promise<void> {
+    const { world, oracle } = this.#site;
+    const untilMs = this.#site.nowMs + durationMs;
+    while (this.#site.nowMs < untilMs) {
+      await world.pass(Math.min(SLICE_MS, untilMs - this.#site.nowMs));
+      if (oracle.violation) throw oracle.violation;
+    }
+    oracle.check();
+    if (oracle.violation) throw oracle.violation;
+  }
+
+  async #stop(host: AgentHost, domain: Domain): Promise<void> {
+    const { hypervisor } = host;
+    if (!hypervisor?.guest(domain.uuid)) return;
+    const stopping = hypervisor.stop(domain);
+    if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
+    const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
+    if (!stopped) throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host)}`);
+  }
+
+  /** Where the log says that it is held, if it is. */
+  async #restart(domain: Domain): Promise<void> {
+    const { oracle, hosts } = this.#site;
+    const { uuid } = domain;
+    const holder = oracle.share.volume(uuid)?.view.holder;
+    const host = hosts.find(({ name }) => name === holder) ?? hosts[0];
+    const head = oracle.share.headState(oracle.share.volume(uuid));
+    const starting = host?.hypervisor?.start(domain, { pastHook: false, fails: false });
+    if (!host || !starting) throw broken('liveness', domain, 'it cannot be started: a job on it never ends');
+    if (await this.#outcome(starting, `its start on ${host.name} was not answered`)) {
+      const loaded = host.hypervisor?.guest(uuid)?.state;
+      if (head && !(loaded && contains(loaded, head))) {
+        throw broken('G4', domain, `${host.name} started from ${describeState(loaded)}, the head is ${describeState(head)}`);
+      }
+      await this.#stop(host, domain);
+      return;
+    }
+    const code = this.#refusal(host);
+    this.#site.coverage.count(`refused at last: ${code}`);
+    const isExcused = head ? code === 'FOREIGN_TPM' && this.#startedPastHook(domain) : REFUSED_WITHOUT_HEAD.includes(code);
+    if (!isExcused) throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
+  }
+
+  #startedPastHook({ uuid }: Domain): boolean {
+    const at = this.#site.domains.findIndex((domain) => domain.uuid === uuid);
+    return this.#site.schedule.steps.some((step) => step.do === 'start' && step.pastHook && step.domain === at);
+  }
+
+  #refusal({ name }: AgentHost): string {
+    return this.#site.lastRefusal.get(name) ?? 'no reason';
+  }
+
+  async #outcome<T>(promise: Promise<T>, otherwise: string): Promise<T> {
+    const { world, oracle } = this.#site;
+    const result = await world.outcome(promise, JOB_MS).catch((error: unknown) => {
+      throw oracle.violation ?? new Violation('liveness', `${otherwise}: ${describe(error)}`);
+    });
+    if (oracle.violation) throw oracle.violation;
+    return result;
+  }
+
+  /** G5: when all is well again, nothing that a host knows of lies on its own disk alone. */
+  #expectStored(): void {
+    const { hosts, domains, oracle } = this.#site;
+    for (const host of hosts) {
+      for (const domain of domains) {
+        const state = host.local.state(domain.uuid);
+        if (!state?.run.toldStarted || state.run.host !== host.name) continue;
+        if (oracle.isStored(host.name, domain.uuid, state)) continue;
+        throw broken('G5', domain, `${describeState(state)} lies on the disk of ${host.name} alone`);
+      }
+    }
+  }
+}
+
+function broken(guarantee: Guarantee, { uuid }: Domain, what: string): Violation {
+  return new Violation(guarantee, `domain ${uuid.slice(0, 8)}: ${what}`);
+}

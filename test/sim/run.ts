@@ -1,0 +1,38 @@
+/**
+ * run: one worker of the simulator. It plays the schedules that its parent names on stdin, one JSON line each, and answers each with a line.
+ */
+import { createInterface } from 'node:readline';
+import { makeSchedule } from './schedule-maker.js';
+import { describeSchedule, type Roughness, type Schedule } from './schedule.js';
+import { play, type Played } from './play.js';
+import { shrink } from './shrink.js';
+
+interface Order {
+  readonly seed: string;
+  readonly roughness?: Roughness;
+  /** Played in place of the one that the seed makes. */
+  readonly schedule?: Schedule;
+  readonly shrinks: boolean;
+}
+
+async function obey({ seed, roughness, schedule, shrinks }: Order): Promise<object> {
+  const made = schedule ?? makeSchedule(seed, roughness);
+  const played = await play(made);
+  if (!played.violation) return { seed, counts: played.counts };
+  const shortest = shrinks ? await shrink(made, played) : { schedule: made, played };
+  return { seed, counts: played.counts, failure: describeFailure(shortest.schedule, shortest.played) };
+}
+
+function describeFailure(schedule: Schedule, { violation, trace }: Played): object {
+  return {
+    guarantee: violation?.guarantee,
+    message: violation?.message,
+    schedule,
+    text: describeSchedule(schedule),
+    trace,
+  };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await obey(JSON.parse(line) as Order))}\n`);
+}

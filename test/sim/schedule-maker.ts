@@ -1,0 +1,233 @@
+/**
+ * schedule-maker: a schedule from a seed. It keeps a rough idea of what runs where, so that most steps make sense when their turn comes.
+ */
+import type { ArmedFault } from './arms.js';
+import { SeededRandom } from './random.js';
+import type { Action, Roughness, Schedule, ScheduleOptions, Step } from './schedule.js';
+
+/** Sites whose calls lie between two steps of a protocol. */
+const SITES = [
+  'publish:',
+  'publish:symlink',
+  'publish:rename',
+  'publish:fsync',
+  'publish:sync-',
+  'publish:readlink',
+  'claim:',
+  'claim:symlink',
+  'claim:readlink',
+  'release:',
+  'release:symlink',
+  'diverge:',
+  'sweep:',
+  'prune:',
+  'log:',
+  'fetch:',
+  'heartbeat:',
+  'marker:',
+  'restore:',
+  'set-aside:',
+  'spool:',
+  'spool-remove:',
+  'replace:',
+  'journal:',
+  'read-state:',
+];
+const ERRNOS = ['EIO', 'ENOSPC', 'ETIMEDOUT', 'ESTALE'];
+
+type Weighted<Value> = readonly (readonly [weight: number, value: Value])[];
+
+export function makeSchedule(seed: string, asked?: Roughness): Schedule {
+  const maker = new ScheduleMaker(new SeededRandom(`schedule ${seed}`), asked);
+  return maker.make(seed);
+}
+
+class ScheduleMaker {
+  readonly #random: SeededRandom;
+  readonly #options: ScheduleOptions;
+  /** Where each domain is thought to run. */
+  readonly #places: (number | undefined)[];
+
+  constructor(random: SeededRandom, asked: Roughness | undefined) {
+    this.#random = random;
+    this.#options = this.#makeOptions(asked);
+    this.#places = this.#options.transient.map(() => undefined);
+  }
+
+  make(seed: string): Schedule {
+    const steps: Step[] = [{ do: 'wait', thenMs: 1000 }];
+    const length = this.#random.int(12, 30);
+    while (steps.length < length) {
+      const action = this.#pick(this.#actions)();
+      for (const each of Array.isArray(action) ? action : [action]) {
+        steps.push({ ...(each as Action), thenMs: this.#gapAfter(each as Action) });
+      }
+    }
+    return { seed, options: this.#options, steps };
+  }
+
+  #makeOptions(asked: Roughness | undefined): ScheduleOptions {
+    const random = this.#random;
+    const share = random.chance(0.15) ? 'local' : 'nfs';
+    const hosts = share === 'local' ? 1 : this.#pick([[1, 1], [6, 2], [3, 3]]);
+    const domains = this.#pick([[3, 1], [1, 2]]);
+    return {
+      roughness: asked ?? this.#pick<Roughness>([[2, 'calm'], [4, 'rough'], [3, 'hostile']]),
+      hosts,
+      transient: Array.from({ length: domains }, () => random.chance(0.4)),
+      share,
+      soft: random.chance(0.1) ? [random.int(0, hosts - 1)] : [],
+      withoutShare: random.chance(0.4) ? 'last-known' : 'refuse',
+      takeOver: random.chance(0.9) ? 'expired' : 'never',
+      retention: random.int(1, 4),
+    };
+  }
+
+  /** A start is mostly given the time that it takes. */
+  #gapAfter({ do: what }: Action): number {
+    if (what === 'start' && this.#random.chance(0.6)) return this.#random.int(800, 3000);
+    const [least, most] = this.#pick([
+      [3, [0, 60]],
+      [4, [60, 1500]],
+      [4, [1500, 6000]],
+      [2, [8000, 20_000]],
+    ] as const);
+    return this.#random.int(least, most);
+  }
+
+  readonly #actions: Weighted<() => Action | readonly Action[]> = [
+    [16, () => this.#start()],
+    [9, () => this.#stop()],
+    [3, () => this.#crash()],
+    [9, () => ({ do: 'write', times: this.#random.int(1, 4), ...this.#running() })],
+    [2, () => ({ do: 'capture', ...this.#running() })],
+    [2, () => ({ do: 'delete-directory', host: this.#host(), domain: this.#domain() })],
+    [1, () => ({ do: 'take-over', force: this.#random.chance(0.5), host: this.#host(), domain: this.#domain() })],
+    [4, () => this.#migrate()],
+    [4, () => this.#restartAgent()],
+    [3, () => ({ do: 'pause', ms: this.#length(), host: this.#busyHost() })],
+    [3, () => ({ do: 'power-loss', downMs: this.#length(), host: this.#busyHost() })],
+    [6, () => ({ do: 'partition', ms: this.#length(), host: this.#busyHost() })],
+    [2, () => ({ do: 'lose-events', ms: this.#length(), host: this.#busyHost() })],
+    [1, () => ({ do: 'fill-disk', ms: this.#length(), host: this.#busyHost() })],
+    [2, () => ({ do: 'fill-share', ms: this.#length() })],
+    [2, () => this.#crashServer()],
+    [12, () => this.#arm()],
+    [3, () => ({ do: 'wait' })],
+  ];
+
+  #start(): Action | readonly Action[] {
+    const domain = this.#domain();
+    const host = this.#host();
+    const place = this.#places[domain];
+    const start = (on: number): Action => ({
+      do: 'start',
+      host: on,
+      domain,
+      pastHook: this.#random.chance(0.03),
+      fails: this.#random.chance(0.06),
+    });
+    // Most domains run once. Some are started twice at a time, or somewhere else while they still run.
+    if (place !== undefined && this.#random.chance(0.5)) return this.#stop();
+    this.#places[domain] = host;
+    return this.#random.chance(0.12) ? [start(host), start(this.#host())] : start(host);
+  }
+
+  #stop(): Action {
+    const target = this.#running();
+    this.#places[target.domain] = undefined;
+    return { do: 'stop', ...target };
+  }
+
+  #crash(): Action {
+    const target = this.#running();
+    this.#places[target.domain] = undefined;
+    return { do: 'crash', noticed: this.#random.chance(0.6), ...target };
+  }
+
+  #migrate(): Action {
+    const source = this.#running();
+    const to = this.#host();
+    const fails = this.#random.chance(0.25);
+    if (!fails) this.#places[source.domain] = to;
+    return { do: 'migrate', to, fails, confirmed: this.#random.chance(0.8), ...source };
+  }
+
+  #restartAgent(): readonly Action[] {
+    const host = this.#busyHost();
+    const end: Action = { do: this.#random.chance(0.75) ? 'kill-agent' : 'stop-agent', host };
+    return this.#random.chance(0.8) ? [end, { do: 'start-agent', host }] : [end];
+  }
+
+  #crashServer(): Action {
+    const graceMs = this.#pick([[2, 0], [1, 1500], [1, 10_000]]);
+    return { do: 'crash-server', downMs: this.#random.int(0, 8000), graceMs };
+  }
+
+  #arm(): readonly Action[] {
+    const host = this.#busyHost();
+    const arm = {
+      site: this.#random.pick(SITES),
+      skip: this.#pick([[5, 0], [3, this.#random.int(0, 4)], [1, this.#random.int(0, 20)]]),
+      executed: this.#random.chance(0.5),
+      fault: this.#fault(),
+    };
+    const armed: Action = { do: 'arm', host, arm };
+    const domain = this.#domain();
+    // Something for it to strike.
+    if (this.#places[domain] === host) return [armed, { do: 'write', times: 2, host, domain }];
+    return [armed];
+  }
+
+  #fault(): ArmedFault {
+    const length = this.#length();
+    return this.#pick<ArmedFault>([
+      [4, { kind: 'kill' }],
+      [3, { kind: 'kill-agent' }],
+      [3, { kind: 'power-loss', downMs: length }],
+      [1, { kind: 'crash-server', downMs: this.#random.int(0, 4000), graceMs: 0 }],
+      [3, { kind: 'pause', ms: length }],
+      [3, { kind: 'partition', ms: length }],
+      [3, { kind: 'fail', code: this.#random.pick(ERRNOS) }],
+    ]);
+  }
+
+  /** Shorter and longer than a deadline, and than a host's expiry. */
+  #length(): number {
+    const [least, most] = this.#pick([
+      [3, [50, 1500]],
+      [3, [1500, 6000]],
+      [3, [9000, 25_000]],
+    ] as const);
+    return this.#random.int(least, most);
+  }
+
+  #domain(): number {
+    return this.#random.int(0, this.#places.length - 1);
+  }
+
+  #host(): number {
+    return this.#random.int(0, this.#options.hosts - 1);
+  }
+
+  /** A domain with the host on which it is thought to run. */
+  #running(): { readonly host: number; readonly domain: number } {
+    const domain = this.#domain();
+    return { host: this.#places[domain] ?? this.#host(), domain };
+  }
+
+  /** Rather a host where something runs. */
+  #busyHost(): number {
+    return this.#random.chance(0.75) ? this.#running().host : this.#host();
+  }
+
+  #pick<Value>(choices: Weighted<Value>): Value {
+    const total = choices.reduce((sum, [weight]) => sum + weight, 0);
+    let at = this.#random.fraction() * total;
+    for (const [weight, value] of choices) {
+      at -= weight;
+      if (at < 0) return value;
+    }
+    throw new RangeError('cannot pick from an empty list');
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * schedule: what happens in one run of the simulator, step by step. Plain data, made from a seed (`schedule-maker.ts`), shrunk when it fails
+ * (`shrink.ts`) and kept as a regression (`regressions.json`).
+ *
+ * A step names what is tried; one that makes no sense when its turn comes (a stop of a guest that does not run) does nothing, so that any step can be
+ * left out.
+ */
+import type { Arm } from './arms.js';
+
+export type Roughness = 'calm' | 'rough' | 'hostile';
+
+export interface ScheduleOptions {
+  readonly roughness: Roughness;
+  readonly hosts: number;
+  /** One for each domain: whether libvirt forgets it, and deletes its directory, when it stops. */
+  readonly transient: readonly boolean[];
+  /** Where the share is: an NFS export, or a directory of the one host. */
+  readonly share: 'nfs' | 'local';
+  /** Hosts whose mount is soft. */
+  readonly soft: readonly number[];
+  readonly withoutShare: 'refuse' | 'last-known';
+  readonly takeOver: 'expired' | 'never';
+  /** Published generations to keep. */
+  readonly retention: number;
+}
+
+interface OnHost {
+  readonly host: number;
+}
+
+interface OnDomain extends OnHost {
+  readonly domain: number;
+}
+
+export type Action =
+  | ({ readonly do: 'start'; readonly pastHook: boolean; readonly fails: boolean } & OnDomain)
+  | ({ readonly do: 'stop' } & OnDomain)
+  | ({ readonly do: 'crash'; readonly noticed: boolean } & OnDomain)
+  | ({ readonly do: 'write'; readonly times: number } & OnDomain)
+  | ({ readonly do: 'capture' } & OnDomain)
+  | ({ readonly do: 'delete-directory' } & OnDomain)
+  | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
+  | ({ readonly do: 'migrate'; readonly to: number; readonly fails: boolean; readonly confirmed: boolean } & OnDomain)
+  | ({ readonly do: 'kill-agent' | 'stop-agent' | 'start-agent' } & OnHost)
+  | ({ readonly do: 'pause'; readonly ms: number } & OnHost)
+  | ({ readonly do: 'power-loss'; readonly downMs: number } & OnHost)
+  | ({ readonly do: 'partition'; readonly ms: number } & OnHost)
+  | ({ readonly do: 'lose-events'; readonly ms: number } & OnHost)
+  | ({ readonly do: 'fill-disk'; readonly ms: number } & OnHost)
+  | { readonly do: 'fill-share'; readonly ms: number }
+  | { readonly do: 'crash-server'; readonly downMs: number; readonly graceMs: number }
+  | ({ readonly do: 'arm'; readonly arm: Arm } & OnHost)
+  | { readonly do: 'wait' };
+
+/** What is done, and how long the world goes on before the next. */
+export type Step = Action & { readonly thenMs: number };
+
+export interface Schedule {
+  readonly seed: string;
+  readonly options: ScheduleOptions;
+  readonly steps: readonly Step[];
+}
+
+/** One line a step. */
+export function describeSchedule({ seed, options, steps }: Schedule): string {
+  const lines = steps.map(({ do: what, thenMs, ...rest }, at) => {
+    const details = Object.entries(rest).map(([key, value]) => `${key} ${describeValue(value)}`);
+    return `${String(at + 1).padStart(4)}. ${what.padEnd(16)} ${details.join(', ')}`.trimEnd() + `, then ${thenMs} ms`;
+  });
+  return [`seed ${seed}  ${JSON.stringify(options)}`, ...lines].join('\n');
+}
+
+function describeValue(value: unknown): string {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}

@@ -1,0 +1,272 @@
+/**
+ * site: everything that one schedule plays with: the world, its hosts and domains, the ledger of their TPMs, and the oracle that watches them.
+ */
+import { asMirrorError } from '../../src/model/errors.js';
+import { parseDomainUuid, parseHostName, type DomainUuid } from '../../src/model/identifiers.js';
+import { createLocalShareStore } from '../../src/volume/local-share-store.js';
+import { AgentHost } from './agent-host.js';
+import type { ArmedFault } from './arms.js';
+import { Coverage } from './coverage.js';
+import { CALM, HOSTILE, ROUGH, type FaultProfile } from './fault-profile.js';
+import { STATE_DIRECTORY, SWTPM_DIRECTORY } from './local-view.js';
+import { Oracle } from './oracle.js';
+import type { Range } from './random.js';
+import type { Schedule } from './schedule.js';
+import { TpmLedger, type TpmRun } from './tpm.js';
+import { Violation } from './violation.js';
+import { SimulatedWorld } from './world.js';
+
+export interface Domain {
+  readonly uuid: DomainUuid;
+  readonly transient: boolean;
+}
+
+const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c'];
+const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(parseDomainUuid);
+const PROFILES: Readonly<Record<Schedule['options']['roughness'], FaultProfile>> = {
+  calm: CALM,
+  rough: ROUGH,
+  hostile: HOSTILE,
+};
+const SHARE = '/share';
+const SOFT_TIMEOUT_MS = 3000;
+/** Between two changes that a guest makes by itself. */
+const REST_MS: Range = [1000, 15_000];
+
+export class Site {
+  readonly schedule: Schedule;
+  readonly world: SimulatedWorld;
+  readonly ledger = new TpmLedger();
+  readonly coverage = new Coverage();
+  readonly oracle: Oracle;
+  readonly hosts: readonly AgentHost[];
+  readonly domains: readonly Domain[];
+  /** How long guests rest between two changes of their own; `undefined` when they make none any more. */
+  restMs: Range | undefined = REST_MS;
+  /** Code of the last failure that a host's hypervisor was told of. */
+  readonly lastRefusal = new Map<string, string>();
+  traceAtViolation: readonly string[] = [];
+  readonly #unreachable = new Map<string, number>();
+  #serverIsDown = false;
+  #runs = 0;
+
+  private constructor(schedule: Schedule) {
+    const { options } = schedule;
+    this.schedule = schedule;
+    const names = HOST_NAMES.slice(0, options.hosts);
+    const soft = options.soft.map((host) => [names[host] ?? '', SOFT_TIMEOUT_MS]);
+    this.world = new SimulatedWorld(schedule.seed, { softTimeoutMs: Object.fromEntries(soft) });
+    this.domains = options.transient.map((transient, at) => {
+      return { uuid: UUIDS[at] as DomainUuid, transient };
+    });
+    this.hosts = names.map((name) => {
+      return new AgentHost(this, this.world.host(name), (fault) => {
+        this.#strike(name, fault);
+      });
+    });
+    const [first] = names;
+    this.oracle = new Oracle({
+      tree: this.shareIsLocal ? this.world.host(first ?? '').disk.tree : this.world.nfs.server.tree,
+      shareRoot: this.shareIsLocal ? `${STATE_DIRECTORY}/share` : SHARE,
+      ledger: this.ledger,
+      coverage: this.coverage,
+      nowMs: () => this.nowMs,
+      host: (name) => this.host(name),
+      onViolation: ({ message }) => {
+        this.record('oracle', 'violation', message);
+        this.traceAtViolation = this.world.trace.toString().split('\n');
+      },
+    });
+  }
+
+  /** A share that was initialised, and hosts that run. */
+  static async open(schedule: Schedule): Promise<Site> {
+    const site = new Site(schedule);
+    const opening = site.#install();
+    await site.world.outcome(opening);
+    site.world.nfs.faults = PROFILES[schedule.options.roughness];
+    for (const host of site.hosts) host.boot();
+    return site;
+  }
+
+  get nowMs(): number {
+    return this.world.clock.nowMs;
+  }
+
+  get shareIsLocal(): boolean {
+    return this.schedule.options.share === 'local';
+  }
+
+  host(name: string): AgentHost {
+    const host = this.hosts.find((candidate) => candidate.name === name);
+    if (!host) throw new RangeError(`there is no host ${name}`);
+    return host;
+  }
+
+  domain(uuid: DomainUuid): Domain {
+    const domain = this.domains.find((candidate) => candidate.uuid === uuid);
+    if (!domain) throw new RangeError(`there is no domain ${uuid}`);
+    return domain;
+  }
+
+  newRun(uuid: DomainUuid, host: string): TpmRun {
+    this.#runs += 1;
+    return { number: this.#runs, uuid, host, began: false, toldStarted: false };
+  }
+
+  /** Short timings: what matters is their order. */
+  configOf(host: string): string {
+    const { withoutShare, takeOver, retention } = this.schedule.options;
+    return `
+      host = "${host}"
+      ${this.shareIsLocal ? '' : `share = "${SHARE}"`}
+      state_dir = "${STATE_DIRECTORY}"
+      [libvirt]
+      swtpm_dir = "${SWTPM_DIRECTORY}"
+      nvram = false
+      [timing]
+      heartbeat = "2s"
+      host_expiry = "8s"
+      share_deadline = "2s"
+      start_deadline = "6s"
+      stop_deadline = "4s"
+      rescan = "6s"
+      retry_max = "3s"
+      [start]
+      without_share = "${withoutShare}"
+      take_over = "${takeOver}"
+      [retention]
+      generations = ${retention}`;
+  }
+
+  isReachable(host: string): boolean {
+    return !this.#serverIsDown && !this.#unreachable.has(host);
+  }
+
+  partition(host: string, ms: number): void {
+    this.coverage.count('fault: partition');
+    const untilMs = Math.max(this.#unreachable.get(host) ?? 0, this.nowMs + ms);
+    this.#unreachable.set(host, untilMs);
+    this.world.nfs.partition(host);
+    this.world.clock.after(ms, () => {
+      if (this.nowMs >= (this.#unreachable.get(host) ?? Infinity)) this.#heal(host);
+    });
+  }
+
+  #heal(host: string): void {
+    this.#unreachable.delete(host);
+    this.world.nfs.heal(host);
+  }
+
+  /** Ends every fault: from here on nothing goes wrong any more. */
+  mend(): void {
+    this.world.nfs.faults = CALM;
+    this.fillShare(false);
+    if (this.#serverIsDown) this.#restartServer(0);
+    for (const host of [...this.#unreachable.keys()]) this.#heal(host);
+    for (const host of this.hosts) {
+      host.arms.clear();
+      host.fill(false);
+      host.events.lost = false;
+      host.resume();
+      host.boot();
+      host.startAgent();
+    }
+  }
+
+  #restartServer(graceMs: number): void {
+    if (!this.#serverIsDown) return;
+    this.#serverIsDown = false;
+    this.world.nfs.restartServer(graceMs);
+  }
+
+  crashServer(downMs: number, graceMs: number): void {
+    if (this.#serverIsDown || this.shareIsLocal) return;
+    this.coverage.count('fault: server crash');
+    this.#serverIsDown = true;
+    this.world.nfs.crashServer();
+    this.oracle.crashed();
+    this.world.clock.after(downMs, () => {
+      this.#restartServer(graceMs);
+    });
+  }
+
+  powerLoss(host: AgentHost, downMs: number): void {
+    if (!host.isPowered) return;
+    this.coverage.count('fault: power loss');
+    host.powerLoss();
+    if (this.shareIsLocal) this.oracle.crashed();
+    else this.oracle.check();
+    this.world.clock.after(downMs, () => {
+      host.boot();
+    });
+  }
+
+  fillShare(isFull: boolean): void {
+    if (!this.shareIsLocal) this.world.nfs.server.tree.capacityBytes = isFull ? 0 : 2 ** 30;
+  }
+
+  /** A call failed on a host: a refusal, or worse. */
+  told(host: string, call: string, error: unknown): void {
+    const { code, message } = asMirrorError(error);
+    this.lastRefusal.set(host, code);
+    this.coverage.count(`refused, ${call}: ${code}`);
+    this.record(host, call, `${code}: ${message}`);
+    if (code === 'INTERNAL') this.oracle.fail(new Violation('program', `${call} on ${host}: ${message}`));
+  }
+
+  logged(host: string, fields: object, message: string): void {
+    const code = 'code' in fields ? String(fields.code) : '';
+    if (code !== '') this.coverage.count(`log: ${code}`);
+    if ('kind' in fields && fields.kind === 'fenced') this.coverage.count('fenced');
+    this.record(host, 'log', `${message} ${JSON.stringify(fields)}`);
+    if (code === 'INTERNAL') this.oracle.fail(new Violation('program', `${host}: ${message}`));
+  }
+
+  record(host: string, site: string, action: string): void {
+    this.world.trace.record({ timeMs: this.nowMs, host, site, action, outcome: '' });
+  }
+
+  async #install(): Promise<void> {
+    for (const host of this.hosts) await host.install();
+    if (this.shareIsLocal) return;
+    const installer = this.world.host('installer').start();
+    await createLocalShareStore({
+      fs: installer.share,
+      root: SHARE,
+      host: parseHostName('installer'),
+      machineId: 'installer',
+      clock: installer.clock,
+      random: installer.random,
+    }).initialise({});
+    installer.process.kill();
+  }
+
+  /** After the call has returned: nothing happens to a host in the middle of its own turn. */
+  #strike(name: string, fault: ArmedFault): void {
+    this.coverage.count(`armed: ${fault.kind}`);
+    const host = this.host(name);
+    this.world.clock.after(0, () => {
+      switch (fault.kind) {
+        case 'power-loss':
+          this.powerLoss(host, fault.downMs);
+          break;
+        case 'crash-server':
+          this.crashServer(fault.downMs, fault.graceMs);
+          break;
+        case 'pause':
+          host.pause(fault.ms);
+          break;
+        case 'partition':
+          this.partition(name, fault.ms);
+          break;
+        case 'kill-agent':
+          host.killAgent();
+          break;
+        case 'kill':
+        case 'fail':
+          break;
+      }
+    });
+  }
+}
