@@ -20,8 +20,10 @@ import { systemClock, systemRandom } from './host/node-environment.js';
 import { listRunningSwtpm } from './host/node-running-swtpm.js';
 import { Spool } from './host/spool.js';
 import { removeEmptyStateDirectory, restoreState } from './host/state-directory.js';
+import { unlinkStateLinks } from './host/state-links.js';
 import { readState, readStateNow } from './host/state-reader.js';
 import { ChokidarStateWatcher } from './host/watcher.js';
+import { listRunningGuests } from './libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from './model/config.js';
 import { sleep } from './model/environment.js';
 import { errnoOf, MirrorError } from './model/errors.js';
@@ -45,6 +47,8 @@ const SETTLE_LOOKS = 20;
 /** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
 const DOMAIN_LOCK_WAIT_MS = 30_000;
 const AGENT_LOCK_WAIT_MS = 15_000;
+/** virsh waits for domains that other hooks hold; it is asked again. */
+const VIRSH_DEADLINE_MS = 5_000;
 
 // Whatever this program makes is for its own user alone.
 process.umask(0o077);
@@ -137,8 +141,10 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
         await restoreState(hostContext, pathsOf(place), capture);
       },
       removeEmpty: (place) => removeEmptyStateDirectory(hostContext, pathsOf(place)),
+      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
     },
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
+    guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
     locks: {
       withDomain: (uuid, work) =>
         withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),

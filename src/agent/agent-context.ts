@@ -3,6 +3,7 @@
  */
 import type { Journal } from '../host/journal.js';
 import type { Spool } from '../host/spool.js';
+import type { UnlinkedState } from '../host/state-links.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
@@ -22,11 +23,19 @@ export interface StateFiles {
   restore(place: DomainPlace, capture: Capture): Promise<void>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
   removeEmpty(place: DomainPlace): Promise<void>;
+  /** Removes symbolic links at the domain's TPM directories, and nothing that they point to. @returns what was removed */
+  unlink(place: DomainPlace): Promise<readonly UnlinkedState[]>;
 }
 
 /** Which domains have a running swtpm on this host, seen without anybody's help. */
 export interface RunningDomains {
   list(): Promise<ReadonlySet<DomainUuid>>;
+}
+
+/** Which guests run on this host, as the manager of its domains sees it. */
+export interface RunningGuests {
+  /** Not those that are paused, or still on their way from another host; `undefined` when nobody can tell. */
+  list(): Promise<ReadonlySet<DomainUuid> | undefined>;
 }
 
 /** Marks domains dirty when their files change. */
@@ -66,6 +75,7 @@ export interface AgentContext {
   readonly spool: Spool;
   readonly files: StateFiles;
   readonly running: RunningDomains;
+  readonly guests: RunningGuests;
   readonly locks: DomainLocks;
   readonly clock: Clock;
   readonly random: Random;

@@ -58,7 +58,7 @@ async function answer(
   const [, version, noun, id, verb] = path.split('/');
   if (request.method === 'GET' && path === '/healthz') return { ok: true };
   if (request.method === 'GET' && path === '/v1/status') {
-    return hostStatus(context.config, supervisor.health(), supervisor.replicators(), supervisor.attention());
+    return hostStatus(context, supervisor.health(), supervisor.replicators(), supervisor.attention());
   }
   if (version === 'v1' && noun === 'domains' && id !== undefined) {
     const uuid = parseDomainUuid(id);
@@ -119,7 +119,7 @@ async function look(
       next: 'see the domains of this host with `swtpm-mirror status`',
     });
   }
-  if (verb === undefined) return domainStatus(context.config, supervisor.health(), replicator);
+  if (verb === undefined) return domainStatus(context, supervisor.health(), replicator);
   if (verb !== 'state') return undefined;
   const capture = await context.files.read(replicator.place, replicator.state.run !== 'running');
   return {

@@ -96,6 +96,8 @@ export class DomainRecord {
       this.#written = record;
       this.#error = undefined;
     } catch (error) {
+      // Nobody knows what stands there now: whatever is wanted next is written, the old content too.
+      this.#written = undefined;
       this.#error = asMirrorError(error);
     }
     this.#onWritten(this.#error);

@@ -3,7 +3,6 @@
  *
  * I1 An entry of the spool that cannot be read is reported and stays: it may be the only copy of a state.
  */
-import type { SpooledBundle } from '../host/spool.js';
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
@@ -12,6 +11,13 @@ import type { LifecycleEvent } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { publishNote, spoolManifest } from './publish-note.js';
+
+/** What a former run of this program left in the spool. */
+export interface RecalledCapture {
+  readonly digest: string;
+  /** Since it was taken, by this host's wall clock: for display only. */
+  readonly ageMs: number;
+}
 
 export class PendingCapture {
   readonly #context: AgentContext;
@@ -32,12 +38,14 @@ export class PendingCapture {
   }
 
   /** Takes up what a former run of this program spooled. */
-  async recall(): Promise<SpooledBundle | undefined> {
+  async recall(): Promise<RecalledCapture | undefined> {
     const { newest, damaged } = await this.#context.spool.peek(this.#uuid);
     for (const { error } of damaged) this.#report(error);
     this.#capture = newest?.capture;
     this.#spooledAs = newest?.name;
-    return newest;
+    if (!newest) return undefined;
+    const ageMs = this.#context.clock.nowMs() - Date.parse(newest.manifest.time);
+    return { digest: newest.capture.digest, ageMs: Math.max(0, ageMs) };
   }
 
   /** A newer capture; the entry in the spool stands until this one is spooled too, or published. */

@@ -1,7 +1,10 @@
 /**
- * refusal: why a domain's start is refused and what its operator does next, in one sentence each. Whoever ran `virsh start` reads these.
+ * refusal: why a domain's start, stop or capture is refused and what its operator does next, in one sentence each. Whoever ran
+ * `virsh start` reads these.
  */
 import { MirrorError, type ErrorCode } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { AttentionList } from './attention.js';
 import type { Situation } from './situation.js';
 
 /** @param code what the plan refused with */
@@ -99,4 +102,44 @@ function missingState({ uuid, record, volume }: Situation): string {
 
 function damage({ volume }: Situation): string {
   return volume?.head.kind === 'damaged' ? volume.head.error.message : 'it cannot be read';
+}
+
+export function alreadyPreparing(uuid: DomainUuid): MirrorError {
+  return new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
+    next: 'wait for the other start to end, then try again',
+    retriable: true,
+  });
+}
+
+export function alreadyRunning(uuid: DomainUuid): MirrorError {
+  return new MirrorError('DOMAIN_RUNNING', `${uuid} is running on this host already`, {
+    next: 'stop it before it is started again',
+  });
+}
+
+export function stillFinishing(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'SHARE_TIMEOUT',
+    `the share has not yet taken the state that ${uuid} left when it last stopped`,
+    {
+      next: 'check that the NFS server answers; the state is safe in the spool, then try again',
+      retriable: true,
+    },
+  );
+}
+
+export function notRunning(uuid: DomainUuid): MirrorError {
+  return new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
+    next: 'start it, or see its generations with `swtpm-mirror history`',
+  });
+}
+
+/** The stop's own failure: the final state is where it was, and nowhere else. */
+export function neitherTookIt(uuid: DomainUuid, attention: AttentionList): MirrorError {
+  const known = attention.get('spool') ?? attention.get('capture');
+  if (known) return MirrorError.fromRecord({ ...known, retriable: true });
+  return new MirrorError('HOST_IO', `neither the share nor the spool took the final state of ${uuid}`, {
+    next: 'free space in the state directory, then run `swtpm-mirror domain stopped` again',
+    retriable: true,
+  });
 }

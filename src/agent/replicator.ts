@@ -24,12 +24,15 @@ import {
 } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
-import { Backoff } from './backoff.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
 import { prepareDomain, type Prepared } from './prepare.js';
-import { HANDED_OVER, lostTo, runShareTask, wasHandedOver, type TaskOutcome } from './share-tasks.js';
+import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
+import { recalledRun } from './recalled-run.js';
+import { isIdle, isSafe, isSettled, isStuck, Waiters, type Condition } from './settling.js';
+import { ShareLane } from './share-lane.js';
+import { HANDED_OVER, wasHandedOver } from './share-tasks.js';
 
 export interface StartRequest {
   readonly name: string;
@@ -48,12 +51,12 @@ export class Replicator {
   readonly #record: DomainRecord;
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
-  readonly #backoff: Backoff;
+  readonly #shareLane: ShareLane;
+  readonly #waiters: Waiters;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
   /** Monotonic time since which something waits to reach the share. */
   #behindSinceMs: number | undefined;
-  #watchers = new Set<() => void>();
   #closed = false;
   #preparing = false;
   /** Begins nothing: a preparation commits by itself, and nothing else of the domain may be under way beside it. */
@@ -69,7 +72,10 @@ export class Replicator {
       context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
     });
     this.#pending = new PendingCapture(context, uuid, this.attention);
-    this.#backoff = new Backoff(context);
+    this.#shareLane = new ShareLane(context, uuid, this.attention, () => {
+      this.#dispatch({ kind: 'retry' });
+    });
+    this.#waiters = new Waiters(context.clock);
   }
 
   get state(): Lifecycle {
@@ -84,9 +90,10 @@ export class Replicator {
     return domainPlace(this.#context.config, this.uuid, this.#record.current?.nvramPath);
   }
 
-  /** How long the share has been behind, ms. */
-  get lagMs(): number {
-    return this.#behindSinceMs === undefined ? 0 : this.#context.clock.monotonicMs() - this.#behindSinceMs;
+  /** How long the share has been behind, ms; `undefined` when it is not. */
+  get lagMs(): number | undefined {
+    const since = this.#behindSinceMs;
+    return since === undefined ? undefined : this.#context.clock.monotonicMs() - since;
   }
 
   /** Takes up what the journal and the spool say of a former run of this program. */
@@ -95,25 +102,8 @@ export class Replicator {
     if (!record) return;
     this.#identity = record.identity ?? undefined;
     const spooled = await this.#pending.recall();
-    if (spooled) this.#behindSinceMs = this.#monotonicAt(spooled.manifest.time);
-    const unfinished = record.phase === 'stopped' && (record.holding || spooled !== undefined);
-    const hold = record.fenced
-      ? ({ kind: 'fenced', epoch: record.epoch, by: record.fenced.host } as const)
-      : record.holding
-        ? ({ kind: 'doubt', epoch: record.epoch } as const)
-        : record.phase === 'running'
-          ? ({ kind: 'wanted', how: 'adopt' } as const)
-          : STOPPED.hold;
-    this.#apply({
-      ...STOPPED,
-      run: unfinished ? 'finishing' : record.phase,
-      hold,
-      pending: spooled && { digest: spooled.capture.digest, spooled: true },
-      published: record.digest ? { slot: record.slot, digest: record.digest } : undefined,
-      // Also with a capture in the spool: the stop may have been on its way to take a newer one.
-      dirty: record.phase === 'running' || unfinished,
-      reason: 'recovered',
-    });
+    if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
+    this.#apply(recalledRun(record, spooled?.digest));
   }
 
   /**
@@ -124,12 +114,7 @@ export class Replicator {
   async prepare(request: StartRequest): Promise<Prepared> {
     const { uuid } = this;
     const place = domainPlace(this.#context.config, uuid, request.nvramPath);
-    if (this.#preparing) {
-      throw new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
-        next: 'wait for the other start to end, then try again',
-        retriable: true,
-      });
-    }
+    if (this.#preparing) throw alreadyPreparing(uuid);
     this.#preparing = true;
     let claimed: Slot | undefined;
     try {
@@ -227,9 +212,9 @@ export class Replicator {
     }
     await this.#record.saved();
     const { pending, spoolFailed, unread } = this.#state;
-    if (unread) throw this.#neitherTookIt();
+    if (unread) throw neitherTookIt(this.uuid, this.attention);
     if (pending === undefined) return ran ? 'published' : 'nothing';
-    if (spoolFailed && !pending.spooled) throw this.#neitherTookIt();
+    if (spoolFailed && !pending.spooled) throw neitherTookIt(this.uuid, this.attention);
     return 'spooled';
   }
 
@@ -240,11 +225,7 @@ export class Replicator {
 
   /** Captures now and waits until the share has it. @returns the slot of the head */
   async captureNow(): Promise<number> {
-    if (this.#state.run === 'stopped') {
-      throw new MirrorError('NO_SUCH_DOMAIN', `${this.uuid} is not running on this host`, {
-        next: 'start it, or see its generations with `swtpm-mirror history`',
-      });
-    }
+    if (this.#state.run === 'stopped') throw notRunning(this.uuid);
     this.attention.clear('capture', 'share');
     this.#dispatch({ kind: 'changed' });
     this.retry();
@@ -259,7 +240,7 @@ export class Replicator {
 
   /** The share may answer again: what waits for it is tried now. */
   retry(): void {
-    this.#backoff.reset();
+    this.#shareLane.reset();
     if (!this.#closed) this.#dispatch({ kind: 'retry' });
   }
 
@@ -274,13 +255,9 @@ export class Replicator {
   /** Begins nothing more, and resolves when what was begun has ended and the journal is written. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#backoff.reset();
-    await this.#idle();
+    this.#shareLane.reset();
+    await this.#until(isIdle);
     await this.#record.saved();
-  }
-
-  #idle(patienceMs?: number): Promise<boolean> {
-    return this.#until((state) => state.local === 'idle' && state.share === 'idle', patienceMs);
   }
 
   /**
@@ -293,11 +270,7 @@ export class Replicator {
     const { clock, running } = this.#context;
     const untilMs = clock.monotonicMs() + patienceMs;
     if (this.#state.run === 'running' || this.#state.run === 'prepared') {
-      if ((await running.list()).has(this.uuid)) {
-        throw new MirrorError('DOMAIN_RUNNING', `${this.uuid} is running on this host already`, {
-          next: 'stop it before it is started again',
-        });
-      }
+      if ((await running.list()).has(this.uuid)) throw alreadyRunning(this.uuid);
       this.#dispatch({ kind: 'stopped', reason: 'not-seen-to-stop', handedOver: false });
     }
     this.#paused = false;
@@ -307,7 +280,7 @@ export class Replicator {
       patienceMs,
     );
     this.#paused = true;
-    if (!(await this.#idle(untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
+    if (!(await this.#until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
     await this.#record.saved();
   }
 
@@ -316,12 +289,6 @@ export class Replicator {
     const { published, pending } = this.#state;
     this.#dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
     this.#dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
-  }
-
-  /** Monotonic time of a wall clock time of the past. */
-  #monotonicAt(time: string): number {
-    const { clock } = this.#context;
-    return clock.monotonicMs() - Math.max(0, clock.nowMs() - Date.parse(time));
   }
 
   #dispatch(event: LifecycleEvent): void {
@@ -333,11 +300,10 @@ export class Replicator {
     this.#state = state;
     this.#record.follow(state, this.#pending.capture?.identity ?? this.#identity);
     this.#record.save();
-    this.#behindSinceMs = isSettled(state)
-      ? undefined
-      : (this.#behindSinceMs ?? this.#context.clock.monotonicMs());
+    const isBehind = state.dirty || state.pending !== undefined;
+    this.#behindSinceMs = isBehind ? (this.#behindSinceMs ?? this.#context.clock.monotonicMs()) : undefined;
     if (!this.#closed && !this.#paused) this.#beginTasks();
-    for (const watcher of [...this.#watchers]) watcher();
+    this.#waiters.show(this.#state);
   }
 
   #beginTasks(): void {
@@ -364,7 +330,7 @@ export class Replicator {
     const { files, clock, config, log } = this.#context;
     if (!final) await sleep(clock, config.timing.settleMs);
     if (this.#state.capturesOver) {
-      this.#dispatch({ kind: 'capture-failed', again: false });
+      this.#dispatch({ kind: 'capture-failed', again: false, missing: false });
       return;
     }
     this.#apply(step(this.#state, { kind: 'reading' }));
@@ -395,88 +361,12 @@ export class Replicator {
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
     const domain = { ...this.place, name: this.name, capture, published, reason, over } as const;
-    await this.#finishShare(task, await runShareTask(this.#context, domain, task));
-  }
-
-  async #finishShare(task: ShareTask, { event, error }: TaskOutcome): Promise<void> {
-    const { log } = this.#context;
-    const { uuid } = this;
-    if (event.kind === 'share-failed') {
-      if (error) this.attention.raise('share', error);
-      log.warn(
-        { uuid, task: task.kind, code: error?.code },
-        `${task.kind} failed: ${error?.message ?? 'in doubt'}`,
-      );
-      this.#backoff.schedule(() => {
-        this.#dispatch({ kind: 'retry' });
-      });
-    } else {
-      this.#backoff.reset();
-      this.attention.clear('share');
-      if (event.kind === 'fenced') this.attention.raise('fence', error ?? lostTo(uuid, event.by));
-      if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
-    }
-    this.#dispatch(event);
+    this.#dispatch(await this.#shareLane.run(domain, task));
     if (this.#state.pending === undefined) await this.#pending.clear();
   }
 
-  #neitherTookIt(): MirrorError {
-    return MirrorError.fromRecord({
-      ...(this.attention.get('spool') ??
-        this.attention.get('capture') ?? {
-          code: 'HOST_IO',
-          message: `neither the share nor the spool took the final state of ${this.uuid}`,
-          next: 'free space in the state directory, then run `swtpm-mirror domain stopped` again',
-        }),
-      retriable: true,
-    });
-  }
-
   /** Resolves as soon as the condition holds; after `patienceMs` with false. */
-  #until(holds: (state: Lifecycle) => boolean, patienceMs?: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const end = (held: boolean): void => {
-        cancel?.();
-        this.#watchers.delete(look);
-        resolve(held);
-      };
-      const look = (): void => {
-        if (holds(this.#state)) end(true);
-      };
-      const cancel =
-        patienceMs === undefined
-          ? undefined
-          : this.#context.clock.after(patienceMs, () => {
-              end(false);
-            });
-      this.#watchers.add(look);
-      look();
-    });
+  #until(holds: Condition, patienceMs?: number): Promise<boolean> {
+    return this.#waiters.until(this.#state, holds, patienceMs);
   }
-}
-
-/** Nothing under way and nothing waiting. */
-function isSettled(state: Lifecycle): boolean {
-  return !state.dirty && state.pending === undefined && state.local === 'idle' && state.share === 'idle';
-}
-
-/** A final state that cannot be read: only somebody who mends that can end the stop. */
-function isStuck(state: Lifecycle): boolean {
-  return state.run === 'finishing' && state.unread && isSettled(state);
-}
-
-/** Nothing of a stop can be lost any more, or nothing more can be done about it. */
-function isSafe({ dirty, local, pending, spoolFailed }: Lifecycle): boolean {
-  return !dirty && local === 'idle' && (pending === undefined || pending.spooled || spoolFailed);
-}
-
-function stillFinishing(uuid: DomainUuid): MirrorError {
-  return new MirrorError(
-    'SHARE_TIMEOUT',
-    `the share has not yet taken the state that ${uuid} left when it last stopped`,
-    {
-      next: 'check that the NFS server answers; the state is safe in the spool, then try again',
-      retriable: true,
-    },
-  );
 }

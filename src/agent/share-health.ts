@@ -107,12 +107,16 @@ export class ShareHealth {
   }
 
   #succeeded(): void {
+    const hadFailed = this.#failures > 0;
+    const wasOnline = this.#state === 'online';
     this.#failures = 0;
     this.#error = undefined;
-    if (this.#state === 'online') return;
     this.#state = 'online';
-    this.#context.log.info({ share: this.#shareId, latencyMs: this.#latencyMs }, 'share online');
-    this.#listener.returned();
+    if (!wasOnline) {
+      this.#context.log.info({ share: this.#shareId, latencyMs: this.#latencyMs }, 'share online');
+    }
+    // Also after one failed beat, which leaves the share online: what failed with it need not wait for its own pause.
+    if (!wasOnline || hadFailed) this.#listener.returned();
   }
 
   #failed(error: MirrorError): void {

@@ -2,10 +2,13 @@
  * status: what this host knows of its domains and its share, as the JSON that scripts read and the table that people read.
  */
 import type { JournalRecord } from '../host/journal.js';
+import type { SpoolEntry } from '../host/spool.js';
 import type { Config } from '../model/config.js';
+import type { Clock } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle.js';
 import type { VolumeReading } from '../volume/share-store.js';
+import type { AgentContext } from './agent-context.js';
 import type { Attention } from './attention.js';
 import type { Replicator } from './replicator.js';
 import type { ShareHealthReport, ShareState } from './share-health.js';
@@ -31,6 +34,8 @@ export interface DomainStatus {
   readonly pending: 'none' | 'local' | 'spooled';
   /** For how long the share has been behind, ms. */
   readonly lagMs: number;
+  /** Since when, by this host's clock, RFC 3339 UTC; `null` when the share has everything. */
+  readonly pendingSince: string | null;
   readonly holder: HolderStatus | null;
   readonly attention: readonly Attention[];
 }
@@ -41,30 +46,36 @@ export interface Status {
     readonly path: string;
     readonly id: string;
     readonly state: ShareState;
+    /** Of the last heartbeat that went well. */
     readonly latencyMs: number;
+    /** Since that heartbeat; `null` before the first. */
+    readonly beatAgeMs: number | null;
   };
   readonly domains: readonly DomainStatus[];
   readonly attention: readonly Attention[];
 }
 
+export type StatusContext = Pick<AgentContext, 'config' | 'clock'>;
+
 export function hostStatus(
-  config: Config,
+  host: StatusContext,
   health: ShareHealthReport,
   replicators: readonly Replicator[],
   attention: readonly Attention[],
 ): Status {
-  const { id, state, latencyMs, error } = health;
+  const { config } = host;
+  const { id, state, latencyMs, beatAgeMs, error } = health;
   const share = error ? [{ code: error.code, message: error.message, next: error.next }] : [];
   return {
     host: config.host,
-    share: { path: config.share, id, state, latencyMs },
-    domains: replicators.map((replicator) => domainStatus(config, health, replicator)).sort(byTrouble),
+    share: { path: config.share, id, state, latencyMs, beatAgeMs: beatAgeMs ?? null },
+    domains: replicators.map((replicator) => domainStatus(host, health, replicator)).sort(byTrouble),
     attention: [...share, ...attention],
   };
 }
 
 export function domainStatus(
-  config: Config,
+  { config, clock }: StatusContext,
   health: ShareHealthReport,
   replicator: Replicator,
 ): DomainStatus {
@@ -78,7 +89,7 @@ export function domainStatus(
     head: state.published?.slot ?? 0,
     published: state.published?.digest ?? null,
     pending: pendingOf(state),
-    lagMs: Math.round(lagMs),
+    ...since(clock, lagMs),
     holder: holderOf(config, health, state),
     attention: attention.list(),
   };
@@ -86,9 +97,9 @@ export function domainStatus(
 
 /** The same for a domain that no agent looks after just now, from its journal, its spool and a look at its volume. */
 export function recordStatus(
-  config: Config,
+  { config, clock }: StatusContext,
   record: JournalRecord,
-  spooled: boolean,
+  spooled: SpoolEntry | undefined,
   volume: VolumeReading | undefined,
 ): DomainStatus {
   const { uuid, name, fenced, phase, epoch, slot, digest, holding } = record;
@@ -102,12 +113,17 @@ export function recordStatus(
     head: volume?.log.head?.slot ?? slot,
     published: volume?.log.head?.digestPrefix ?? digest,
     pending: spooled ? 'spooled' : 'none',
-    lagMs: 0,
+    ...since(clock, spooled && clock.nowMs() - spooled.writtenAtMs),
     holder: holder
       ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }
       : null,
     attention: [],
   };
+}
+
+function since(clock: Clock, lagMs: number | undefined): Pick<DomainStatus, 'lagMs' | 'pendingSince'> {
+  if (lagMs === undefined) return { lagMs: 0, pendingSince: null };
+  return { lagMs: Math.round(lagMs), pendingSince: new Date(clock.nowMs() - lagMs).toISOString() };
 }
 
 function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {

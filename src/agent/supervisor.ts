@@ -10,6 +10,7 @@
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext, ChangeSource } from './agent-context.js';
+import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
 import type { DomainFacts } from './domain-place.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
@@ -25,6 +26,7 @@ export class Supervisor {
   readonly #context: AgentContext;
   readonly #changes: ChangeSource;
   readonly #health: ShareHealth;
+  readonly #arrivals: Arrivals;
   readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
   readonly #taken = new Map<DomainUuid, Replicator>();
   /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
@@ -38,6 +40,11 @@ export class Supervisor {
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
     this.#changes = changes((uuid) => this.#taken.get(uuid)?.changed());
+    this.#arrivals = new Arrivals(context, {
+      expected: () =>
+        this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
+      onArrival: (uuid) => this.started(uuid),
+    });
     this.#health = new ShareHealth(context, {
       returned: () => {
         for (const replicator of this.#taken.values()) replicator.retry();
@@ -73,6 +80,7 @@ export class Supervisor {
     for (const { uuid, phase } of live) if (phase === 'running') this.#seen.set(uuid, 0);
     await this.#look();
     this.#scheduleRescan();
+    this.#arrivals.watch();
   }
 
   health(): ShareHealthReport {
@@ -98,6 +106,7 @@ export class Supervisor {
     const replicator = await this.#take(uuid);
     const prepared = await replicator.prepare(request);
     await this.#changes.watch(replicator.place);
+    this.#arrivals.watch();
     return prepared;
   }
 
@@ -148,6 +157,7 @@ export class Supervisor {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelRescan?.();
+    this.#arrivals.close();
     await this.#changes.close();
     await Promise.all(
       [...this.#taken.values()].map((replicator) =>

@@ -14,6 +14,7 @@ import { restoreCommand } from './restore.js';
 import { shareCommand } from './share.js';
 import { statusCommand } from './status.js';
 import { takeOverCommand } from './take-over.js';
+import { undefineCommand } from './undefine.js';
 import { verifyCommand } from './verify.js';
 
 const USAGE_STATUS = 2;
@@ -60,6 +61,7 @@ function build(environment: CliEnvironment): Command {
     restoreCommand,
     takeOverCommand,
     verifyCommand,
+    undefineCommand,
   ];
   for (const make of commands) program.addCommand(make(environment));
   return prepared(program, environment);

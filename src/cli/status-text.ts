@@ -1,38 +1,52 @@
 /**
- * status-text: a status for people: the share, a line for each domain, worst first, then what needs attention.
+ * status-text: a status for people: the share, a line for each domain, worst first, what would be lost, what needs attention.
+ *
+ * Words are folded to the given width; names, paths and the table's cells are never broken.
  */
 import type { DomainStatus, Status } from '../agent/status.js';
-import { printable, shortDuration, textTable } from './text-table.js';
+import { foldedText, printable, shortDuration, textTable } from './text-table.js';
 
-const COLOUR = { red: '31', yellow: '33', green: '32' } as const;
+type Colour = 'red' | 'yellow' | 'green';
+type Paint = (colour: Colour, text: string) => string;
+
+const CODES: Readonly<Record<Colour, number>> = { red: 31, yellow: 33, green: 32 };
+/** Domains whose risk is told one by one; the others are counted. */
+const RISKS_MAX = 10;
 
 export function statusText(status: Status, columns: number, coloured: boolean): string {
-  const paint = (colour: keyof typeof COLOUR, text: string): string =>
-    coloured ? `\u001b[${COLOUR[colour]}m${text}\u001b[0m` : text;
-  const { share, host } = status;
-  const health =
-    share.state === 'online'
-      ? paint('green', `online, ${share.latencyMs.toFixed(1)} ms`)
-      : paint('red', share.state === 'wrong' ? 'NOT the right share' : 'OFFLINE');
+  const paint: Paint = (colour, text) =>
+    coloured ? `\u001b[${String(CODES[colour])}m${text}\u001b[0m` : text;
   return [
-    `host ${host}, share ${share.path} (${health})\n`,
+    `host ${status.host}, share ${printable(status.share.path)} (${shareText(status, paint)})\n`,
     domainsText(status.domains, columns),
-    riskText(status),
-    attentionText(status, (text) => paint('yellow', text)),
+    riskText(status, columns),
+    attentionText(status, columns, paint),
   ].join('');
+}
+
+function shareText({ share }: Status, paint: Paint): string {
+  if (share.state === 'online') return paint('green', `online, ${share.latencyMs.toFixed(1)} ms`);
+  const what = share.state === 'wrong' ? 'NOT the right share' : 'OFFLINE';
+  const since =
+    share.beatAgeMs === null ? 'no heartbeat yet' : `last heartbeat ${shortDuration(share.beatAgeMs)} ago`;
+  return paint('red', `${what}, ${since}`);
 }
 
 function domainsText(domains: readonly DomainStatus[], columns: number): string {
   if (domains.length === 0) return 'no domains\n';
   const rows = domains.map((domain) => [
-    domain.name || domain.uuid,
+    titleOf(domain),
     domain.state,
     holderText(domain),
     domain.head === 0 ? '-' : String(domain.head),
-    domain.pending === 'none' ? 'on the share' : `${shortDuration(domain.lagMs)} behind, ${domain.pending}`,
+    latestText(domain),
     domain.attention.length > 0 ? '!' : '',
   ]);
   return textTable(['DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'LATEST STATE', ''], rows, columns);
+}
+
+function titleOf({ name, uuid }: DomainStatus): string {
+  return name || uuid;
 }
 
 function holderText({ holder }: DomainStatus): string {
@@ -40,21 +54,47 @@ function holderText({ holder }: DomainStatus): string {
   return holder.alive ? holder.host : `${holder.host} (expired)`;
 }
 
-/** What would be lost if this host died now, in one sentence. */
-function riskText({ domains }: Status): string {
-  const behind = domains.filter((domain) => domain.pending !== 'none');
-  if (behind.length === 0) return '';
-  const lagMs = Math.max(...behind.map((domain) => domain.lagMs));
-  const count = behind.length === 1 ? '1 domain' : `${String(behind.length)} domains`;
-  return `if this host died now, the share would lack the last ${shortDuration(lagMs)} of changes of ${count}\n`;
+function latestText({ pending, lagMs }: DomainStatus): string {
+  if (pending === 'none') return 'on the share';
+  const where = pending === 'spooled' ? 'in the spool' : 'on this host';
+  return `${where} for ${shortDuration(lagMs)}`;
 }
 
-function attentionText({ attention, domains }: Status, paint: (text: string) => string): string {
+/** What would be lost if this host died now. */
+function riskText({ domains }: Status, columns: number): string {
+  const behind = domains.filter(({ pending }) => pending !== 'none');
+  if (behind.length === 0) return '';
+  const [told, counted] = [behind.slice(0, RISKS_MAX), behind.slice(RISKS_MAX)];
+  const more =
+    counted.length > 0 ? [foldedText(`and ${String(counted.length)} more domains`, columns, 2)] : [];
+  return [
+    'If this host died now:\n',
+    ...told.map((domain) => foldedText(riskOf(domain), columns, 2)),
+    ...more,
+  ].join('');
+}
+
+function riskOf(domain: DomainStatus): string {
+  const { head, lagMs, pending } = domain;
+  const title = printable(titleOf(domain));
+  const loss =
+    head === 0
+      ? `${title} would lose its TPM: the share has no state of it`
+      : `${title} would go back to generation ${String(head)} and lose what changed in the last ${shortDuration(lagMs)}`;
+  return pending === 'spooled' ? `${loss}, unless this host's disk comes back` : loss;
+}
+
+function attentionText({ attention, domains }: Status, columns: number, paint: Paint): string {
   const items = [
     ...attention.map((item) => ({ ...item, whose: '' })),
-    ...domains.flatMap((domain) => domain.attention.map((item) => ({ ...item, whose: `${domain.name || domain.uuid}: ` }))),
+    ...domains.flatMap((domain) =>
+      domain.attention.map((item) => ({ ...item, whose: `${titleOf(domain)}: ` })),
+    ),
   ];
   return items
-    .map(({ whose, code, message, next }) => `${paint(`${printable(whose)}${code}: ${printable(message)}`)}\n  ${printable(next)}\n`)
+    .map(({ whose, code, message, next }) => {
+      const what = foldedText(`${printable(whose)}${code}: ${printable(message)}`, columns, 0);
+      return `${paint('yellow', what.trimEnd())}\n${foldedText(printable(next), columns, 2)}`;
+    })
     .join('');
 }

@@ -72,28 +72,45 @@ async function currentStatus(environment: CliEnvironment, config: Config): Promi
 async function statusWithoutAgent({ context }: OpenContext, config: Config): Promise<Status> {
   const health = await lookAtShare(context.share, await context.knownShare.read());
   const { records, damaged } = await context.journal.list();
-  const spooled = new Set((await context.spool.list()).map((entry) => entry.uuid));
+  const spooled = (await context.spool.list()).filter(({ kind }) => kind === 'pending');
   const domains: DomainStatus[] = [];
   for (const record of records) {
     const { uuid } = record;
     const since = Number.MAX_SAFE_INTEGER;
-    const call = { uuid, withHead: false, since, hostExpiryMs: config.timing.hostExpiryMs, shareId: health.id || undefined };
+    const call = {
+      uuid,
+      withHead: false,
+      since,
+      hostExpiryMs: config.timing.hostExpiryMs,
+      shareId: health.id || undefined,
+    };
     const volume = health.state === 'online' ? (await context.share.inspect(call)).volume : undefined;
-    domains.push(recordStatus(config, record, spooled.has(uuid), volume));
+    domains.push(
+      recordStatus(
+        context,
+        record,
+        spooled.find((entry) => entry.uuid === uuid),
+        volume,
+      ),
+    );
   }
   const running = [...(await context.running.list())];
   const attention = [...damaged.map(toAttention), ...(running.length > 0 ? [noAgent(running.length)] : [])];
-  return { ...hostStatus(config, health, [], attention), domains };
+  return { ...hostStatus(context, health, [], attention), domains };
 }
 
-async function lookAtShare(share: OpenContext['context']['share'], shareId: string | undefined): Promise<ShareHealthReport> {
+async function lookAtShare(
+  share: OpenContext['context']['share'],
+  shareId: string | undefined,
+): Promise<ShareHealthReport> {
   try {
     const { latencyMs } = await share.beat({ shareId });
     const { id } = await share.identify({});
     return { state: 'online', id, latencyMs, beatAgeMs: 0, error: undefined };
   } catch (error) {
     const cause = asMirrorError(error);
-    const state = cause.code === 'SHARE_WRONG' || cause.code === 'SHARE_NOT_INITIALIZED' ? 'wrong' : 'offline';
+    const state =
+      cause.code === 'SHARE_WRONG' || cause.code === 'SHARE_NOT_INITIALIZED' ? 'wrong' : 'offline';
     return { state, id: shareId ?? '', latencyMs: 0, beatAgeMs: undefined, error: cause };
   }
 }

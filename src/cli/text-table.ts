@@ -4,21 +4,46 @@
 
 const GAP = '  ';
 /** C0 and C1 controls and the bidirectional marks: a domain's name comes from outside. */
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const UNSAFE = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 export function printable(text: string): string {
   return text.replace(UNSAFE, '?');
 }
 
 /** @param columns width to cut lines to; 0 for no limit */
-export function textTable(header: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
+export function textTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns: number,
+): string {
   const lines = [header, ...rows].map((row) => row.map(printable));
   const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
   const format = (line: readonly string[]): string => {
-    const text = line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(GAP).trimEnd();
+    const text = line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join(GAP)
+      .trimEnd();
     return columns > 0 && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
   };
   return lines.map((line) => `${format(line)}\n`).join('');
+}
+
+/**
+ * A paragraph in lines of at most `columns` characters, each indented; a longer word stands in a line of its own.
+ *
+ * @param columns 0 for no limit
+ */
+export function foldedText(text: string, columns: number, indent: number): string {
+  const margin = ' '.repeat(indent);
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    const fits = columns === 0 || indent + longer.length <= columns;
+    if (!fits && line !== '') lines.push(line);
+    line = fits || line === '' ? longer : word;
+  }
+  return [...lines, line].map((each) => `${margin}${each}\n`).join('');
 }
 
 /** `3 s`, `2 min`, `5 h`. */

@@ -27,7 +27,7 @@
 import { dirname } from 'node:path';
 import { isTpmRole, type Capture, type StateFile, type TpmDirectoryName } from '../model/capture.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
-import type { FileStat, FileSystem } from '../model/filesystem.js';
+import type { CallSite, FileStat, FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import {
@@ -54,8 +54,8 @@ export interface RestoreOutcome {
   readonly setAside: string | undefined;
 }
 
-/** libvirt's own mode for `<uuid>`: swtpm's user passes through it and cannot list it. */
-const DOMAIN_DIRECTORY_MODE = 0o711;
+/** libvirt's own mode for `<swtpm_dir>` and `<uuid>`: swtpm's user passes through them and cannot list them. */
+const PASSABLE_DIRECTORY_MODE = 0o711;
 const PASSABLE = 0o111;
 
 /** The directories that stand, by role. */
@@ -81,9 +81,11 @@ export async function restoreState(
     const why = `replaced by the restore of ${capture.digest}`;
     const outcome = { setAside: await setAside(context, paths, why, capture) };
     await sweep(fs, paths);
+    // libvirt makes it only with the first TPM of a host.
+    await ensurePassableDirectory(fs, 'restore:sync-above-root', swtpmRoot(paths));
     await stage(fs, paths, capture, standing.values().next().value ?? ownership);
     const nvram = await stageNvram(fs, paths, capture);
-    await ensureDomainDirectory(fs, paths);
+    await ensurePassableDirectory(fs, 'restore:sync-root', paths.swtpmDirectory);
     await moveOut(fs, paths, standing);
     if (nvram !== undefined) await replaceNvram(fs, nvram);
     await moveIn(fs, paths, capture);
@@ -203,15 +205,15 @@ async function setOwner(fs: FileSystem, path: string, ownership: Ownership | und
   if (ownership) await fs.chown('restore:chown', path, ownership.uid, ownership.gid);
 }
 
-async function ensureDomainDirectory(fs: FileSystem, paths: DomainPaths): Promise<void> {
-  const path = paths.swtpmDirectory;
+/** A directory that swtpm's user can pass through, as libvirt itself makes them. */
+async function ensurePassableDirectory(fs: FileSystem, syncParent: CallSite, path: string): Promise<void> {
   const stat = await lstatIfAny(fs, 'restore:lstat', path);
-  if (!stat) await fs.mkdir('restore:mkdir-domain', path, DOMAIN_DIRECTORY_MODE);
+  if (!stat) await fs.mkdir('restore:mkdir-passable', path, PASSABLE_DIRECTORY_MODE);
   // The umask may have taken bits away, and a crash may have come before they were given back.
   if (((stat?.mode ?? 0) & PASSABLE) !== PASSABLE) {
-    await fs.chmod('restore:chmod-domain', path, DOMAIN_DIRECTORY_MODE);
+    await fs.chmod('restore:chmod-passable', path, PASSABLE_DIRECTORY_MODE);
   }
-  await fs.syncDirectory('restore:sync-root', swtpmRoot(paths));
+  await fs.syncDirectory(syncParent, dirname(path));
 }
 
 async function moveOut(fs: FileSystem, paths: DomainPaths, standing: Standing): Promise<void> {

@@ -2,7 +2,10 @@
  * storage-limits: the bounds of the storage client.
  */
 export interface StorageLimits {
-  /** How long a storage process may take from its start until it takes requests. */
+  /**
+   * How long a storage process may take from its start until it takes requests. Many times what it needs: one that is killed for being slow on
+   * an overloaded host is followed by another that is no faster.
+   */
   readonly startupMs: number;
   readonly queuePerVolumeMax: number;
   readonly queueMax: number;
@@ -15,7 +18,7 @@ export interface StorageLimits {
 }
 
 export const DEFAULT_STORAGE_LIMITS: StorageLimits = {
-  startupMs: 10_000,
+  startupMs: 30_000,
   queuePerVolumeMax: 16,
   queueMax: 1024,
   inFlightMax: 8,

@@ -49,7 +49,7 @@ export async function claim(
     const refusal = refuse(call, log, holder);
     if (refusal) {
       // The release or tombstone may be our own, from a commit in doubt: nobody is told of it before it is durable.
-      if (refusal.kind !== 'held') {
+      if (refusal.kind !== 'held' && log.top > 0) {
         await context.fs.syncDirectory('claim:sync-log', volumePaths(context, call.uuid).log);
       }
       return refusal;

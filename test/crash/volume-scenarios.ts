@@ -2,7 +2,6 @@
  * volume-scenarios: what the crash and error sweeps over the volume protocol run: each operation with the share that it begins on, and what
  * must hold whatever went wrong at any of its calls.
  */
-import { writeWhole } from '../../src/volume/files.js';
 import type { ShareStore } from '../../src/volume/share-store.js';
 import { claimed, close, diverge, hold, publish, tryPublish, type Hold } from '../fixtures/volume-steps.js';
 import { tpmCapture, UUID } from '../fixtures/tpm-captures.js';
@@ -104,7 +103,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const fenced = await fencedActor(hosts);
       await diverge(fenced, 4);
       const torn = `.tmp-00000002-e00000001-${ACTOR}-${tpmCapture(5).digest.slice(0, 16)}-0011223344556677.tar.gz`;
-      await writeWhole(hosts.files, 'test', `${SHARE}/volumes/${UUID}/diverged/${torn}`, new Uint8Array(100));
+      await hosts.plant(`${SHARE}/volumes/${UUID}/diverged/${torn}`, new Uint8Array(100));
       return fenced;
     },
     act: (store, fenced) => diverge({ ...fenced, store }, 5),

@@ -8,37 +8,47 @@ import { Site } from '../fixtures/site.js';
 const FIRST = Buffer.from('the first value');
 const LAST = Buffer.from('the final value');
 
-t.test('G4: a stop publishes what the VM wrote immediately before it, then releases the volume', async (t) => {
-  const site = await Site.create(t);
-  const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
-  await a.startAgent(t);
-  const guest = await Guest.start(t, a);
-  await guest.keep(FIRST);
-  await guest.write(LAST);
-  await guest.stop('shutdown');
-  const volume = site.volumeOf(guest);
-  t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
-  t.equal((await volume.story()).at(-1), 'release shutdown', 'the volume is free by the time the command returns');
+t.test(
+  'G4: a stop publishes what the VM wrote immediately before it, then releases the volume',
+  async (t) => {
+    const site = await Site.create(t);
+    const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
+    await a.startAgent(t);
+    const guest = await Guest.start(t, a);
+    await guest.keep(FIRST);
+    await guest.write(LAST);
+    await guest.stop('shutdown');
+    const volume = site.volumeOf(guest);
+    t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
+    t.equal(
+      (await volume.story()).at(-1),
+      'release shutdown',
+      'the volume is free by the time the command returns',
+    );
 
-  const elsewhere = await Guest.start(t, b);
-  t.strictSame(await elsewhere.read(LAST.length), LAST);
-});
+    const elsewhere = await Guest.start(t, b);
+    t.strictSame(await elsewhere.read(LAST.length), LAST);
+  },
+);
 
-t.test('G4: the agent notices a VM that died without a word, stores its last state and releases the volume', async (t) => {
-  const site = await Site.create(t, { timing: { rescan: '1s' } });
-  const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
-  await a.startAgent(t);
-  const guest = await Guest.start(t, a);
-  await guest.keep(FIRST);
-  await guest.write(LAST);
-  await guest.crash();
-  const volume = site.volumeOf(guest);
-  await volume.waitForTop('release');
-  t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
-  t.equal((await volume.story()).at(-1), 'release not-seen-to-stop');
-  const elsewhere = await Guest.start(t, b);
-  t.strictSame(await elsewhere.read(LAST.length), LAST);
-});
+t.test(
+  'G4: the agent notices a VM that died without a word, stores its last state and releases the volume',
+  async (t) => {
+    const site = await Site.create(t, { timing: { rescan: '1s' } });
+    const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
+    await a.startAgent(t);
+    const guest = await Guest.start(t, a);
+    await guest.keep(FIRST);
+    await guest.write(LAST);
+    await guest.crash();
+    const volume = site.volumeOf(guest);
+    await volume.waitForTop('release');
+    t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
+    t.equal((await volume.story()).at(-1), 'release not-seen-to-stop');
+    const elsewhere = await Guest.start(t, b);
+    t.strictSame(await elsewhere.read(LAST.length), LAST);
+  },
+);
 
 t.test('G4: a VM that died together with its agent is stored and released by the next agent', async (t) => {
   const site = await Site.create(t, { timing: { rescan: '1s' } });
@@ -57,18 +67,25 @@ t.test('G4: a VM that died together with its agent is stored and released by the
   t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
 });
 
-t.test('G4: without an agent, the next start on the same host keeps what a crashed VM had written', async (t) => {
-  const site = await Site.create(t);
-  const a = await site.host('kvm-a');
-  const guest = await Guest.start(t, a);
-  await guest.keep(FIRST);
-  await guest.write(LAST);
-  await guest.crash();
-  const left = await guest.permall();
+t.test(
+  'G4: without an agent, the next start on the same host keeps what a crashed VM had written',
+  async (t) => {
+    const site = await Site.create(t);
+    const a = await site.host('kvm-a');
+    const guest = await Guest.start(t, a);
+    await guest.keep(FIRST);
+    await guest.write(LAST);
+    await guest.crash();
+    const left = await guest.permall();
 
-  await mustRun(a, ['domain', 'prepare', DOMAIN]);
-  const volume = site.volumeOf(guest);
-  t.strictSame(await volume.permallOf(await volume.expectHead()), left, 'published before the domain starts again');
-  const again = await Guest.startUnannounced(t, a);
-  t.strictSame(await again.read(LAST.length), LAST);
-});
+    await mustRun(a, ['domain', 'prepare', DOMAIN]);
+    const volume = site.volumeOf(guest);
+    t.strictSame(
+      await volume.permallOf(await volume.expectHead()),
+      left,
+      'published before the domain starts again',
+    );
+    const again = await Guest.startUnannounced(t, a);
+    t.strictSame(await again.read(LAST.length), LAST);
+  },
+);

@@ -3,8 +3,10 @@
  */
 import { waitUntil } from '../fixtures/wait-until.js';
 import { Ledger } from './ledger.js';
+import type { Fate } from './machines/cable.js';
 import type { Cluster } from './machines/cluster.js';
 import { MOUNT_POINT, USUAL_MOUNT, type Host, type HostEvent, type MountKind } from './machines/host.js';
+import { DATA } from './machines/nfs-server.js';
 import type { Mirror, Permission, Place, Timing } from './mirror.js';
 import { Verdict } from './verdict.js';
 
@@ -14,6 +16,7 @@ const WAIT_MS = 240_000;
 /** Between two looks into a guest. */
 const LOOK_MS = 300;
 const LINES_KEPT = 400;
+const FIRST_PUBLISHES = 2;
 
 export const USUAL_TIMING: Timing = { heartbeatMs: 1000, expiryMs: 8000, shareDeadlineMs: 10_000 };
 
@@ -23,28 +26,39 @@ export interface BenchOptions {
   readonly uid?: number;
 }
 
+export interface BenchSetup {
+  readonly cluster: Cluster;
+  /** Unlike every other bench's on this cluster; short. */
+  readonly id: string;
+  readonly makeMirror: (place: Place, program: string) => Mirror;
+  readonly isControl: boolean;
+  /** Follows what the services and the lab do. */
+  readonly onLine: (line: string) => void;
+  readonly options: BenchOptions;
+}
+
 export class Bench {
   readonly cluster: Cluster;
   readonly ledger = new Ledger();
-  readonly verdict = new Verdict();
+  readonly verdict: Verdict;
   readonly place: Place;
   readonly mirror: Mirror;
   readonly mount: MountKind;
   /** What the services said, for whoever looks for the cause of a failure. */
   readonly lines: string[] = [];
+  readonly #onLine: (line: string) => void;
   #runs = 0;
 
-  constructor(
-    cluster: Cluster,
-    id: string,
-    makeMirror: (place: Place, program: string) => Mirror,
-    { timing = USUAL_TIMING, mount = USUAL_MOUNT, uid = 0 }: BenchOptions = {},
-  ) {
+  constructor({ cluster, id, makeMirror, isControl, onLine, options }: BenchSetup) {
+    const { timing = USUAL_TIMING, mount = USUAL_MOUNT, uid = 0 } = options;
     this.cluster = cluster;
+    this.verdict = new Verdict(isControl);
     this.mount = mount;
+    this.#onLine = onLine;
     this.place = {
       uuid: `6b0c2d4e-7a1f-4c3b-9d55-${Buffer.from(id).toString('hex').slice(-12).padStart(12, '0')}`,
       share: `${MOUNT_POINT}/${id}`,
+      shareOnServer: `${DATA}/${mount.from}/${id}`,
       stateDirectory: `/local/${id}/state`,
       swtpmDirectory: `/local/${id}/swtpm`,
       runDirectory: `/run/${id}`,
@@ -64,8 +78,8 @@ export class Bench {
 
   /** Mounts, makes the share and starts the services. */
   async open(hosts: readonly Host[] = this.cluster.hosts): Promise<void> {
+    await this.mirror.makeShare(this.cluster.server);
     await Promise.all(hosts.map((host) => host.mount(this.mount)));
-    await this.mirror.makeShare(hosts[0] ?? this.hostA);
     await Promise.all(hosts.map((host) => this.mirror.startService(host)));
   }
 
@@ -91,7 +105,9 @@ export class Bench {
   /** Asks for the start of the VM; when it is granted, the TPM runs. */
   async startVm(host: Host): Promise<Permission> {
     const permission = await this.mirror.prepare(host);
-    this.#note(`lab: start on ${host.name}: ${permission.granted ? 'granted' : 'refused'}: ${permission.because}`);
+    this.#note(
+      `lab: start on ${host.name}: ${permission.granted ? 'granted' : 'refused'}: ${permission.because}`,
+    );
     if (!permission.granted) return permission;
     await this.runTpm(host);
     await this.mirror.started(host);
@@ -168,6 +184,69 @@ export class Bench {
     return this.ledger.valueOf(await this.mirror.head(host));
   }
 
+  /** The VM runs on `host` with a first value, and some more are being written. */
+  async beginOn(host: Host): Promise<void> {
+    await this.open();
+    await this.expectVm(host);
+    await this.define(host);
+    await this.write(host);
+    await this.acknowledged(host, FIRST_PUBLISHES);
+  }
+
+  /** Stops writing, and waits until the share has the last value. */
+  async restPublished(host: Host): Promise<number> {
+    const value = await this.rest(host);
+    await this.acknowledgedValue(host, value);
+    return value;
+  }
+
+  /** The VM goes on on `host`, and publishes. @returns the value in the head */
+  async goOn(host: Host): Promise<number> {
+    await this.write(host);
+    await this.acknowledged(host, FIRST_PUBLISHES);
+    return await this.restPublished(host);
+  }
+
+  /** The VM ends in good order. */
+  async stopVm(host: Host): Promise<void> {
+    await this.killVm(host);
+    await this.mirror.stopped(host);
+  }
+
+  /** Resolves in the moment in which a commit of `host` is on the wire; `act` is done at once. */
+  catchCommit(host: Host, fate: Fate, act: () => void): Promise<void> {
+    const caught = new Promise<void>((resolve) => {
+      host.cable.layTrap({
+        from: 'host',
+        fate,
+        isPrey: (frame) => this.mirror.isCommit(frame),
+        onCaught: () => {
+          act();
+          resolve();
+        },
+      });
+    });
+    return within(`a commit of ${host.name} on the wire`, caught);
+  }
+
+  /** A host that lost the volume has not changed the head. */
+  async expectHead(reader: Host, value: number, name: string): Promise<void> {
+    const head = await this.headValue(reader);
+    this.verdict.check(
+      name,
+      head === value,
+      `the head has ${head ?? 'no known value'}, ${value} was published last`,
+    );
+  }
+
+  /** Whether something comes to pass while one waits for it. */
+  async eventually(probe: () => Promise<boolean>): Promise<boolean> {
+    return await this.until('it', probe).then(
+      () => true,
+      () => false,
+    );
+  }
+
   async until(what: string, probe: () => Promise<boolean>): Promise<void> {
     let last = 0;
     await waitUntil(what, WAIT_MS, async () => {
@@ -186,25 +265,54 @@ export class Bench {
   }
 
   /** The VM starts on `host`, and its TPM has what `from` had acknowledged (G4), and nothing that was never written (G1). */
-  async takeOver(host: Host, from: Host): Promise<number | undefined> {
+  async takeOver(host: Host, from: Host): Promise<void> {
+    const { granted, because } = await this.mirror.prepare(host);
+    if (!granted) throw new Error(`the VM's start on ${host.name} was refused: ${because}`);
+    await this.runPrepared(host, from);
+  }
+
+  /** The same for a start that has been granted already. */
+  async runPrepared(host: Host, from: Host): Promise<void> {
     const acknowledged = this.ledger.acknowledgedOn(from);
     const begun = this.ledger.begunOn(from);
-    await this.expectVm(host);
+    await this.runTpm(host);
+    await this.mirror.started(host);
     const value = await this.read(host);
     const seen = `${from.name} had ${acknowledged} acknowledged and ${begun} begun; ${host.name} reads ${value ?? 'a blank TPM'}`;
     this.verdict.check('G4: the new holder has everything acknowledged', (value ?? -1) >= acknowledged, seen);
-    this.verdict.check('G1: the new holder has a state that was written', value !== undefined && value <= begun, seen);
-    return value;
+    this.verdict.check(
+      'G1: the new holder has a state that was written',
+      value !== undefined && value <= begun,
+      seen,
+    );
   }
 
   /** What every scenario ends with. */
-  async verify(host: Host): Promise<void> {
-    const wrong = await this.mirror.verify(host);
-    this.verdict.check('G1: every generation reads back whole', wrong === '', wrong || 'verify --all found nothing');
+  async verify(): Promise<void> {
+    const wrong = await this.mirror.verify(this.cluster.server);
+    this.verdict.check(
+      'G1: every generation reads back whole',
+      wrong === '',
+      wrong || 'verify --all found nothing',
+    );
   }
 
   #note(line: string): void {
-    this.lines.push(`${new Date().toISOString()} ${line}`);
+    const stamped = `${new Date().toISOString()} ${line}`;
+    this.#onLine(stamped);
+    this.lines.push(stamped);
     if (this.lines.length > LINES_KEPT) this.lines.shift();
   }
+}
+
+async function within<Result>(what: string, result: Promise<Result>): Promise<Result> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`expected ${what} within ${WAIT_MS} ms`));
+    }, WAIT_MS);
+  });
+  return await Promise.race([result, late]).finally(() => {
+    clearTimeout(timer);
+  });
 }

@@ -10,15 +10,21 @@ import type { Scenario } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 
 const USAGE = `usage: scripts/lab list
-       scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE]
+       scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE] [--verbose]
        scripts/lab up      the guests, until Ctrl-C or \`scripts/lab down\`
        scripts/lab down`;
 const UP_RECORD = '/tmp/nfs-lab.pid';
 const BAD_USAGE = 2;
+const INTERRUPTED = 130;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { report: { type: 'string' }, program: { type: 'string' }, bundles: { type: 'string' } },
+  options: {
+    report: { type: 'string' },
+    program: { type: 'string' },
+    bundles: { type: 'string' },
+    verbose: { type: 'boolean' },
+  },
 });
 
 function say(text: string): void {
@@ -69,16 +75,13 @@ async function run(runner: Runner, scenarios: readonly Scenario[]): Promise<bool
   return passed === outcomes.length;
 }
 
-async function up(runner: Runner): Promise<void> {
+async function up(runner: Runner): Promise<never> {
   const { machines, hosts } = await runner.cluster();
   for (const host of hosts) await host.mount({ version: '4.2', recovery: 'hard', from: 'main' });
   await writeFile(UP_RECORD, `${process.pid}\n`);
   for (const { name, consoleLog } of machines) say(`${name}: console at ${consoleLog}`);
   say('up; the share is mounted at /mnt on both hosts; end it with Ctrl-C or `scripts/lab down`');
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
-  });
+  return await new Promise<never>(() => undefined);
 }
 
 async function down(): Promise<void> {
@@ -106,11 +109,15 @@ async function main(): Promise<number> {
     return BAD_USAGE;
   }
   const scenarios = chosen(names);
-  const runner = new Runner(labFiles(), say);
+  const runner = new Runner(labFiles(), { say, detail: values.verbose ? say : () => undefined });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      void runner.end().finally(() => process.exit(INTERRUPTED));
+    });
+  }
   try {
     if (command === 'run') return (await run(runner, scenarios)) ? 0 : 1;
-    await up(runner);
-    return 0;
+    return await up(runner);
   } finally {
     await runner.end();
   }

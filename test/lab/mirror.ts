@@ -2,12 +2,15 @@
  * mirror: what is put to the test: the product, or the plain publisher that serves as the control.
  */
 import type { Host } from './machines/host.js';
+import type { NfsServer } from './machines/nfs-server.js';
 
 /** One scenario's share, VM and directories, on every host the same. */
 export interface Place {
   readonly uuid: string;
   /** The share's root, below the mount point. */
   readonly share: string;
+  /** The same on the server's disk. */
+  readonly shareOnServer: string;
   /** On the host's own disk. */
   readonly stateDirectory: string;
   readonly swtpmDirectory: string;
@@ -40,7 +43,7 @@ export type Safety = 'published' | 'spooled' | 'fenced' | 'unknown';
 
 export interface Mirror {
   readonly name: 'product' | 'control';
-  makeShare(host: Host): Promise<void>;
+  makeShare(server: NfsServer): Promise<void>;
   /** Starts what publishes on a host, and resolves when it serves. */
   startService(host: Host): Promise<void>;
   /** SIGKILL. */
@@ -51,11 +54,13 @@ export interface Mirror {
   stopped(host: Host): Promise<void>;
   /** What a line of the service acknowledges. */
   acknowledgementIn(line: string): Acknowledged | undefined;
+  /** Whether a frame on the wire carries the request that makes a new state the head. */
+  isCommit(frame: Buffer): boolean;
   safety(host: Host): Promise<Safety>;
   /** Content digest of the head as a host reads it from the share, or its first digits; `undefined` for none. */
   head(host: Host): Promise<string | undefined>;
-  /** What reading everything back finds wrong; empty for nothing. */
-  verify(host: Host): Promise<string>;
+  /** What reading back everything on the server's disk finds wrong; empty for nothing. */
+  verify(server: NfsServer): Promise<string>;
   /** Content digests, or their first digits, of the copies on the share that lost a race. */
   diverged(host: Host): Promise<readonly string[]>;
 }

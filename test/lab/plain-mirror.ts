@@ -3,12 +3,15 @@
  */
 import { contentDigest } from '../../src/model/hash.js';
 import type { Host } from './machines/host.js';
+import type { NfsServer } from './machines/nfs-server.js';
 import type { Acknowledged, Mirror, Permission, Place, Safety } from './mirror.js';
 
 const SERVICE = 'publisher';
 const STATE_FILE = 'tpm2-00.permall';
 /** How long a holder's sign of life is looked at before it counts as alive. */
 const LOOK_SECONDS = 3;
+/** The new name in a rename, as XDR writes it. */
+const RENAMED = '\0\0\0\u0004head';
 
 export class PlainMirror implements Mirror {
   readonly name = 'control';
@@ -20,8 +23,8 @@ export class PlainMirror implements Mirror {
     this.#program = `${programDirectory}/plain-publisher.sh`;
   }
 
-  async makeShare(host: Host): Promise<void> {
-    await host.machine.shell.run(`mkdir -p ${this.#place.share}`);
+  async makeShare({ machine }: NfsServer): Promise<void> {
+    await machine.shell.run(`mkdir ${this.#place.shareOnServer}`);
   }
 
   async startService(host: Host): Promise<void> {
@@ -57,8 +60,8 @@ export class PlainMirror implements Mirror {
     // Nothing to tell: whatever lies in the directory is published.
   }
 
-  async stopped(): Promise<void> {
-    // Nor here.
+  async stopped(host: Host): Promise<void> {
+    await host.machine.shell.run(`rm -f ${this.#place.share}/holder`);
   }
 
   acknowledgementIn(line: string): Acknowledged | undefined {
@@ -66,9 +69,13 @@ export class PlainMirror implements Mirror {
     return word === 'published' && digest ? { digest: asDigest(digest), slot: 0 } : undefined;
   }
 
+  isCommit(frame: Buffer): boolean {
+    return frame.includes('head.tmp') && frame.includes(RENAMED);
+  }
+
   async safety(host: Host): Promise<Safety> {
     const local = await fileDigest(host, this.#stateFile);
-    return local === undefined || local === (await this.head(host)) ? 'published' : 'unknown';
+    return local === undefined || local === (await this.head(host)) ? 'published' : 'spooled';
   }
 
   async head(host: Host): Promise<string | undefined> {

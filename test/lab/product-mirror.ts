@@ -1,13 +1,16 @@
 /**
  * product-mirror: the built program in the guests: its agent, its control socket, its commands.
  */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { waitUntil } from '../fixtures/wait-until.js';
 import { formatGenerationName, parseGenerationName, parseSlot } from '../../src/model/generation-name.js';
 import { parsePayload } from '../../src/model/log-entry.js';
 import { readVolumeLog, type VolumeLog } from '../../src/model/volume-log.js';
+import { runChecked, runCommand } from '../fixtures/process.js';
 import type { HttpAnswer } from './guest/driver-protocol.js';
 import type { Host } from './machines/host.js';
+import type { NfsServer } from './machines/nfs-server.js';
 import type { Acknowledged, Mirror, Permission, Place, Safety } from './mirror.js';
 
 const SERVICE = 'agent';
@@ -20,16 +23,21 @@ const DOMAIN = z.object({ state: z.string(), pending: z.string() });
 export class ProductMirror implements Mirror {
   readonly name = 'product';
   readonly #place: Place;
-  readonly #program: string;
+  readonly #directory: string;
 
   constructor(place: Place, programDirectory: string) {
     this.#place = place;
-    this.#program = `${programDirectory}/swtpm-mirror.cjs`;
+    this.#directory = programDirectory;
   }
 
-  async makeShare(host: Host): Promise<void> {
-    await this.#configure(host);
-    await this.command(host, `share init ${this.#place.share}`);
+  /** A share that was made on this machine: a command takes long in a guest. */
+  async makeShare({ machine }: NfsServer): Promise<void> {
+    const { shareOnServer, uid } = this.#place;
+    await machine.shell.run(`
+      cp -r ${this.#directory}/share ${shareOnServer}
+      chown -R ${uid}:${uid} ${shareOnServer}
+      sync
+    `);
   }
 
   async startService(host: Host): Promise<void> {
@@ -48,7 +56,9 @@ export class ProductMirror implements Mirror {
 
   async prepare(host: Host): Promise<Permission> {
     const answer = await this.#act(host, 'prepare', { name: 'vm' });
-    if (answer.status === 200) return { granted: true, because: DECISION.parse(JSON.parse(answer.body)).decision };
+    if (answer.status === 200) {
+      return { granted: true, because: DECISION.parse(JSON.parse(answer.body)).decision };
+    }
     const { error } = FAILURE.parse(JSON.parse(answer.body));
     return { granted: false, because: `${error.code}: ${error.message}` };
   }
@@ -66,6 +76,11 @@ export class ProductMirror implements Mirror {
     return PUBLISHED.safeParse(JSON.parse(line)).data;
   }
 
+  /** The target of the symbolic link, on every version of NFS. */
+  isCommit(frame: Buffer): boolean {
+    return frame.includes('../gen/');
+  }
+
   async safety(host: Host): Promise<Safety> {
     const answer = await this.request(host, 'GET', `/v1/domains/${this.#place.uuid}`);
     if (answer.status !== 200) return 'unknown';
@@ -78,9 +93,27 @@ export class ProductMirror implements Mirror {
     return (await this.log(host)).head?.digestPrefix;
   }
 
-  async verify(host: Host): Promise<string> {
-    const { status, stdout, stderr } = await host.machine.shell.try(this.#commandLine('verify --all'));
-    return status === 0 ? '' : `${stdout} ${stderr}`.trim();
+  /** On this machine, too, with what the server's disk holds. */
+  async verify({ machine }: NfsServer): Promise<string> {
+    const copy = await mkdtemp('/tmp/nfs-lab-verify-');
+    try {
+      const archive = await machine.shell.run(
+        `tar --create --directory ${this.#place.shareOnServer} . | base64 -w0`,
+      );
+      await runChecked('tar', ['--extract', '--directory', copy], { input: Buffer.from(archive, 'base64') });
+      await writeFile(`${copy}.toml`, `share = "${copy}"\nstate_dir = "${copy}/none"\n`);
+      const { status, stdout, stderr } = await runCommand('node', [
+        this.#program,
+        'verify',
+        '--all',
+        '--config',
+        `${copy}.toml`,
+      ]);
+      return status === 0 ? '' : `${stdout.toString()} ${stderr}`.trim();
+    } finally {
+      await rm(copy, { recursive: true, force: true });
+      await rm(`${copy}.toml`, { force: true });
+    }
   }
 
   async diverged(host: Host): Promise<readonly string[]> {
@@ -116,6 +149,10 @@ export class ProductMirror implements Mirror {
   async request(host: Host, method: 'GET' | 'POST', path: string, body?: object): Promise<HttpAnswer> {
     const socket = `${this.#place.runDirectory}/control.sock`;
     return await host.driver.request({ socket, method, path, ...(body && { body }) });
+  }
+
+  get #program(): string {
+    return `${this.#directory}/swtpm-mirror.cjs`;
   }
 
   get #config(): string {
@@ -157,6 +194,20 @@ gid = ${uid}
 TOML
     `);
   }
+}
+
+/** An empty share, made by the program. */
+export async function makeShareTemplate(programDirectory: string): Promise<void> {
+  const config = `${programDirectory}/template.toml`;
+  await writeFile(config, '');
+  await runChecked('node', [
+    `${programDirectory}/swtpm-mirror.cjs`,
+    'share',
+    'init',
+    `${programDirectory}/share`,
+    '--config',
+    config,
+  ]);
 }
 
 function expectOk({ status, body }: HttpAnswer): void {

@@ -13,7 +13,8 @@ const QUIET_LOOKS = 3;
 
 export async function readRpcCounts(host: Host): Promise<RpcCounts> {
   const text = await host.machine.shell.run('cat /proc/self/mountstats');
-  const mount = text.split(/^device /m).find((section) => section.includes(` mounted on ${MOUNT_POINT} `)) ?? '';
+  const mount =
+    text.split(/^device /m).find((section) => section.includes(` mounted on ${MOUNT_POINT} `)) ?? '';
   const operations = mount.split('per-op statistics')[1] ?? '';
   const counts = new Map<string, number>();
   for (const [, name = '', count] of operations.matchAll(/^\s*([A-Z_0-9]+): (\d+)/gm)) {

@@ -5,9 +5,10 @@ import { Bench } from './bench.js';
 import { Cluster } from './machines/cluster.js';
 import type { HostEvent } from './machines/host.js';
 import { PlainMirror } from './plain-mirror.js';
-import { ProductMirror } from './product-mirror.js';
+import { makeShareTemplate, ProductMirror } from './product-mirror.js';
 import type { Outcome } from './report.js';
-import type { Scenario } from './scenario.js';
+import { mustBeCaught, type Scenario, type Subject } from './scenario.js';
+import { Caught } from './verdict.js';
 
 export interface LabFiles {
   /** For the guests. */
@@ -16,37 +17,51 @@ export interface LabFiles {
   readonly init: string;
 }
 
+/** How a run is told of while it goes on. */
+export interface Voices {
+  readonly say: (text: string) => void;
+  readonly detail: (line: string) => void;
+}
+
 export class Runner {
   readonly #files: LabFiles;
-  readonly #say: (text: string) => void;
+  readonly #voices: Voices;
   #cluster: Cluster | undefined;
   #bench: Bench | undefined;
   #played = 0;
 
-  constructor(files: LabFiles, say: (text: string) => void) {
+  constructor(files: LabFiles, voices: Voices) {
     this.#files = files;
-    this.#say = say;
+    this.#voices = voices;
   }
 
-  async play(scenario: Scenario, subject: 'product' | 'control'): Promise<Outcome> {
+  async play(scenario: Scenario, subject: Subject): Promise<Outcome> {
     const started = performance.now();
     const cluster = await this.cluster();
     const makeMirror = (...args: ConstructorParameters<typeof ProductMirror>) =>
       subject === 'product' ? new ProductMirror(...args) : new PlainMirror(...args);
     this.#played += 1;
-    const bench = new Bench(cluster, `s${this.#played}`, makeMirror, scenario.options);
+    const bench = new Bench({
+      cluster,
+      id: `s${this.#played}`,
+      makeMirror,
+      isControl: mustBeCaught(scenario, subject),
+      onLine: this.#voices.detail,
+      options: scenario.options ?? {},
+    });
     this.#bench = bench;
     let broken: string | undefined;
     try {
       await scenario.play(bench);
     } catch (error) {
-      broken = error instanceof Error ? error.message : String(error);
+      if (!(error instanceof Caught)) broken = error instanceof Error ? error.message : String(error);
     }
     const { name, title } = scenario;
     const outcome = {
       scenario: name,
       title,
       subject,
+      mustBeCaught: mustBeCaught(scenario, subject),
       checks: bench.verdict.checks,
       facts: bench.verdict.facts,
       broken,
@@ -64,7 +79,8 @@ export class Runner {
     this.#cluster = await Cluster.start(this.#files.programs, this.#files.init, (event: HostEvent) => {
       this.#bench?.take(event);
     });
-    this.#say(`three guests are up after ${((performance.now() - started) / 1000).toFixed(0)} s`);
+    await makeShareTemplate(this.#cluster.program);
+    this.#voices.say(`three guests are up after ${((performance.now() - started) / 1000).toFixed(0)} s`);
     return this.#cluster;
   }
 

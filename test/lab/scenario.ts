@@ -11,7 +11,15 @@ export interface Scenario {
   readonly short?: boolean;
   /** Whether the plain publisher is run as the control. Of each family of faults, one scenario at least. */
   readonly control?: boolean;
+  /** What the operator was warned of: here the product must lose, or the lab would not bite. */
+  readonly unsafe?: boolean;
   readonly options?: BenchOptions;
   /** @throws Error when the scenario could not be played to its end, which is a failure of its own */
   play(bench: Bench): Promise<void>;
+}
+
+export type Subject = 'product' | 'control';
+
+export function mustBeCaught({ unsafe }: Scenario, subject: Subject): boolean {
+  return subject === 'control' || (unsafe ?? false);
 }

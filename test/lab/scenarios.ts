@@ -3,6 +3,17 @@
  */
 import type { Scenario } from './scenario.js';
 import { hostPowerCuts } from './scenarios/host-power-cut.js';
+import { partitions } from './scenarios/partition.js';
 import { rpcScenario } from './scenarios/rpc.js';
+import { serverFaults } from './scenarios/server.js';
+import { shareFaults } from './scenarios/share.js';
+import { twoHosts } from './scenarios/two-hosts.js';
 
-export const SCENARIOS: readonly Scenario[] = [rpcScenario, ...hostPowerCuts];
+export const SCENARIOS: readonly Scenario[] = [
+  rpcScenario,
+  ...partitions,
+  ...twoHosts,
+  ...shareFaults,
+  ...hostPowerCuts,
+  ...serverFaults,
+];

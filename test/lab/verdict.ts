@@ -8,12 +8,22 @@ export interface Check {
   readonly seen: string;
 }
 
+/** Ends a control: there is nothing more to learn from it. */
+export class Caught extends Error {}
+
 export class Verdict {
+  /** A control ends with its first violation. */
+  readonly #isControl: boolean;
   readonly #checks: Check[] = [];
   readonly #facts: Record<string, string | number> = {};
 
+  constructor(isControl: boolean) {
+    this.#isControl = isControl;
+  }
+
   check(name: string, held: boolean, seen: string): void {
     this.#checks.push({ name, held, seen });
+    if (!held && this.#isControl) throw new Caught(name);
   }
 
   /** Something measured, for the report. */

@@ -205,6 +205,7 @@ export class AgentHost implements WatchedHost {
       bootId: `boot ${this.#boots}`,
       machineId: `machine ${this.name}`,
       running: () => this.#hypervisor?.running ?? new Set(),
+      guests: () => (this.events.lost ? undefined : this.#hypervisor?.begun),
       locks: (program) => locks.for(program),
       log: this.#log(),
       observe: (share) => site.oracle.observe(this.name, share),

@@ -10,6 +10,7 @@ import { FileKnownShare } from '../../src/host/known-share.js';
 import type { ReplaceFile } from '../../src/host/replace-file.js';
 import { Spool } from '../../src/host/spool.js';
 import { removeEmptyStateDirectory, restoreState } from '../../src/host/state-directory.js';
+import { unlinkStateLinks } from '../../src/host/state-links.js';
 import { readState, readStateNow } from '../../src/host/state-reader.js';
 import type { Config } from '../../src/model/config.js';
 import type { FileSystem } from '../../src/model/filesystem.js';
@@ -29,6 +30,8 @@ export interface ProgramSurroundings {
   readonly bootId: string;
   readonly machineId: string;
   readonly running: () => ReadonlySet<DomainUuid>;
+  /** Those whose guest runs, as the hypervisor sees it; `undefined` while it cannot be asked. */
+  readonly guests: () => ReadonlySet<DomainUuid> | undefined;
   readonly locks: (program: RunningProgram) => AgentContext['locks'];
   readonly log: AgentContext['log'];
   /** Stands between the program and its share, to see what it is told. */
@@ -75,8 +78,10 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
         await restoreState(host, pathsOf(place), capture);
       },
       removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
+      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
     },
     running: { list: () => Promise.resolve(surroundings.running()) },
+    guests: { list: () => Promise.resolve(surroundings.guests()) },
     locks: surroundings.locks(program),
     clock,
     random,

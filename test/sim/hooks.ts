@@ -73,12 +73,17 @@ export class Hooks {
     const agent = this.#host.agent();
     if (agent) return await whileItLives(agent.process, () => asked(agent.supervisor));
     const command = this.#host.open();
-    return await whileItLives(command.program.process, () => this.#actAlone(uuid, command, asked, done));
+    const { process } = command.program;
+    try {
+      return await whileItLives(process, () => this.#actAlone(uuid, command, asked, done));
+    } finally {
+      process.kill();
+    }
   }
 
   async #actAlone<Result>(
     uuid: DomainUuid,
-    { context, program, close }: AgentProgram,
+    { context, close }: AgentProgram,
     asked: (agent: Supervisor) => Promise<Result>,
     done: (replicator: Replicator) => Promise<Result>,
   ): Promise<Result> {
@@ -97,7 +102,6 @@ export class Hooks {
       });
     } finally {
       await close();
-      program.process.kill();
     }
   }
 }

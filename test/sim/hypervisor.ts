@@ -57,6 +57,11 @@ export class Hypervisor {
     return new Set(this.#guests.keys());
   }
 
+  /** Those whose guest runs, too: an incoming one's is still on its way. */
+  get begun(): ReadonlySet<DomainUuid> {
+    return new Set([...this.#guests].filter(([, { run }]) => run.began).map(([uuid]) => uuid));
+  }
+
   guest(uuid: DomainUuid): Guest | undefined {
     return this.#guests.get(uuid);
   }

@@ -20,10 +20,10 @@ export interface Played {
 
 /** The world goes on in slices, so that a violation ends a schedule soon after it happened. */
 const SLICE_MS = 1000;
-/** Longer than a request can be held up, and than every back-off, expiry and deadline. */
-const REST_MS = 75_000;
+/** Twice this is longer than a request can be held up, and once is longer than every back-off, expiry and deadline. */
+const REST_MS = 38_000;
 const JOB_MS = 60_000;
-/** What a start may still be refused for when nothing is wrong any more, if the domain never had a head. */
+/** What a start may still be refused for when nothing is wrong any more, if the domain has a TPM that was never stored. */
 const REFUSED_WITHOUT_HEAD = ['STATE_MISSING', 'STATE_INVALID'];
 const TRACE_LINES = 400;
 
@@ -65,6 +65,9 @@ class Play {
     site.restMs = undefined;
     site.mend();
     await this.#pass(REST_MS);
+    // An agent that was about to end, by a signal, has ended by now.
+    site.mend();
+    await this.#pass(REST_MS);
     this.#expectStored();
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
@@ -90,7 +93,7 @@ class Play {
     const stopping = hypervisor.stop(domain);
     if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
     const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
-    if (!stopped) throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host)}`);
+    if (!stopped) throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host, 'stop')}`);
   }
 
   /** Where the log says that it is held, if it is. */
@@ -110,9 +113,11 @@ class Play {
       await this.#stop(host, domain);
       return;
     }
-    const code = this.#refusal(host);
+    const code = this.#refusal(host, 'prepare');
     this.#site.coverage.count(`refused at last: ${code}`);
-    const isExcused = head ? code === 'FOREIGN_TPM' && this.#startedPastHook(domain) : REFUSED_WITHOUT_HEAD.includes(code);
+    const isExcused = head
+      ? code === 'FOREIGN_TPM' && this.#startedPastHook(domain)
+      : REFUSED_WITHOUT_HEAD.includes(code) && this.#site.ledger.knows(uuid);
     if (!isExcused) throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
   }
 
@@ -121,8 +126,8 @@ class Play {
     return this.#site.schedule.steps.some((step) => step.do === 'start' && step.pastHook && step.domain === at);
   }
 
-  #refusal({ name }: AgentHost): string {
-    return this.#site.lastRefusal.get(name) ?? 'no reason';
+  #refusal({ name }: AgentHost, call: 'prepare' | 'stop'): string {
+    return this.#site.lastRefusal.get(`${name} ${call}`) ?? 'no reason';
   }
 
   async #outcome<T>(promise: Promise<T>, otherwise: string): Promise<T> {

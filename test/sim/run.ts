@@ -2,9 +2,9 @@
  * run: one worker of the simulator. It plays the schedules that its parent names on stdin, one JSON line each, and answers each with a line.
  */
 import { createInterface } from 'node:readline';
+import { play, type Played } from './play.js';
 import { makeSchedule } from './schedule-maker.js';
 import { describeSchedule, type Roughness, type Schedule } from './schedule.js';
-import { play, type Played } from './play.js';
 import { shrink } from './shrink.js';
 
 interface Order {
@@ -33,6 +33,12 @@ function describeFailure(schedule: Schedule, { violation, trace }: Played): obje
   };
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await obey(JSON.parse(line) as Order))}\n`);
+async function serve(): Promise<void> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    process.stdout.write(`${JSON.stringify(await obey(JSON.parse(line) as Order))}\n`);
+  }
 }
+
+// Errors are the simulator's daily bread, and nobody reads where they were made.
+Error.stackTraceLimit = 0;
+void serve();

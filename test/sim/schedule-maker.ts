@@ -56,13 +56,13 @@ class ScheduleMaker {
 
   make(seed: string): Schedule {
     const steps: Step[] = [{ do: 'wait', thenMs: 1000 }];
+    const take = (action: Action | readonly Action[]): void => {
+      for (const each of 'do' in action ? [action] : action) steps.push({ ...each, thenMs: this.#gapAfter(each) });
+    };
+    // Without a domain that runs, most of what follows would come to nothing.
+    if (this.#random.chance(0.8)) take(this.#start());
     const length = this.#random.int(12, 30);
-    while (steps.length < length) {
-      const action = this.#pick(this.#actions)();
-      for (const each of Array.isArray(action) ? action : [action]) {
-        steps.push({ ...(each as Action), thenMs: this.#gapAfter(each as Action) });
-      }
-    }
+    while (steps.length < length) take(this.#pick(this.#actions)());
     return { seed, options: this.#options, steps };
   }
 
@@ -99,8 +99,8 @@ class ScheduleMaker {
     [16, () => this.#start()],
     [9, () => this.#stop()],
     [3, () => this.#crash()],
-    [9, () => ({ do: 'write', times: this.#random.int(1, 4), ...this.#running() })],
-    [2, () => ({ do: 'capture', ...this.#running() })],
+    [9, () => this.#onRunning((target) => ({ do: 'write', times: this.#random.int(1, 4), ...target }))],
+    [2, () => this.#onRunning((target) => ({ do: 'capture', ...target }))],
     [2, () => ({ do: 'delete-directory', host: this.#host(), domain: this.#domain() })],
     [1, () => ({ do: 'take-over', force: this.#random.chance(0.5), host: this.#host(), domain: this.#domain() })],
     [4, () => this.#migrate()],
@@ -128,29 +128,41 @@ class ScheduleMaker {
       fails: this.#random.chance(0.06),
     });
     // Most domains run once. Some are started twice at a time, or somewhere else while they still run.
-    if (place !== undefined && this.#random.chance(0.5)) return this.#stop();
+    if (place !== undefined && this.#random.chance(0.6)) {
+      return { do: 'write', times: this.#random.int(1, 3), host: place, domain };
+    }
     this.#places[domain] = host;
     return this.#random.chance(0.12) ? [start(host), start(this.#host())] : start(host);
   }
 
-  #stop(): Action {
-    const target = this.#running();
-    this.#places[target.domain] = undefined;
-    return { do: 'stop', ...target };
+  #stop(): Action | readonly Action[] {
+    return this.#onRunning((target) => {
+      this.#places[target.domain] = undefined;
+      return { do: 'stop', ...target };
+    });
   }
 
-  #crash(): Action {
-    const target = this.#running();
-    this.#places[target.domain] = undefined;
-    return { do: 'crash', noticed: this.#random.chance(0.6), ...target };
+  #crash(): Action | readonly Action[] {
+    return this.#onRunning((target) => {
+      this.#places[target.domain] = undefined;
+      return { do: 'crash', noticed: this.#random.chance(0.6), ...target };
+    });
   }
 
-  #migrate(): Action {
-    const source = this.#running();
-    const to = this.#host();
-    const fails = this.#random.chance(0.25);
-    if (!fails) this.#places[source.domain] = to;
-    return { do: 'migrate', to, fails, confirmed: this.#random.chance(0.8), ...source };
+  #migrate(): Action | readonly Action[] {
+    if (this.#options.hosts === 1) return this.#stop();
+    return this.#onRunning((source) => {
+      const to = (source.host + this.#random.int(1, this.#options.hosts - 1)) % this.#options.hosts;
+      const fails = this.#random.chance(0.25);
+      if (!fails) this.#places[source.domain] = to;
+      return { do: 'migrate', to, fails, confirmed: this.#random.chance(0.8), ...source };
+    });
+  }
+
+  /** Something for a domain that is thought to run, or the start of one. */
+  #onRunning(make: (target: { readonly host: number; readonly domain: number }) => Action): Action | readonly Action[] {
+    const { host, domain } = this.#running();
+    return this.#places[domain] === undefined ? this.#start() : make({ host, domain });
   }
 
   #restartAgent(): readonly Action[] {
@@ -212,7 +224,8 @@ class ScheduleMaker {
 
   /** A domain with the host on which it is thought to run. */
   #running(): { readonly host: number; readonly domain: number } {
-    const domain = this.#domain();
+    const running = this.#places.flatMap((place, domain) => (place === undefined ? [] : [domain]));
+    const domain = running.length > 0 ? this.#random.pick(running) : this.#domain();
     return { host: this.#places[domain] ?? this.#host(), domain };
   }
 

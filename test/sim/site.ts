@@ -43,7 +43,7 @@ export class Site {
   readonly domains: readonly Domain[];
   /** How long guests rest between two changes of their own; `undefined` when they make none any more. */
   restMs: Range | undefined = REST_MS;
-  /** Code of the last failure that a host's hypervisor was told of. */
+  /** Code of the last failure, by host and call. */
   readonly lastRefusal = new Map<string, string>();
   traceAtViolation: readonly string[] = [];
   readonly #unreachable = new Map<string, number>();
@@ -209,7 +209,7 @@ export class Site {
   /** A call failed on a host: a refusal, or worse. */
   told(host: string, call: string, error: unknown): void {
     const { code, message } = asMirrorError(error);
-    this.lastRefusal.set(host, code);
+    this.lastRefusal.set(`${host} ${call}`, code);
     this.coverage.count(`refused, ${call}: ${code}`);
     this.record(host, call, `${code}: ${message}`);
     if (code === 'INTERNAL') this.oracle.fail(new Violation('program', `${call} on ${host}: ${message}`));

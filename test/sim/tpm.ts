@@ -51,6 +51,11 @@ export class TpmLedger {
     return this.#states.length;
   }
 
+  /** Whether the domain ever had a TPM. */
+  knows(uuid: DomainUuid): boolean {
+    return this.#states.some(({ run }) => run.uuid === uuid);
+  }
+
   /** The first state of a new, blank TPM. */
   blank(run: TpmRun, nowMs: number): TpmState {
     this.#tpms += 1;

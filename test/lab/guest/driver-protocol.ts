@@ -6,7 +6,12 @@
 
 export type DriverCall =
   /** Starts a program that runs until it ends by itself, by a signal, or with the driver. */
-  | { readonly kind: 'spawn'; readonly name: string; readonly program: string; readonly args: readonly string[] }
+  | {
+      readonly kind: 'spawn';
+      readonly name: string;
+      readonly program: string;
+      readonly args: readonly string[];
+    }
   | { readonly kind: 'signal'; readonly name: string; readonly signal: 'SIGKILL' | 'SIGTERM' }
   /** One HTTP request on a unix socket. */
   | {

@@ -5,7 +5,7 @@
 #   plain-publisher.sh STATE-FILE SHARE HOST
 set -u
 readonly state=$1 share=$2 host=$3
-readonly copy=$(mktemp)
+readonly copy=$(mktemp) aside=$share/head.tmp.$host
 published=
 
 show_life() {
@@ -19,7 +19,7 @@ show_life &
 while :; do
   if [[ -s $state ]] && cp "$state" "$copy"; then
     digest=$(sha256sum <"$copy")
-    if [[ $digest != "$published" ]] && cp "$copy" "$share/head.tmp" && sync "$share/head.tmp" && mv "$share/head.tmp" "$share/head"; then
+    if [[ $digest != "$published" ]] && cp "$copy" "$aside" && sync "$aside" && mv "$aside" "$share/head"; then
       published=$digest
       printf 'published %s\n' "${digest%% *}"
     fi

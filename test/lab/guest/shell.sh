@@ -40,7 +40,8 @@ mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 hostname "$(word name)"
 word machine >/etc/machine-id
 ip link set lo up
-mkdir -p /local && mount -t ext4 /dev/vda /local
+# What is not synced stays in memory long, so that a power cut takes it.
+mkdir -p /local && mount -t ext4 -o commit=60 /dev/vda /local
 
 ln -s "$(port lab.driver)" "$WORK/driver"
 exec 7<>"$(port lab.shell)"

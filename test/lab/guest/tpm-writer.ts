@@ -13,7 +13,7 @@ const NV_INDEX = 0x01500016;
 const VALUE_BYTES = 8;
 const STATE_FILE = 'tpm2-00.permall';
 /** TPM_RC_HANDLE: no such index. */
-const NO_SUCH_INDEX = /response code 0x28b/;
+const NO_SUCH_INDEX = 'response code 0x28b';
 
 export type WritingPlan = Pick<Extract<DriverCall, { kind: 'tpm-write' }>, 'from' | 'restMs' | 'once'>;
 
@@ -62,7 +62,7 @@ export class TpmWriter {
     try {
       return Number((await this.#client.nvRead(NV_INDEX, VALUE_BYTES)).readBigUInt64BE());
     } catch (error) {
-      if (error instanceof Error && NO_SUCH_INDEX.test(error.message)) return null;
+      if (error instanceof Error && error.message.includes(NO_SUCH_INDEX)) return null;
       throw error;
     }
   }

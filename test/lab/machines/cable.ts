@@ -14,14 +14,25 @@ const BACKLOG_BYTES_MAX = 4 * 1024 * 1024;
 
 export type CableEnd = 'server' | 'host';
 
+/** What becomes of the frame that a trap was laid for. */
+export type Fate = 'lost' | 'delivered';
+
+interface Trap {
+  readonly from: CableEnd;
+  readonly fate: Fate;
+  readonly isPrey: (frame: Buffer) => boolean;
+  readonly onCaught: () => void;
+}
+
 export class Cable {
-  readonly #sockets: Partial<Record<CableEnd, Socket>> = {};
+  readonly #sockets = new Map<CableEnd, Socket>();
   /** Ends whose frames are lost. */
   readonly #mute = new Set<CableEnd>();
+  #trap: Trap | undefined;
 
   async plugIn(end: CableEnd, path: string, timeoutMs: number): Promise<void> {
     const socket = await waitUntil(`a network device at ${path}`, timeoutMs, () => tryConnect(path));
-    this.#sockets[end] = socket;
+    this.#sockets.set(end, socket);
     let received: Buffer = Buffer.alloc(0);
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => {
@@ -41,11 +52,17 @@ export class Cable {
 
   heal(): void {
     this.#mute.clear();
+    this.#trap = undefined;
+  }
+
+  /** Does something in the very moment in which a certain frame is on the wire; once. */
+  layTrap(trap: Trap): void {
+    this.#trap = trap;
   }
 
   unplug(end: CableEnd): void {
-    this.#sockets[end]?.destroy();
-    delete this.#sockets[end];
+    this.#sockets.get(end)?.destroy();
+    this.#sockets.delete(end);
   }
 
   /** @returns the bytes of the last, unfinished frame */
@@ -61,8 +78,18 @@ export class Cable {
   }
 
   #deliver(from: CableEnd, frame: Buffer): void {
-    const socket = this.#sockets[from === 'server' ? 'host' : 'server'];
+    const socket = this.#sockets.get(from === 'server' ? 'host' : 'server');
     if (!socket?.writable || this.#mute.has(from) || socket.writableLength > BACKLOG_BYTES_MAX) return;
+    if (this.#isTrapped(from, frame)) return;
     socket.write(frame);
+  }
+
+  /** @returns whether the frame is lost */
+  #isTrapped(from: CableEnd, frame: Buffer): boolean {
+    const trap = this.#trap;
+    if (trap?.from !== from || !trap.isPrey(frame)) return false;
+    this.#trap = undefined;
+    trap.onCaught();
+    return trap.fate === 'lost';
   }
 }

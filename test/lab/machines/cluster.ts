@@ -36,7 +36,13 @@ export class Cluster {
         boot,
       });
     const host = (name: string, number: number) =>
-      new Host(machine(name, { number, memoryMb: 640, networks: 1 }), new Cable(), number, this.program, onEvent);
+      new Host(
+        machine(name, { number, memoryMb: 640, networks: 1 }),
+        new Cable(),
+        number,
+        this.program,
+        onEvent,
+      );
     this.server = new NfsServer(machine('server', { number: SERVER_NUMBER, memoryMb: 256, networks: 2 }));
     this.hostA = host('kvm-a', 1);
     this.hostB = host('kvm-b', 2);
@@ -61,7 +67,11 @@ export class Cluster {
     const cluster = new Cluster(directory, await makeBootFiles(init, directory), onEvent);
     try {
       for (const { name } of cluster.machines) await makeDisk(join(directory, `${name}.img`));
-      await Promise.all([cluster.powerOnServer(), cluster.powerOnHost(cluster.hostA), cluster.powerOnHost(cluster.hostB)]);
+      await Promise.all([
+        cluster.powerOnServer(),
+        cluster.powerOnHost(cluster.hostA),
+        cluster.powerOnHost(cluster.hostB),
+      ]);
     } catch (error) {
       await cluster.end();
       throw error;
@@ -120,5 +130,13 @@ export class Cluster {
 
 async function makeDisk(image: string): Promise<void> {
   await runChecked('truncate', ['--size', DISK_SIZE, image]);
-  await runChecked('mke2fs', ['-q', '-F', '-t', 'ext4', '-E', 'lazy_itable_init=0,lazy_journal_init=0', image]);
+  await runChecked('mke2fs', [
+    '-q',
+    '-F',
+    '-t',
+    'ext4',
+    '-E',
+    'lazy_itable_init=0,lazy_journal_init=0',
+    image,
+  ]);
 }

@@ -8,7 +8,7 @@ export type ExportName = 'main' | 'squash' | 'async';
 
 export const EXPORT_ROOT = '/local/export';
 /** Each directory of it is mounted below the export root: version 4 finds an export where a mount begins. */
-const DATA = '/local/data';
+export const DATA = '/local/data';
 /** Who owns the squashed export. */
 export const SQUASH_OWNER = 36;
 /** How long clients may reclaim after a restart; the kernel's default is 90 s. */

@@ -99,7 +99,9 @@ export class VirtualMachine {
 
   async #ended(): Promise<never> {
     await this.#qemu?.exited;
-    throw new Error(`${this.name} ended while it started: ${this.#qemu?.stderr ?? ''}, see ${this.consoleLog}`);
+    throw new Error(
+      `${this.name} ended while it started: ${this.#qemu?.stderr ?? ''}, see ${this.consoleLog}`,
+    );
   }
 
   #path(name: string): string {
@@ -115,7 +117,12 @@ export class VirtualMachine {
       ...['-display', 'none', '-serial', `file:${this.consoleLog}`],
       ...['-kernel', boot.kernel, '-initrd', boot.initramfs],
       ...['-append', `${words} lab.name=${name} lab.machine=${machineId} lab.program=${program}`],
-      ...['-object', `memory-backend-memfd,id=memory,size=${memoryMb}M,share=on`, '-numa', 'node,memdev=memory'],
+      ...[
+        '-object',
+        `memory-backend-memfd,id=memory,size=${memoryMb}M,share=on`,
+        '-numa',
+        'node,memdev=memory',
+      ],
       ...['-chardev', `socket,id=files,path=${this.#path('files')}`],
       ...['-device', 'vhost-user-fs-pci,chardev=files,tag=rootfs'],
       ...['-drive', `if=none,id=disk,file=${disk},format=raw,cache=unsafe,discard=unmap`],

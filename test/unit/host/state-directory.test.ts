@@ -119,6 +119,18 @@ t.test('G2: everything is synced before the step that relies on it', async (t) =
   );
 });
 
+t.test(
+  'a host that never had a TPM gets the directory of all TPMs, passable as libvirt makes it',
+  async (t) => {
+    const host = await makeHost(t);
+    await rm(host.swtpmRoot, { recursive: true });
+    await restoreState(host.context, host.paths, NEW);
+    for (const path of [host.swtpmRoot, host.paths.swtpmDirectory])
+      t.equal((await lstat(path)).mode & 0o777, 0o711);
+    t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest);
+  },
+);
+
 t.test('local state that the capture holds already is not set aside', async (t) => {
   const host = await makeHost(t);
   await put(host.paths.swtpmDirectory, { 'tpm2/tpm2-00.permall': blob('used-restarted.permall') });

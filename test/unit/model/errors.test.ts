@@ -18,7 +18,7 @@ function error(code: ErrorCode): MirrorError {
 
 t.test('every code ends the program with the status that the interface promises', async (t) => {
   const promised: Readonly<Record<number, readonly ErrorCode[]>> = {
-    1: ['INTERNAL', 'HOST_IO'],
+    1: ['INTERNAL', 'HOST_IO', 'LIBVIRT_FAILED'],
     2: ['USAGE', 'CONFIG_INVALID', 'CONFIRMATION_NEEDED', 'XML_INVALID'],
     3: ['HELD_ELSEWHERE', 'FENCED', 'TOMBSTONED', 'FOREIGN_TPM', 'STATE_MISSING', 'STATE_BEHIND'],
     4: ['SHARE_UNAVAILABLE', 'SHARE_TIMEOUT', 'SHARE_WRONG', 'OUTCOME_UNKNOWN'],

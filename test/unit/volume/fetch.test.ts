@@ -1,7 +1,7 @@
 import t from 'tap';
 import { encodeBundle, decodeBundle } from '../../../src/bundle/archive.js';
 import { contentDigest, sha256 } from '../../../src/model/hash.js';
-import { readWhole, writeWhole } from '../../../src/volume/files.js';
+import { readWhole } from '../../../src/volume/files.js';
 import { numberOf, OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import { fetchHead, hold, publish, read } from '../../fixtures/volume-steps.js';
@@ -27,11 +27,11 @@ async function threeGenerations(): Promise<Planted> {
 }
 
 async function rewrite(
-  { files }: VolumeHosts,
+  hosts: VolumeHosts,
   path: string,
   change: (data: Uint8Array) => Uint8Array,
 ): Promise<void> {
-  await writeWhole(files, 'test', path, change(await readWhole(files, 'test', path, 1 << 20)));
+  await hosts.plant(path, change(await readWhole(hosts.files, 'test', path, 1 << 20)));
 }
 
 /** Everything that can happen to the file of the head without anybody's error. */
@@ -75,8 +75,8 @@ async function plantLink({ hosts: { files }, paths }: Planted, target: string): 
 }
 
 /** An archive that is whole, with what no TPM can start from. */
-async function plantInvalidState({ hosts: { files }, paths }: Planted): Promise<void> {
-  const { manifest, capture } = await decodeBundle(await readWhole(files, 'test', paths[2], 1 << 20));
+async function plantInvalidState({ hosts, paths }: Planted): Promise<void> {
+  const { manifest, capture } = await decodeBundle(await readWhole(hosts.files, 'test', paths[2], 1 << 20));
   const data = new TextEncoder().encode('no state');
   const empty = capture.files.map((file) => ({ ...file, data, sha256: sha256(data) }));
   const forged = { ...capture, files: empty, digest: contentDigest(empty) };
@@ -86,16 +86,16 @@ async function plantInvalidState({ hosts: { files }, paths }: Planted): Promise<
     /-[0-9a-f]{16}-(?=[0-9a-f]{16}\.tar\.gz$)/,
     `-${forged.digest.slice(0, 16)}-`,
   );
-  await writeWhole(files, 'test', path, archive);
+  await hosts.plant(path, archive);
   const slot = `${GEN}/../log/00000004`;
-  await files.unlink('test:unlink', slot);
-  await files.symlink('test:symlink', `../gen/${path.slice(GEN.length + 1)}`, slot);
+  await hosts.files.unlink('test:unlink', slot);
+  await hosts.files.symlink('test:symlink', `../gen/${path.slice(GEN.length + 1)}`, slot);
 }
 
-for (const [damage, plant] of DAMAGE) {
+for (const [damage, inflict] of DAMAGE) {
   t.test(`G1 G6: a generation that ${damage} is never handed out, and is named`, async (t) => {
     const planted = await threeGenerations();
-    await plant(planted);
+    await inflict(planted);
     const { store } = planted.hosts.start('kvm-b');
     await t.rejects(fetchHead(store), { code: /^(GENERATION_DAMAGED|STATE_INVALID)$/, exitStatus: 5 });
     t.match(await read(store), { head: { kind: 'damaged', name: { slot: 4 } } });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { writeWhole } from '../../../src/volume/files.js';
+import { holdBack } from '../../fixtures/held-back.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import { claimCall, claimed, EXPIRY_MS, hold, publish, read } from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
@@ -92,13 +92,25 @@ t.test('two machines that take one name at once: one of them has it', async (t) 
   }
 });
 
+t.test('a machine that is late with its claim to a name does not take it over', async (t) => {
+  const hosts = new VolumeHosts();
+  await hosts.start('kvm-c').store.initialise({});
+  const { wrap, reached, letGo } = holdBack('host-record:link');
+  const late = hosts.start('kvm-a', { machineId: 'late', wrap }).store.beat({ shareId: undefined });
+  await reached;
+  await hosts.start('kvm-a', { machineId: 'early' }).store.beat({ shareId: undefined });
+  letGo();
+  await t.rejects(late, { code: 'HOST_NAME_TAKEN' });
+  await hosts.start('kvm-a', { machineId: 'early' }).store.beat({ shareId: undefined });
+});
+
 t.test('a record of a host that cannot be read belongs to nobody here', async (t) => {
   for (const text of ['', '{', '{"machine":1}', 'null']) {
     const hosts = new VolumeHosts();
     const { store } = hosts.start('kvm-a');
     await store.initialise({});
     await hosts.files.mkdir('test:mkdir', `${SHARE}/hosts/kvm-a`, 0o700);
-    await writeWhole(hosts.files, 'test', `${SHARE}/hosts/kvm-a/host.json`, new TextEncoder().encode(text));
+    await hosts.plant(`${SHARE}/hosts/kvm-a/host.json`, text);
     await t.rejects(store.beat({ shareId: undefined }), { code: 'HOST_NAME_TAKEN', next: /host\.json/ });
   }
 });

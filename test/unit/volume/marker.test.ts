@@ -1,20 +1,16 @@
 import t from 'tap';
-import { writeWhole } from '../../../src/volume/files.js';
+import { holdBack } from '../../fixtures/held-back.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import { claimCall, read } from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
 
 const MARKER = `${SHARE}/swtpm-mirror.json`;
 
-async function writeText(hosts: VolumeHosts, path: string, text: string): Promise<void> {
-  await writeWhole(hosts.files, 'test', path, new TextEncoder().encode(text));
-}
-
 t.test('a directory that holds anything else is left as it is', async (t) => {
   for (const name of ['notes.txt', 'swtpm-mirror.json.bak', '.snapshot']) {
     const hosts = new VolumeHosts();
     await hosts.files.mkdir('test:mkdir', SHARE, 0o755);
-    await writeText(hosts, `${SHARE}/${name}`, 'mine');
+    await hosts.plant(`${SHARE}/${name}`, 'mine');
     await t.rejects(hosts.start('kvm-a').store.initialise({}), { code: 'USAGE', message: new RegExp(name) });
     t.strictSame(await hosts.files.readdir('test:readdir', SHARE), [name]);
   }
@@ -75,6 +71,19 @@ t.test('two hosts that make one share at once make one share, at every interleav
   }
 });
 
+t.test(
+  'a host whose unfinished marker was taken for a leftover accepts the share of the quicker one',
+  async (t) => {
+    const hosts = new VolumeHosts();
+    const { wrap, reached, letGo } = holdBack('init:link');
+    const late = hosts.start('kvm-a', { wrap }).store.initialise({});
+    await reached;
+    const { id } = await hosts.start('kvm-b').store.initialise({});
+    letGo();
+    t.equal((await late).id, id);
+  },
+);
+
 t.test('a marker that cannot be trusted is refused by name', async (t) => {
   const id = 'a'.repeat(32);
   for (const [text, code] of [
@@ -88,7 +97,7 @@ t.test('a marker that cannot be trusted is refused by name', async (t) => {
     const hosts = new VolumeHosts();
     const { store } = hosts.start('kvm-a');
     await store.initialise({});
-    await writeText(hosts, MARKER, text);
+    await hosts.plant(MARKER, text);
     await t.rejects(store.identify({}), { code, retriable: false }, text);
     await t.rejects(store.claim(claimCall()), { code }, text);
     await t.rejects(store.initialise({}), { code }, 'nor is it written anew');
@@ -99,11 +108,7 @@ t.test('a marker of a later minor version, with fields that we do not know, is r
   const hosts = new VolumeHosts();
   const { store } = hosts.start('kvm-a');
   await store.initialise({});
-  await writeText(
-    hosts,
-    MARKER,
-    JSON.stringify({ format: 1, id: 'b'.repeat(32), createdAt: 'then', site: 'x' }),
-  );
+  await hosts.plant(MARKER, JSON.stringify({ format: 1, id: 'b'.repeat(32), createdAt: 'then', site: 'x' }));
   t.strictSame(await store.identify({}), { id: 'b'.repeat(32), format: 1, createdAt: 'then' });
 });
 
@@ -112,7 +117,7 @@ t.test('another share under the same path is noticed before anything is written 
   const { store } = hosts.start('kvm-a');
   const { id: shareId } = await store.initialise({});
   await store.beat({ shareId });
-  await writeText(hosts, MARKER, JSON.stringify({ format: 1, id: 'c'.repeat(32) }));
+  await hosts.plant(MARKER, JSON.stringify({ format: 1, id: 'c'.repeat(32) }));
   await hosts.files.rename('test:rename', `${SHARE}/hosts`, '/gone');
   await hosts.files.mkdir('test:mkdir', `${SHARE}/hosts`, 0o700);
   await t.rejects(store.claim({ ...claimCall(), shareId }), {

@@ -2,7 +2,7 @@ import t from 'tap';
 import { formatGenerationName, formatSlot } from '../../../src/model/generation-name.js';
 import { parseHostName } from '../../../src/model/identifiers.js';
 import { compress, decompress } from '../../../src/bundle/gzip.js';
-import { readWhole, writeWhole } from '../../../src/volume/files.js';
+import { readWhole } from '../../../src/volume/files.js';
 import type { TidyResult } from '../../../src/volume/share-store.js';
 import { tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
@@ -90,7 +90,7 @@ t.test('G5: what a fenced host left whole becomes a diverged copy, and what it l
     digestPrefix: '0'.repeat(16),
     nonce: '1'.repeat(16),
   };
-  await writeWhole(hosts.files, 'test', `${VOLUME}/gen/${formatGenerationName(torn)}`, new Uint8Array(900));
+  await hosts.plant(`${VOLUME}/gen/${formatGenerationName(torn)}`, new Uint8Array(900));
   const holder = await hold(hosts.start('kvm-b').store, 'forced');
   t.match(await tidy(holder), { removed: 3, diverged: 1 });
   t.equal((await list(hosts, 'gen')).length, 1);
@@ -118,7 +118,7 @@ t.test(
       1 << 20,
     );
     const later = Buffer.from(archive).toString('latin1').replace('"format": 1', '"format": 2');
-    await writeWhole(hosts.files, 'test', `${VOLUME}/gen/${left}`, compress(Buffer.from(later, 'latin1')));
+    await hosts.plant(`${VOLUME}/gen/${left}`, compress(Buffer.from(later, 'latin1')));
     const holder = await hold(hosts.start('kvm-b').store, 'forced');
     t.match(await tidy(holder), { removed: 0, diverged: 1 });
     t.match((await holder.store.verify({ uuid: UUID })).damaged, [
@@ -134,7 +134,7 @@ t.test(
 t.test('files that are none of ours are left alone', async (t) => {
   const { hosts, held } = await heldVolume();
   const names = ['.nfs0001', 'notes.txt', `${formatSlot(2)}.tar.gz`, '.tmp-x'];
-  for (const name of names) await writeWhole(hosts.files, 'test', `${VOLUME}/gen/${name}`, new Uint8Array(1));
+  for (const name of names) await hosts.plant(`${VOLUME}/gen/${name}`, new Uint8Array(1));
   t.match(await tidy(held, 1), { removed: 0, diverged: 0 });
   t.equal((await list(hosts, 'gen')).length, 1 + names.length);
 });
@@ -226,7 +226,7 @@ t.test(
       const claim = 'claim?host=kvm-z&token=00112233445566aa&at=2026-01-01T00:00:00.000Z&reason=start';
       await hosts.files.symlink('test:symlink', claim, `${VOLUME}/log/${formatSlot(slot)}`);
       const name = formatGenerationName({ ...generation, slot: slot - 1 });
-      await writeWhole(hosts.files, 'test', `${VOLUME}/gen/${name}`, new Uint8Array(9));
+      await hosts.plant(`${VOLUME}/gen/${name}`, new Uint8Array(9));
       if (slot > 2) {
         await hosts.files.symlink('test:symlink', `../gen/${name}`, `${VOLUME}/log/${formatSlot(slot - 1)}`);
       }

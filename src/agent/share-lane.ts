@@ -1,0 +1,49 @@
+/**
+ * share-lane: a domain's tasks on the share, one at a time, with what each outcome means for attention, log and the pause before the next.
+ */
+import type { DomainUuid } from '../model/identifiers.js';
+import type { LifecycleEvent, ShareTask } from '../model/lifecycle.js';
+import type { AgentContext } from './agent-context.js';
+import type { AttentionList } from './attention.js';
+import { Backoff } from './backoff.js';
+import { lostTo, runShareTask, type DomainTask } from './share-tasks.js';
+
+export class ShareLane {
+  readonly #context: AgentContext;
+  readonly #uuid: DomainUuid;
+  readonly #attention: AttentionList;
+  readonly #backoff: Backoff;
+  readonly #onPauseOver: () => void;
+
+  /** @param onPauseOver what failed may be tried again */
+  constructor(context: AgentContext, uuid: DomainUuid, attention: AttentionList, onPauseOver: () => void) {
+    this.#context = context;
+    this.#uuid = uuid;
+    this.#attention = attention;
+    this.#backoff = new Backoff(context);
+    this.#onPauseOver = onPauseOver;
+  }
+
+  async run(domain: DomainTask, task: ShareTask): Promise<LifecycleEvent> {
+    const { event, error } = await runShareTask(this.#context, domain, task);
+    const { log } = this.#context;
+    const uuid = this.#uuid;
+    if (event.kind === 'share-failed') {
+      if (error) this.#attention.raise('share', error);
+      const { code, message } = error ?? { code: undefined, message: 'in doubt' };
+      log.warn({ uuid, task: task.kind, code }, `${task.kind} failed: ${message}`);
+      this.#backoff.schedule(this.#onPauseOver);
+      return event;
+    }
+    this.#backoff.reset();
+    this.#attention.clear('share');
+    if (event.kind === 'fenced') this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
+    if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
+    return event;
+  }
+
+  /** Ends a pause without a try, and begins the next ones short again. */
+  reset(): void {
+    this.#backoff.reset();
+  }
+}

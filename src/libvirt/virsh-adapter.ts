@@ -1,0 +1,72 @@
+/**
+ * virsh-adapter: asks libvirt through virsh, for what its hooks do not tell.
+ *
+ * Never to be used in a hook: libvirt waits for the hook, and would wait for itself. virsh is optional: on a host without it, or while
+ * libvirtd is away, the answer is `undefined`. A virsh that hangs (a hook holds the lock of some domain) is given up.
+ */
+import { execFile } from 'node:child_process';
+import { MirrorError } from '../model/errors.js';
+import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+
+export interface Virsh {
+  /** `libvirt.uri` in the configuration. */
+  readonly uri: string;
+  readonly deadlineMs: number;
+  /** @default 'virsh' */
+  readonly program?: string;
+}
+
+export interface VirshResult {
+  readonly succeeded: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Runs one virsh command. @returns `undefined` when there is no virsh, or it did not end in time */
+export function runVirsh(
+  { uri, deadlineMs, program = 'virsh' }: Virsh,
+  args: readonly string[],
+): Promise<VirshResult | undefined> {
+  const options = {
+    timeout: deadlineMs,
+    killSignal: 'SIGKILL',
+    maxBuffer: OUTPUT_BYTES_MAX,
+    // Its answers are read by us, and its errors may be shown: in one language.
+    env: { ...process.env, LC_ALL: 'C' },
+  } as const;
+  return new Promise((resolve) => {
+    execFile(program, ['--connect', uri, '--quiet', ...args], options, (error, stdout, stderr) => {
+      const hasEnded = error === null || typeof error.code === 'number';
+      resolve(hasEnded ? { succeeded: error === null, stdout, stderr: stderr.trim() } : undefined);
+    });
+  });
+}
+
+/** The domains whose guest runs: not paused, and not still on its way from another host. */
+export async function listRunningGuests(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
+  const result = await runVirsh(virsh, ['list', '--uuid', '--state-running']);
+  if (!result?.succeeded) return undefined;
+  return new Set(result.stdout.split('\n').filter((line): line is DomainUuid => isDomainUuid(line)));
+}
+
+/**
+ * Runs a virsh command that must succeed. @returns what it printed
+ *
+ * @throws MirrorError `LIBVIRT_FAILED`
+ */
+export async function mustVirsh(virsh: Virsh, args: readonly string[]): Promise<string> {
+  const result = await runVirsh(virsh, args);
+  if (result?.succeeded) return result.stdout;
+  const why = result ? result.stderr.replace(/^error: /, '') : `no answer within ${virsh.deadlineMs} ms`;
+  throw new MirrorError('LIBVIRT_FAILED', `virsh ${args.join(' ')}: ${why.split('\n').join('; ')}`, {
+    next: 'see that libvirtd runs and `libvirt.uri` in the configuration is right, and mend what virsh says',
+  });
+}
+
+/** Whether this version of virsh knows an option of a command. */
+export async function takesOption(virsh: Virsh, command: string, option: string): Promise<boolean> {
+  const help = await runVirsh(virsh, ['help', command]);
+  return help?.succeeded === true && help.stdout.split(/[\s[\]]+/).includes(option);
+}

@@ -1,0 +1,59 @@
+/**
+ * Who may read what the program makes: its own user, and nobody else; on the share, in the spool, in the journal, at the socket.
+ */
+import { lstat, readdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { DOMAIN, Guest } from '../fixtures/guest.js';
+import { Site } from '../fixtures/site.js';
+import { waitUntil } from '../fixtures/wait-until.js';
+
+const PATIENCE_MS = 60_000;
+
+/** Whatever lies below a directory and is open to others than its owner. */
+async function openToOthers(root: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+    if (entry.isSymbolicLink()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const mode = (await lstat(path)).mode & 0o777;
+    if (mode !== (entry.isDirectory() ? 0o700 : 0o600)) found.push(`${path} ${mode.toString(8)}`);
+  }
+  return found;
+}
+
+t.test(
+  'G5: through an outage of the share the state waits in the spool, and no file is open to others',
+  async (t) => {
+    const umask = process.umask(0o022);
+    t.teardown(() => process.umask(umask));
+    const site = await Site.create(t);
+    const host = await site.host('kvm-a');
+    await host.startAgent(t);
+    const guest = await Guest.start(t, host);
+    await guest.keep(Buffer.from('before the outage'));
+    const volume = site.volumeOf(guest);
+    await volume.waitForHead(await guest.permall());
+
+    const away = join(site.base, 'away');
+    await rename(site.share, away);
+    await guest.write(Buffer.from('during an outage!'));
+    const spool = join(host.stateDirectory, 'spool', DOMAIN);
+    await waitUntil('the state to be in the spool', PATIENCE_MS, async () =>
+      (await readdir(spool).catch(() => [])).some((name) => name.endsWith('.tar.gz')) ? true : undefined,
+    );
+    t.match(await host.runJson(['status']), {
+      domains: [{ uuid: DOMAIN, pending: 'spooled', attention: [{ next: /\S/ }] }],
+    });
+    t.strictSame(await openToOthers(host.stateDirectory), []);
+
+    await rename(away, site.share);
+    await volume.waitForHead(await guest.permall(), PATIENCE_MS);
+    await waitUntil('the spool to be empty', PATIENCE_MS, async () =>
+      (await readdir(spool).catch(() => [])).length === 0 ? true : undefined,
+    );
+    for (const directory of [site.share, host.stateDirectory, host.runDirectory]) {
+      t.strictSame(await openToOthers(directory), [], directory);
+    }
+  },
+);

@@ -1,0 +1,129 @@
+/**
+ * Live migrations between two real libvirt hosts: one TPM, one holder, and neither a lost nor a stale state.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { endorsementIdentity } from '../../../src/model/endorsement-identity.js';
+import { domainXml } from '../../fixtures/domain-xml.js';
+import { LibvirtHost } from '../../fixtures/libvirt.js';
+import { runProgram } from '../../fixtures/program.js';
+import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
+
+const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const NAME = 'guest';
+const PAYLOAD_OFFSET = 16;
+const TIMEOUT_MS = 30_000;
+
+interface HistoryLine {
+  readonly kind: string;
+  readonly host: string;
+  readonly reason: string;
+  readonly generation: number;
+}
+
+interface Pair {
+  readonly share: string;
+  readonly a: LibvirtHost;
+  readonly b: LibvirtHost;
+}
+
+async function startPair(t: TestScope): Promise<Pair> {
+  const base = await temporaryDirectory(t);
+  const share = join(base, 'share');
+  const { status, stderr } = await runProgram(['share', 'init', share]);
+  if (status !== 0) throw new Error(stderr);
+  const [a, b] = await Promise.all(
+    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share })),
+  );
+  if (!a || !b) throw new Error('expected two hosts');
+  return { share, a, b };
+}
+
+async function migrate(from: LibvirtHost, to: LibvirtHost): Promise<void> {
+  const target = ['--migrateuri', 'tcp://127.0.0.1', '--desturi', to.remoteUri];
+  await from.mustVirsh('migrate', '--live', '--persistent', '--undefinesource', NAME, ...target);
+}
+
+async function historyOf(host: LibvirtHost): Promise<HistoryLine[]> {
+  return (await host.runJson('history', UUID, '--all')) as HistoryLine[];
+}
+
+async function identityAt(host: LibvirtHost): Promise<string | undefined> {
+  return endorsementIdentity((await readFile(host.permall(UUID))).subarray(PAYLOAD_OFFSET));
+}
+
+async function newestPublish(host: LibvirtHost, by: string): Promise<HistoryLine> {
+  return await waitUntil(`a generation of ${by}`, TIMEOUT_MS, async () =>
+    (await historyOf(host)).find((entry) => entry.kind === 'publish' && entry.host === by),
+  );
+}
+
+t.test(
+  'G3: a domain migrates there and back; each host holds the volume while the domain runs there',
+  async (t) => {
+    const { a, b } = await startPair(t);
+    for (const host of [a, b]) await host.startAgent(t);
+    await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+    await a.mustVirsh('start', NAME);
+    const identity = await identityAt(a);
+    t.ok(identity);
+
+    await migrate(a, b);
+    await newestPublish(b, 'kvm-b');
+    t.equal(await identityAt(b), identity, 'the same TPM runs on B');
+    const [, ...earlier] = (await historyOf(b)).reverse();
+    const release = earlier.find((entry) => entry.kind === 'release');
+    t.match(release, { host: 'kvm-a', reason: 'migrated' });
+    t.match(earlier[earlier.indexOf(release!) + 1], { kind: 'claim', host: 'kvm-b', reason: 'migration' });
+
+    await migrate(b, a);
+    await waitUntil('host A to hold the volume again', TIMEOUT_MS, async () => {
+      const [newest] = (await historyOf(a)).filter((entry) => entry.kind === 'claim');
+      return newest?.host === 'kvm-a' && newest.reason === 'migration' ? true : undefined;
+    });
+    await a.mustVirsh('destroy', NAME);
+    t.equal(await identityAt(a), identity);
+    t.match((await historyOf(a))[0], { kind: 'release', host: 'kvm-a', reason: 'destroyed' });
+  },
+);
+
+t.test(
+  'G4: migrated to a host without an agent, the state is published when the domain stops there',
+  async (t) => {
+    const { a, b } = await startPair(t);
+    await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+    await a.mustVirsh('start', NAME);
+    await migrate(a, b);
+    await b.mustVirsh('destroy', NAME);
+    t.match((await historyOf(b))[0], { kind: 'release', host: 'kvm-b', reason: 'destroyed' });
+    t.match(
+      (await historyOf(b)).find(({ kind }) => kind === 'publish'),
+      { host: 'kvm-b', reason: 'stop' },
+    );
+    await b.mustVirsh('start', NAME);
+  },
+);
+
+t.test('G4: a migration that fails leaves the domain and its volume with the source', async (t) => {
+  const { a, b } = await startPair(t);
+  for (const host of [a, b]) await host.startAgent(t);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  const nowhere = ['--migrateuri', 'tcp://127.0.0.1:1', '--desturi', b.remoteUri];
+  const { status } = await a.virsh('migrate', '--live', NAME, ...nowhere);
+  t.not(status, 0);
+  t.equal(await a.mustVirsh('domstate', NAME), 'running');
+  t.strictSame(
+    (await historyOf(a)).filter(({ host }) => host === 'kvm-b'),
+    [],
+  );
+  await a.mustVirsh('destroy', NAME);
+  await b.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await b.mustVirsh('start', NAME);
+  t.match(
+    (await historyOf(b)).find(({ kind }) => kind === 'claim'),
+    { host: 'kvm-b', reason: 'start' },
+  );
+});

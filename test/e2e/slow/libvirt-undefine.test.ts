@@ -1,0 +1,113 @@
+/**
+ * Undefining under a real libvirt: by its own means it deletes local files and nothing else; by ours, nothing is lost at all.
+ */
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { domainXml } from '../../fixtures/domain-xml.js';
+import { LibvirtHost } from '../../fixtures/libvirt.js';
+import { runProgram } from '../../fixtures/program.js';
+import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+
+const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const NAME = 'guest';
+const XML = domainXml({ uuid: UUID, name: NAME });
+
+/** A host on which the domain has run once, and is shut off. */
+async function startHost(t: TestScope, withAgent = false): Promise<LibvirtHost> {
+  const base = await temporaryDirectory(t);
+  const share = join(base, 'share');
+  const { status, stderr } = await runProgram(['share', 'init', share]);
+  if (status !== 0) throw new Error(stderr);
+  const host = await LibvirtHost.start(t, { name: 'kvm-a', base, share });
+  if (withAgent) await host.startAgent(t);
+  await host.take('define', XML);
+  await host.mustVirsh('start', NAME);
+  await host.mustVirsh('destroy', NAME);
+  return host;
+}
+
+async function historyOf(host: LibvirtHost): Promise<{ readonly kind: string; readonly reason: string }[]> {
+  return (await host.runJson('history', UUID, '--all')) as { kind: string; reason: string }[];
+}
+
+for (const withAgent of [true, false]) {
+  t.test(
+    `${withAgent ? 'with' : 'without'} an agent, undefine keeps the state and closes the volume until it is revived`,
+    async (t) => {
+      const host = await startHost(t, withAgent);
+      const permall = await readFile(host.permall(UUID));
+      const { status, stderr } = await host.run('undefine', NAME);
+      t.equal(status, 0, stderr);
+      t.not((await host.virsh('dominfo', NAME)).status, 0, 'libvirt does not know it any more');
+      t.notOk(existsSync(host.permall(UUID)));
+      t.notOk(existsSync(host.nvram(NAME)));
+      t.match((await historyOf(host))[0], { kind: 'tombstone', reason: 'undefine' });
+
+      await host.take('define', XML);
+      const refused = await host.virsh('start', NAME);
+      t.match(refused.stderr, /swtpm-mirror: TOMBSTONED: [^\n]+\n +[^\n]*swtpm-mirror take-over/);
+      t.notOk(existsSync(dirname(dirname(host.permall(UUID)))), 'G8: no blank TPM');
+
+      t.equal((await host.run('take-over', UUID)).status, 0);
+      await host.mustVirsh('start', '--paused', NAME);
+      t.strictSame(await readFile(host.permall(UUID)), permall);
+    },
+  );
+}
+
+t.test('a running domain is not undefined', async (t) => {
+  const host = await startHost(t);
+  await host.mustVirsh('start', NAME);
+  t.match(await host.run('undefine', NAME), { status: 3, stderr: /DOMAIN_RUNNING/ });
+  t.equal(await host.mustVirsh('domstate', NAME), 'running');
+});
+
+t.test('G5: a domain whose state the share cannot take is not undefined', async (t) => {
+  const host = await startHost(t);
+  await rename(host.share, `${host.share}-away`);
+  t.equal((await host.run('undefine', NAME)).status, 4);
+  t.equal(await host.mustVirsh('domstate', NAME), 'shut off');
+  t.ok(existsSync(host.permall(UUID)));
+});
+
+t.test('G5: state that came up while the hook was not there is published before it is deleted', async (t) => {
+  const host = await startHost(t);
+  await rm(join(host.share, 'volumes'), { recursive: true });
+  await mkdir(join(host.share, 'volumes'));
+  await rm(host.stateDirectory, { recursive: true });
+  const permall = await readFile(host.permall(UUID));
+  const { status, stderr } = await host.run('undefine', NAME);
+  t.equal(status, 0, stderr);
+  const restored = join(host.share, '../restored');
+  t.equal((await host.run('restore', UUID, '--to', restored)).status, 0);
+  t.strictSame(await readFile(join(restored, 'tpm2/tpm2-00.permall')), permall);
+});
+
+t.test('G7: a plain undefine by anybody changes nothing on the share', async (t) => {
+  const host = await startHost(t);
+  const before = await historyOf(host);
+  await host.mustVirsh('undefine', '--nvram', '--tpm', NAME);
+  t.strictSame(await historyOf(host), before);
+});
+
+for (const level of ['the whole directory', 'the TPM directory'] as const) {
+  t.test(
+    `G7: with a link in place of ${level}, undefine does not touch what the link points to`,
+    async (t) => {
+      const host = await startHost(t);
+      const directory =
+        level === 'the whole directory' ? dirname(dirname(host.permall(UUID))) : dirname(host.permall(UUID));
+      const elsewhere = host.path('/var/lib/libvirt/elsewhere');
+      await cp(directory, elsewhere, { recursive: true });
+      await rm(directory, { recursive: true });
+      await symlink('/var/lib/libvirt/elsewhere', directory);
+      const { status, stderr } = await host.run('undefine', NAME);
+      t.equal(status, 0, stderr);
+      t.match(stderr, /removed the link .+elsewhere stays there/);
+      const permall = level === 'the whole directory' ? 'tpm2/tpm2-00.permall' : 'tpm2-00.permall';
+      t.ok((await readFile(join(elsewhere, permall))).length > 0);
+    },
+  );
+}

@@ -1,0 +1,136 @@
+/**
+ * share: the share itself misbehaves: slow, full, replaced by an empty one, not root's.
+ */
+import type { Bench } from '../bench.js';
+import { USUAL_MOUNT, type Host } from '../machines/host.js';
+import { SQUASH_OWNER } from '../machines/nfs-server.js';
+import type { Scenario } from '../scenario.js';
+
+const NETEM = 'delay 60ms 20ms loss 5%';
+const PUBLISHES_WHEN_SLOW = 5;
+
+async function slowNetwork(bench: Bench): Promise<void> {
+  const { hostA, hostB, cluster } = bench;
+  await bench.beginOn(hostA);
+  for (const { shell } of [hostA.machine, cluster.server.machine]) {
+    await shell.run(`modprobe sch_netem; tc qdisc add dev eth0 root netem ${NETEM}`);
+  }
+  await bench.acknowledged(hostA, PUBLISHES_WHEN_SLOW);
+  await bench.restPublished(hostA);
+  await bench.stopVm(hostA);
+  await bench.takeOver(hostB, hostA);
+  await bench.goOn(hostB);
+  await bench.verify();
+}
+
+/** What could not be published is safe on its host, even when that loses its power; and reaches the share when there is room. */
+async function fullExport(bench: Bench): Promise<void> {
+  const { hostA, hostB, cluster } = bench;
+  await bench.beginOn(hostA);
+  await cluster.server.fillDisk();
+  const value = await spooled(bench, hostA);
+  await hostA.powerCut();
+  await cluster.server.freeDisk();
+  await comeBackPublishing(bench, hostA, value);
+  await bench.takeOver(hostB, hostA);
+  await bench.verify();
+}
+
+/** The share is away, the domain stops, the host loses its power with its disk full, and comes back before the share does. */
+async function spoolOverReboot(bench: Bench): Promise<void> {
+  const { hostA, hostB } = bench;
+  await bench.beginOn(hostA);
+  hostA.cable.cut();
+  const value = await spooled(bench, hostA);
+  await bench.stopVm(hostA);
+  await hostA.machine.shell.run('cat /dev/zero >/local/ballast 2>/dev/null || true; sync /local/ballast');
+  await hostA.powerCut();
+  hostA.cable.heal();
+  await comeBackPublishing(bench, hostA, value);
+  await bench.takeOver(hostB, hostA);
+  await bench.verify();
+  await hostA.machine.shell.run('rm -f /local/ballast');
+}
+
+/** Stops writing once the last value is not on the share but safe on its host. */
+async function spooled(bench: Bench, host: Host): Promise<number> {
+  await bench.until(`${host.name} to spool`, async () => (await bench.mirror.safety(host)) === 'spooled');
+  const value = await bench.rest(host);
+  await bench.until(
+    `${host.name} to have spooled ${value}`,
+    async () => (await bench.mirror.safety(host)) === 'spooled',
+  );
+  return value;
+}
+
+async function comeBackPublishing(bench: Bench, host: Host, value: number): Promise<void> {
+  await bench.cluster.powerOnHost(host);
+  await host.mount(bench.mount);
+  await bench.mirror.startService(host);
+  await bench.settled(host);
+  await bench.expectHead(host, value, 'G5: what was safe on the host has reached the share');
+}
+
+async function emptyExport(bench: Bench): Promise<void> {
+  const { hostA, hostB, cluster, verdict } = bench;
+  await bench.beginOn(hostA);
+  await bench.restPublished(hostA);
+  await bench.stopVm(hostA);
+  await cluster.server.emptyExport();
+  const { granted, because } = await bench.startVm(hostB);
+  const value = granted ? await bench.read(hostB) : undefined;
+  verdict.check('G8: no start with a blank TPM', !granted || value !== undefined, because);
+  const left = await cluster.server.machine.shell.run('find /local/data/empty -mindepth 1 | wc -l');
+  verdict.check(
+    'G7: nothing is written to a share that is not the right one',
+    Number(left) === 0,
+    `${left.trim()} files`,
+  );
+  await cluster.server.bringExportBack();
+  await bench.takeOver(hostB, hostA);
+  await bench.goOn(hostB);
+  await bench.verify();
+}
+
+/** As an ordinary user on an export where root is nobody. */
+async function squashedRoot(bench: Bench): Promise<void> {
+  const { hostA, hostB } = bench;
+  await bench.beginOn(hostA);
+  await bench.restPublished(hostA);
+  await hostA.powerCut();
+  await bench.takeOver(hostB, hostA);
+  await bench.goOn(hostB);
+  await bench.verify();
+  await bench.cluster.powerOnHost(hostA);
+}
+
+export const shareFaults: readonly Scenario[] = [
+  {
+    name: 'slow-network',
+    title: `the network is slow and loses packets (${NETEM}, both ways)`,
+    play: slowNetwork,
+  },
+  {
+    name: 'full-export',
+    title: 'the export is full while a VM writes; its host loses its power; there is room again',
+    control: true,
+    play: fullExport,
+  },
+  {
+    name: 'spool-over-reboot',
+    title: 'the domain stops while the share is away, and its host loses its power with its own disk full',
+    play: spoolOverReboot,
+  },
+  {
+    name: 'empty-export',
+    title: 'an empty directory takes the place of the export',
+    control: true,
+    play: emptyExport,
+  },
+  {
+    name: 'squashed-root',
+    title: 'the export makes root nobody: the product works as an ordinary user',
+    options: { uid: SQUASH_OWNER, mount: { ...USUAL_MOUNT, from: 'squash' } },
+    play: squashedRoot,
+  },
+];

@@ -1,0 +1,234 @@
+/**
+ * mutants: deliberate faults. Each one breaks the code where a guarantee rests on it, and the simulator must notice (`npm run sim:mutants`).
+ *
+ * `find` must occur exactly once in its file, so that a mutant whose place has moved is an error and not a fault that was never made.
+ */
+
+/** @type {readonly { name: string, edits: readonly { file: string, find: string, replace: string }[] }[]} */
+export const MUTANTS = [
+  {
+    name: 'an archive is not synced before it is named',
+    edits: [
+      { file: 'volume/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' },
+    ],
+  },
+  {
+    name: 'a slot is replaced, not created',
+    edits: [
+      {
+        file: 'volume/commit.ts',
+        find: '      await context.fs.symlink(`${operation}:symlink`, payload, path);\n',
+        replace:
+          '      await context.fs.unlink(`${operation}:unlink`, path).catch(() => undefined);\n' +
+          '      await context.fs.symlink(`${operation}:symlink`, payload, path);\n',
+      },
+    ],
+  },
+  {
+    name: 'after an error of the commit the slot is not read',
+    edits: [
+      {
+        file: 'volume/commit.ts',
+        find: '      const found = await readAfterError(context, operation, paths, entry.slot, error);\n',
+        replace: "      const found: string | undefined = errnoOf(error) === 'EEXIST' ? '' : undefined;\n",
+      },
+    ],
+  },
+  {
+    name: 'after an error of the commit the next slot is tried',
+    edits: [
+      { file: 'volume/commit.ts', find: '  const path = slotPath(paths, entry.slot);', replace: '  let path = slotPath(paths, entry.slot);' },
+      {
+        file: 'volume/commit.ts',
+        find: '      const found = await readAfterError(context, operation, paths, entry.slot, error);\n',
+        replace:
+          '      path = slotPath(paths, entry.slot + attempt);\n' +
+          '      if (attempt < ATTEMPTS) continue;\n' +
+          '      const found = await readAfterError(context, operation, paths, entry.slot, error);\n',
+      },
+    ],
+  },
+  {
+    name: 'a slot that is taken counts as our own',
+    edits: [
+      {
+        file: 'volume/commit.ts',
+        find: '      if (found === payload) break;\n',
+        replace: "      if (found !== undefined || errnoOf(error) === 'EEXIST') break;\n",
+      },
+    ],
+  },
+  {
+    name: 'a publish is acknowledged before its slot is durable',
+    edits: [
+      {
+        file: 'volume/commit.ts',
+        find: '    await context.fs.syncDirectory(`${operation}:sync-log`, paths.log);\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'holders expire by the wall clock, and their claims are overwritten',
+    edits: [
+      {
+        file: 'volume/claim.ts',
+        find: '    if (log.top === 0) await makeVolume(context, call.uuid);\n',
+        replace:
+          '    if (log.top === 0) await makeVolume(context, call.uuid);\n' +
+          '    if (log.holder && context.clock.nowMs() - Date.parse(log.holder.claimedAt) > call.hostExpiryMs) {\n' +
+          "      await context.fs.unlink('claim:unlink', `${volumePaths(context, call.uuid).log}/${String(log.holder.epoch).padStart(8, '0')}`);\n" +
+          '    }\n',
+      },
+    ],
+  },
+  {
+    name: 'a fenced host goes on in the next slot',
+    edits: [
+      {
+        file: 'agent/share-tasks.ts',
+        find: '  return lostSlot(context, outcome.by);\n}\n\nasync function release(',
+        replace:
+          '  return await publish(context, { uuid, name, capture, reason } as DomainTask, ' +
+          "{ kind: 'publish', epoch, slot: slot + 1, parent, final: false });\n}\n\nasync function release(",
+      },
+    ],
+  },
+  {
+    name: 'a single generation is pruned from the open epoch',
+    edits: [
+      { file: 'model/volume-log.ts', find: '  return oldestKept.generation.epoch;\n', replace: '  return oldestKept.slot;\n' },
+    ],
+  },
+  {
+    name: 'what may still be committed is swept',
+    edits: [{ file: 'volume/tidy.ts', find: ' || name.slot > log.top', replace: '' }],
+  },
+  {
+    name: 'what a slot names is swept',
+    edits: [{ file: 'volume/tidy.ts', find: ' || named.has(file)', replace: '' }],
+  },
+  {
+    name: 'a volume is released before the final publish',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: "  if (state.pending) return { kind: 'publish',",
+        replace:
+          "  if (final && !state.dirty && state.local === 'idle') return { kind: 'release', epoch, slot: next, reason: state.reason };\n" +
+          "  if (state.pending) return { kind: 'publish',",
+      },
+    ],
+  },
+  {
+    name: 'a start that failed is published',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: '  const capturesOver = handedOver || !ran;\n',
+        replace: '  const capturesOver = handedOver;\n  void ran;\n',
+      },
+    ],
+  },
+  {
+    name: 'a missing directory means that there is nothing to keep',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: '  const isStored = missing && (state.published !== undefined || state.pending !== undefined);\n',
+        replace: '  const isStored = missing;\n',
+      },
+    ],
+  },
+  {
+    name: 'captures are not validated',
+    edits: [
+      {
+        file: 'host/state-reader.ts',
+        find: '  const { identity, selfValidating } = validateStateFile(role, name, data);\n',
+        replace: '  const { identity, selfValidating } = { identity: undefined, selfValidating: data === data };\n',
+      },
+    ],
+  },
+  {
+    name: 'the head is restored without a claim',
+    edits: [
+      {
+        file: 'agent/prepare.ts',
+        find: '  const claimed = await claimFor(start);\n',
+        replace:
+          "  const claimed = decision.kind === 'restore-head' ? { epoch: situation.volume?.log.top ?? 0 } : await claimFor(start);\n",
+      },
+    ],
+  },
+  {
+    name: 'local state is kept although another host has had the volume',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  const newer = local.relation === 'newer' && !isLost(facts);\n",
+        replace: '  const newer = true;\n',
+      },
+    ],
+  },
+  {
+    name: 'a domain starts anew when the share is away',
+    edits: [
+      {
+        file: 'agent/prepare.ts',
+        find: '    const decision = planRestore(situation.facts);\n',
+        replace:
+          "    const away = situation.facts.share === 'unreachable';\n" +
+          "    if (away) return prepared(situation, { kind: 'start-new' }, { kind: 'none' }, undefined);\n" +
+          '    const decision = planRestore(situation.facts);\n',
+      },
+    ],
+  },
+  {
+    name: 'another TPM is taken for another state of the same one',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: '  return one !== undefined && other !== undefined && one !== other;\n',
+        replace: '  return one === null && other === null;\n',
+      },
+    ],
+  },
+  {
+    name: 'the spool is cleared before the publish is acknowledged',
+    edits: [
+      {
+        file: 'agent/share-tasks.ts',
+        find: "  invariant(capture !== undefined, 'a publish carries a capture');\n",
+        replace:
+          "  invariant(capture !== undefined, 'a publish carries a capture');\n" +
+          '  const spooled = (await context.spool.peek(uuid)).newest;\n' +
+          '  if (spooled) await context.spool.remove(uuid, spooled.name);\n',
+      },
+    ],
+  },
+  {
+    name: 'a spooled capture is not synced',
+    edits: [{ file: 'host/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' }],
+  },
+  {
+    name: 'a start is answered before the journal is written',
+    edits: [
+      {
+        file: 'agent/replicator.ts',
+        find: "      await this.#record.saved();\n      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');\n",
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a stop is answered before its state is safe',
+    edits: [
+      {
+        file: 'agent/replicator.ts',
+        find: "        (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),\n",
+        replace: "        (state) => state.run !== 'finishing' || state.stopOverdue,\n",
+      },
+    ],
+  },
+];

@@ -1,0 +1,114 @@
+import t from 'tap';
+import type { DomainStatus, Status } from '../../../src/agent/status.js';
+import { statusText } from '../../../src/cli/status-text.js';
+import { parseDomainUuid } from '../../../src/model/identifiers.js';
+
+const COLUMNS = 80;
+const CHECK =
+  'check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing is lost, it is tried again';
+const DOMAIN: DomainStatus = {
+  uuid: parseDomainUuid('6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d'),
+  name: 'web-1',
+  state: 'running',
+  placement: 'mirror',
+  epoch: 36,
+  head: 41,
+  published: '5fb1c0d3a2b49e87',
+  pending: 'none',
+  lagMs: 0,
+  pendingSince: null,
+  holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
+  attention: [],
+};
+const STATUS: Status = {
+  host: 'kvm-a',
+  share: { path: '/mnt/tpm', id: '00', state: 'online', latencyMs: 3.21, beatAgeMs: 1200 },
+  domains: [DOMAIN],
+  attention: [],
+};
+const AWAY = { ...STATUS.share, state: 'offline', beatAgeMs: 185_000 } as const;
+
+t.test('all is well', (t) => {
+  const lines = [
+    'host kvm-a, share /mnt/tpm (online, 3.2 ms)',
+    'DOMAIN  STATE    HOLDER  HEAD  LATEST STATE',
+    'web-1   running  kvm-a   41    on the share',
+  ];
+  t.equal(statusText(STATUS, COLUMNS, false), `${lines.join('\n')}\n`);
+  t.equal(statusText({ ...STATUS, domains: [] }, COLUMNS, false), `${lines[0] ?? ''}\nno domains\n`);
+  t.end();
+});
+
+t.test('an outage: what is pending, since when, what would be lost, what to do', (t) => {
+  const attention = {
+    code: 'SHARE_TIMEOUT',
+    message: 'heartbeat had no answer from the share within 5000 ms',
+    next: CHECK,
+  } as const;
+  const domains: DomainStatus[] = [
+    {
+      ...DOMAIN,
+      pending: 'spooled',
+      lagMs: 185_000,
+      attention: [{ ...attention, message: 'publish of 6b0c had no answer' }],
+    },
+    { ...DOMAIN, name: 'new', head: 0, pending: 'local', lagMs: 400, holder: null },
+  ];
+  const lines = [
+    'host kvm-a, share /mnt/tpm (OFFLINE, last heartbeat 3 min ago)',
+    'DOMAIN  STATE    HOLDER  HEAD  LATEST STATE',
+    'web-1   running  kvm-a   41    in the spool for 3 min  !',
+    'new     running  -       -     on this host for 0.4 s',
+    'If this host died now:',
+    '  web-1 would go back to generation 41 and lose what changed in the last 3 min,',
+    "  unless this host's disk comes back",
+    '  new would lose its TPM: the share has no state of it',
+    'SHARE_TIMEOUT: heartbeat had no answer from the share within 5000 ms',
+    '  check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing',
+    '  is lost, it is tried again',
+    'web-1: SHARE_TIMEOUT: publish of 6b0c had no answer',
+    '  check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing',
+    '  is lost, it is tried again',
+  ];
+  const text = statusText({ ...STATUS, share: AWAY, domains, attention: [attention] }, COLUMNS, false);
+  t.equal(text, `${lines.join('\n')}\n`);
+  t.ok(lines.every((line) => line.length <= COLUMNS));
+  t.end();
+});
+
+t.test('many domains behind: the worst are told one by one', (t) => {
+  const domains = Array.from(
+    { length: 12 },
+    (_, at) => ({ ...DOMAIN, name: `vm-${at}`, pending: 'local', lagMs: 1000 }) as const,
+  );
+  const text = statusText({ ...STATUS, domains }, COLUMNS, false);
+  t.equal(text.match(/would go back/g)?.length, 10);
+  t.match(text, / {2}and 2 more domains\n$/);
+  t.end();
+});
+
+t.test('a wrong share, a fenced domain, and a name that would move the cursor', (t) => {
+  const domains: DomainStatus[] = [
+    {
+      ...DOMAIN,
+      name: 'evil\u001b[2J\u202e',
+      state: 'fenced',
+      holder: { host: 'kvm-b', alive: true, heartbeatAgeMs: null },
+    },
+  ];
+  const text = statusText(
+    { ...STATUS, share: { ...AWAY, state: 'wrong', beatAgeMs: null }, domains },
+    COLUMNS,
+    false,
+  );
+  t.match(text, '(NOT the right share, no heartbeat yet)');
+  t.match(text, 'evil?[2J?  fenced  kvm-b');
+  for (const unsafe of ['\u001b', '\u202e']) t.notOk(text.includes(unsafe));
+  t.end();
+});
+
+t.test('colour is for terminals', (t) => {
+  const text = statusText({ ...STATUS, share: AWAY }, COLUMNS, true);
+  t.ok(text.includes('(\u001b[31mOFFLINE, last heartbeat 3 min ago\u001b[0m)'));
+  t.end();
+});
