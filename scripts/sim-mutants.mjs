@@ -31,7 +31,9 @@ async function mutate({ name, edits }, directory) {
     const path = join(source, file);
     const pieces = (await readFile(path, 'utf8')).split(find);
     if (pieces.length !== 2) {
-      throw new Error(`mutant "${name}": expected its text once in src/${file}, found it ${pieces.length - 1} times`);
+      throw new Error(
+        `mutant "${name}": expected its text once in src/${file}, found it ${pieces.length - 1} times`,
+      );
     }
     await writeFile(path, pieces.join(replace));
   }
@@ -42,7 +44,10 @@ async function mutate({ name, edits }, directory) {
 async function hunt(mutant, directory, baseline) {
   const bundle = join(directory, 'mutant.cjs');
   await bundleSimulator({ entry: ENTRY, output: bundle, source: await mutate(mutant, directory) });
-  const orders = Array.from({ length: Number(options.seeds) }, (_, at) => ({ seed: `mutant-${at}`, shrinks: false }));
+  const orders = Array.from({ length: Number(options.seeds) }, (_, at) => ({
+    seed: `mutant-${at}`,
+    shrinks: false,
+  }));
   const suspects = [];
   let played = 0;
   let caught;

@@ -72,7 +72,8 @@ try {
   const started = performance.now();
   const seconds = () => (performance.now() - started) / 1000;
   const progress = setInterval(() => {
-    if (!options.json) console.log(`${played} of ${all.length} schedules, ${(played / seconds()).toFixed(0)} a second`);
+    if (!options.json)
+      console.log(`${played} of ${all.length} schedules, ${(played / seconds()).toFixed(0)} a second`);
   }, PROGRESS_MS);
   await playAll(bundle, all, ({ seed, counts: its, failure }) => {
     played += 1;
@@ -88,7 +89,8 @@ try {
   if (options.json) {
     console.log(JSON.stringify({ played, perSecond, failures, coverage }, null, 2));
   } else {
-    for (const [topic, times] of Object.entries(coverage)) console.log(`${String(times).padStart(9)}  ${topic}`);
+    for (const [topic, times] of Object.entries(coverage))
+      console.log(`${String(times).padStart(9)}  ${topic}`);
     console.log(`${played} schedules, ${failures.length} failed, ${perSecond.toFixed(0)} a second`);
   }
   process.exitCode = failures.length === 0 ? 0 : 1;

@@ -5,7 +5,6 @@ import { chmod, rm } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { hostname } from 'node:os';
-import { ensureDir } from 'fs-extra';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from './agent/agent-context.js';
 import type { DomainPlace } from './agent/domain-place.js';
@@ -16,6 +15,7 @@ import { domainPaths, type DomainPaths } from './host/domain-paths.js';
 import { FileJournal } from './host/journal.js';
 import { FileKnownShare } from './host/known-share.js';
 import { readMachine, type Machine } from './host/machine.js';
+import { ensureOwnDirectory } from './host/node-directories.js';
 import { systemClock, systemRandom } from './host/node-environment.js';
 import { listRunningSwtpm } from './host/node-running-swtpm.js';
 import { Spool } from './host/spool.js';
@@ -40,7 +40,6 @@ import { createLocalShareStore } from './volume/local-share-store.js';
 declare const PROGRAM_VERSION: string;
 
 const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
-const PRIVATE = 0o700;
 const SOCKET_MODE = 0o600;
 /** Looks at files that do not validate themselves, before their writer counts as never resting. */
 const SETTLE_LOOKS = 20;
@@ -118,7 +117,7 @@ function openShareAs(
 
 async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
   const { stateDir, runDir, libvirt, timing } = config;
-  for (const path of [stateDir, runDir]) await ensureDir(path, PRIVATE);
+  for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
   const machine = await readMachine(fs);
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };

@@ -11,9 +11,15 @@ export class SimulatorWorker {
   #waiting;
 
   constructor(bundle) {
-    this.#child = spawn(process.execPath, ['--enable-source-maps', bundle], { stdio: ['pipe', 'pipe', 'inherit'] });
-    createInterface({ input: this.#child.stdout }).on('line', (line) => this.#waiting?.resolve(JSON.parse(line)));
-    this.#child.on('exit', (status) => this.#waiting?.reject(new Error(`the simulator ended with status ${status}`)));
+    this.#child = spawn(process.execPath, ['--enable-source-maps', bundle], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    createInterface({ input: this.#child.stdout }).on('line', (line) =>
+      this.#waiting?.resolve(JSON.parse(line)),
+    );
+    this.#child.on('exit', (status) =>
+      this.#waiting?.reject(new Error(`the simulator ended with status ${status}`)),
+    );
     this.#child.stdin.on('error', () => {});
   }
 

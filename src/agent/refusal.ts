@@ -7,69 +7,76 @@ import type { DomainUuid } from '../model/identifiers.js';
 import type { AttentionList } from './attention.js';
 import type { Situation } from './situation.js';
 
+type Wording = (situation: Situation) => MirrorError;
+
+const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
+  HELD_ELSEWHERE: heldElsewhere,
+  STATE_MISSING: (situation) =>
+    new MirrorError('STATE_MISSING', `${missingState(situation)}, and a blank TPM would lock its user out`, {
+      next: `start ${situation.uuid} on the host where it last ran, or put its state back into the swtpm directory from a backup`,
+    }),
+  STATE_BEHIND: stateBehind,
+  TOMBSTONED: ({ uuid }) =>
+    new MirrorError(
+      'TOMBSTONED',
+      `the volume of ${uuid} was marked as forgotten; its last state is still there`,
+      { next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain` },
+    ),
+  FOREIGN_TPM: ({ uuid }) =>
+    new MirrorError('FOREIGN_TPM', `the local TPM of ${uuid} is another TPM than the one in its volume`, {
+      next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
+    }),
+  GENERATION_DAMAGED: (situation) =>
+    new MirrorError(
+      'GENERATION_DAMAGED',
+      `the newest state of ${situation.uuid} is damaged: ${damage(situation)}`,
+      {
+        next: `see \`swtpm-mirror verify ${situation.uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
+      },
+    ),
+  STATE_INVALID: ({ uuid, localError }) =>
+    new MirrorError(
+      'STATE_INVALID',
+      `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`,
+      {
+        next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
+      },
+    ),
+};
+
 /** @param code what the plan refused with */
 export function refusal(code: ErrorCode, situation: Situation): MirrorError {
-  const { uuid, volume, record, shareError, localError, facts } = situation;
+  const word = WORDINGS[code];
+  if (word) return word(situation);
+  const unavailable = new MirrorError(code, `the start of ${situation.uuid} is refused`, {
+    next: 'see `swtpm-mirror status`',
+  });
+  return situation.shareError ?? unavailable;
+}
+
+function heldElsewhere(situation: Situation): MirrorError {
+  const { uuid, volume } = situation;
   const holder = volume?.holder;
-  switch (code) {
-    case 'SHARE_UNAVAILABLE':
-    case 'SHARE_WRONG':
-    case 'SHARE_NOT_INITIALIZED':
-      return (
-        shareError ??
-        new MirrorError(code, 'the share is not available', { next: 'check that it is mounted' })
-      );
-    case 'HELD_ELSEWHERE':
-      return new MirrorError(
-        code,
-        `the TPM state of ${uuid} is held by host ${holder?.host ?? '?'}, ${signOfLife(situation)}`,
-        {
-          next: holder?.alive
-            ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
-            : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`,
-          retriable: true,
-        },
-      );
-    case 'STATE_MISSING':
-      return new MirrorError(code, `${missingState(situation)}, and a blank TPM would lock its user out`, {
-        next: `start ${uuid} on the host where it last ran, or put its state back into the swtpm directory from a backup`,
-      });
-    case 'STATE_BEHIND':
-      if (facts.spooled && (record?.slot ?? 0) <= (volume?.log.head?.slot ?? 0)) return spoolAhead(uuid);
-      return new MirrorError(
-        code,
-        `the volume of ${uuid} ends at generation ${String(volume?.log.head?.slot ?? 0)}, but this host knows of generation ${String(record?.slot)}`,
-        {
-          next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state',
-        },
-      );
-    case 'TOMBSTONED':
-      return new MirrorError(
-        code,
-        `the volume of ${uuid} was marked as forgotten; its last state is still there`,
-        {
-          next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain`,
-        },
-      );
-    case 'FOREIGN_TPM':
-      return new MirrorError(code, `the local TPM of ${uuid} is another TPM than the one in its volume`, {
-        next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
-      });
-    case 'GENERATION_DAMAGED':
-      return new MirrorError(code, `the newest state of ${uuid} is damaged: ${damage(situation)}`, {
-        next: `see \`swtpm-mirror verify ${uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
-      });
-    case 'STATE_INVALID':
-      return new MirrorError(
-        code,
-        `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`,
-        {
-          next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
-        },
-      );
-    default:
-      return new MirrorError(code, `the start of ${uuid} is refused`, { next: 'see `swtpm-mirror status`' });
-  }
+  const next = holder?.alive
+    ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
+    : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`;
+  const who = `host ${holder?.host ?? '?'}, ${signOfLife(situation)}`;
+  return new MirrorError('HELD_ELSEWHERE', `the TPM state of ${uuid} is held by ${who}`, {
+    next,
+    retriable: true,
+  });
+}
+
+function stateBehind({ uuid, facts, record, volume }: Situation): MirrorError {
+  const headSlot = volume?.log.head?.slot ?? 0;
+  if (facts.spooled && (record?.slot ?? 0) <= headSlot) return spoolAhead(uuid);
+  return new MirrorError(
+    'STATE_BEHIND',
+    `the volume of ${uuid} ends at generation ${String(headSlot)}, but this host knows of generation ${String(record?.slot)}`,
+    {
+      next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state',
+    },
+  );
 }
 
 function spoolAhead(uuid: string): MirrorError {

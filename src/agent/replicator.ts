@@ -13,8 +13,6 @@ import { sleep } from '../model/environment.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import {
-  begin,
-  nextTasks,
   step,
   STOPPED,
   type Lifecycle,
@@ -22,6 +20,7 @@ import {
   type LocalTask,
   type ShareTask,
 } from '../model/lifecycle.js';
+import { begin, nextTasks } from '../model/lifecycle-tasks.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';

@@ -104,8 +104,9 @@ async function lookAtDisk(
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
-    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE')
+    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') {
       return { capture: undefined, error: cause };
+    }
     throw error;
   }
 }

@@ -16,7 +16,9 @@ export function captureCommand(environment: CliEnvironment): Command {
       const config = await environment.loadConfig(options.config);
       const uuid = await resolveDomain(environment, config, argument);
       const { generation } = ANSWER.parse(await actOnDomain(environment, config, uuid, 'capture', {}));
-      environment.terminal.out(options.json ? `${JSON.stringify({ uuid, generation })}\n` : `${String(generation)}\n`);
+      environment.terminal.out(
+        options.json ? `${JSON.stringify({ uuid, generation })}\n` : `${String(generation)}\n`,
+      );
     },
   );
 }

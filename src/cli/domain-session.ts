@@ -59,7 +59,12 @@ async function actWithoutAgent(
   }
 }
 
-async function actHere(replicator: Replicator, verb: Verb, fields: VerbFields, running: boolean): Promise<object> {
+async function actHere(
+  replicator: Replicator,
+  verb: Verb,
+  fields: VerbFields,
+  running: boolean,
+): Promise<object> {
   switch (verb) {
     case 'prepare': {
       const { decision, published } = await replicator.prepare({

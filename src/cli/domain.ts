@@ -15,7 +15,10 @@ export function domainCommand(environment: CliEnvironment): Command {
   const prepare = command('prepare <uuid>', 'restore the TPM state before swtpm starts, or refuse the start')
     .option('--name <name>', "the domain's name")
     .option('--incoming', 'the start is an incoming migration: restore nothing');
-  const started = command('started <uuid>', 'the domain runs on this host now').option('--name <name>', "the domain's name");
+  const started = command('started <uuid>', 'the domain runs on this host now').option(
+    '--name <name>',
+    "the domain's name",
+  );
   const stopped = command('stopped <uuid>', 'store the final state and release the volume').option(
     '--reason <reason>',
     'why it stopped, for the history',
@@ -41,7 +44,11 @@ function act(environment: CliEnvironment, made: Command, verb: Verb): Command {
 function checkName(name = ''): void {
   if (name.length <= DOMAIN_NAME_CHARACTERS_MAX) return;
   const found = `${quoted(name)} has ${String(name.length)} characters`;
-  throw new MirrorError('USAGE', `cannot use the domain's name: ${found}, at most ${String(DOMAIN_NAME_CHARACTERS_MAX)} expected`, {
-    next: 'give a shorter name, or none: the UUID alone tells domains apart',
-  });
+  throw new MirrorError(
+    'USAGE',
+    `cannot use the domain's name: ${found}, at most ${String(DOMAIN_NAME_CHARACTERS_MAX)} expected`,
+    {
+      next: 'give a shorter name, or none: the UUID alone tells domains apart',
+    },
+  );
 }

@@ -19,7 +19,9 @@ export function historyCommand(environment: CliEnvironment): Command {
       const uuid = await resolveDomain(environment, config, argument);
       const { share, close } = await environment.openShare(config);
       try {
-        const entries = (await share.history({ uuid })).filter((entry) => options.all ?? entry.kind === 'publish');
+        const entries = (await share.history({ uuid })).filter(
+          (entry) => options.all ?? entry.kind === 'publish',
+        );
         terminal.out(
           options.json
             ? `${JSON.stringify(entries.map(historyJson), null, 2)}\n`
@@ -32,7 +34,11 @@ export function historyCommand(environment: CliEnvironment): Command {
 }
 
 function historyJson({ slot, damage, ...entry }: HistoryEntry): object {
-  return { generation: slot, ...entry, ...(damage && { damage: { code: damage.code, message: damage.message } }) };
+  return {
+    generation: slot,
+    ...entry,
+    ...(damage && { damage: { code: damage.code, message: damage.message } }),
+  };
 }
 
 function historyTable(entries: readonly HistoryEntry[], columns: number): string {

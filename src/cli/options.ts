@@ -12,10 +12,17 @@ export interface CommonOptions {
 }
 
 /** A command with `--config`, and `--json` when it prints results. */
-export function command(nameAndArguments: string, description: string, prints: 'json' | 'text' = 'json'): Command {
+export function command(
+  nameAndArguments: string,
+  description: string,
+  prints: 'json' | 'text' = 'json',
+): Command {
   const made = new Command(nameAndArguments.split(' ')[0])
     .description(description)
-    .option('--config <file>', 'configuration file (default: $SWTPM_MIRROR_CONFIG or /etc/swtpm-mirror/config.toml)');
+    .option(
+      '--config <file>',
+      'configuration file (default: $SWTPM_MIRROR_CONFIG or /etc/swtpm-mirror/config.toml)',
+    );
   for (const word of nameAndArguments.split(' ').slice(1)) made.argument(word);
   return prints === 'json' ? made.option('--json', 'print JSON') : made;
 }

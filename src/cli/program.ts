@@ -33,7 +33,9 @@ export async function runProgram(environment: CliEnvironment, args: readonly str
     if (!(error instanceof CommanderError)) return reportError(environment.terminal, error);
     // commander has printed the help, asked for or in place of a missing command.
     if (error.exitCode === 0) return 0;
-    return error.code === 'commander.help' ? USAGE_STATUS : reportError(environment.terminal, usageError(error));
+    return error.code === 'commander.help'
+      ? USAGE_STATUS
+      : reportError(environment.terminal, usageError(error));
   }
 }
 
@@ -43,7 +45,9 @@ function usageError({ message }: CommanderError): MirrorError {
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
-  return new MirrorError('USAGE', words, { next: 'see `swtpm-mirror --help` and `swtpm-mirror COMMAND --help`' });
+  return new MirrorError('USAGE', words, {
+    next: 'see `swtpm-mirror --help` and `swtpm-mirror COMMAND --help`',
+  });
 }
 
 function build(environment: CliEnvironment): Command {

@@ -27,11 +27,19 @@ export function restoreCommand(environment: CliEnvironment): Command {
       const directory = resolve(options.to);
       const { context, fs, close } = await environment.openContext(config, 'silent');
       try {
-        const { generation, passedOver } = await context.share.fetch({ uuid, slot, fallBack: options.fallBack ?? false });
+        const { generation, passedOver } = await context.share.fetch({
+          uuid,
+          slot,
+          fallBack: options.fallBack ?? false,
+        });
         const files = await writeStateTree(fs, directory, generation.capture);
         for (const { error } of passedOver) terminal.err(`passed over: ${error.message}\n`);
         const result = { uuid, generation: generation.name.slot, to: directory, files };
-        terminal.out(options.json ? `${JSON.stringify(result)}\n` : files.map((file) => `${directory}/${file}\n`).join(''));
+        terminal.out(
+          options.json
+            ? `${JSON.stringify(result)}\n`
+            : files.map((file) => `${directory}/${file}\n`).join(''),
+        );
       } finally {
         await close();
       }

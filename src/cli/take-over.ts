@@ -23,11 +23,17 @@ export function takeOverCommand(environment: CliEnvironment): Command {
       const uuid = await resolveDomain(environment, config, argument);
       const { context, close } = await environment.openContext(config, 'silent');
       try {
-        const outcome = await context.locks.withDomain(uuid, () => claim(context, uuid, options.force ?? false));
+        const outcome = await context.locks.withDomain(uuid, () =>
+          claim(context, uuid, options.force ?? false),
+        );
         const { epoch, from } = expectClaimed(outcome, uuid);
         const result = { uuid, epoch, from: from?.host ?? null };
         const previous = from && from.host !== config.host ? `, taken from ${from.host}` : '';
-        terminal.out(options.json ? `${JSON.stringify(result)}\n` : `held by ${config.host} in epoch ${String(epoch)}${previous}\n`);
+        terminal.out(
+          options.json
+            ? `${JSON.stringify(result)}\n`
+            : `held by ${config.host} in epoch ${String(epoch)}${previous}\n`,
+        );
       } finally {
         await close();
       }
@@ -39,17 +45,34 @@ async function claim(context: AgentContext, uuid: DomainUuid, force: boolean): P
   const { share, knownShare, config } = context;
   const { hostExpiryMs } = config.timing;
   const shareId = await knownShare.read();
-  const { volume } = await share.inspect({ uuid, withHead: false, since: Number.MAX_SAFE_INTEGER, hostExpiryMs, shareId });
+  const { volume } = await share.inspect({
+    uuid,
+    withHead: false,
+    since: Number.MAX_SAFE_INTEGER,
+    hostExpiryMs,
+    shareId,
+  });
   if (!volume) throw noSuchVolume(uuid);
   const reason = force ? 'forced' : 'take-over';
-  return await share.claim({ uuid, reason, scope: force ? 'forced' : 'expired', hostExpiryMs, revive: true, shareId });
+  return await share.claim({
+    uuid,
+    reason,
+    scope: force ? 'forced' : 'expired',
+    hostExpiryMs,
+    revive: true,
+    shareId,
+  });
 }
 
 function expectClaimed(outcome: ClaimOutcome, uuid: string): Extract<ClaimOutcome, { kind: 'claimed' }> {
   if (outcome.kind === 'claimed') return outcome;
   const holder = outcome.kind === 'held' ? outcome.holder : undefined;
   const age = holder?.heartbeatAgeMs === undefined ? 'unknown' : shortDuration(holder.heartbeatAgeMs);
-  throw new MirrorError('HELD_ELSEWHERE', `host ${holder?.host ?? '?'} holds ${uuid} and is alive (heartbeat ${age} ago)`, {
-    next: 'stop the domain there; only if it certainly does not run there, use --force',
-  });
+  throw new MirrorError(
+    'HELD_ELSEWHERE',
+    `host ${holder?.host ?? '?'} holds ${uuid} and is alive (heartbeat ${age} ago)`,
+    {
+      next: 'stop the domain there; only if it certainly does not run there, use --force',
+    },
+  );
 }

@@ -17,7 +17,9 @@ export function verifyCommand(environment: CliEnvironment): Command {
     .action(async (argument: string | undefined, options: VerifyOptions) => {
       const config = await environment.loadConfig(options.config);
       if ((argument === undefined) !== (options.all ?? false)) {
-        throw new MirrorError('USAGE', 'expected either a domain or --all', { next: 'see `swtpm-mirror verify --help`' });
+        throw new MirrorError('USAGE', 'expected either a domain or --all', {
+          next: 'see `swtpm-mirror verify --help`',
+        });
       }
       const named = argument === undefined ? undefined : await resolveDomain(environment, config, argument);
       const { share, close } = await environment.openShare(config);
@@ -42,14 +44,19 @@ async function verifyEach(
     results.push(result);
     if (json) continue;
     terminal.out(`${uuid}: ${String(result.checked)} checked, ${String(result.damaged.length)} damaged\n`);
-    for (const { name, error } of result.damaged) terminal.out(`  generation ${String(name.slot)}: ${error.message}\n`);
+    for (const { name, error } of result.damaged)
+      terminal.out(`  generation ${String(name.slot)}: ${error.message}\n`);
   }
   if (json) terminal.out(`${JSON.stringify(results.map(verifyJson), null, 2)}\n`);
   return results;
 }
 
 function verifyJson({ uuid, checked, damaged }: VerifyResult): object {
-  const items = damaged.map(({ name, error }) => ({ generation: name.slot, code: error.code, message: error.message }));
+  const items = damaged.map(({ name, error }) => ({
+    generation: name.slot,
+    code: error.code,
+    message: error.message,
+  }));
   return { uuid, checked, damaged: items };
 }
 

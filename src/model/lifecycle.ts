@@ -1,6 +1,6 @@
 /**
  * lifecycle: the state machine of one domain on one host. Pure: `step(state, event)` gives the next state, `nextTasks(state)` what
- * to begin now. The replicator runs the tasks and feeds their outcomes back as events.
+ * to begin now (`lifecycle-tasks.ts`). The replicator runs the tasks and feeds their outcomes back as events.
  *
  *              prepared            started             stopped
  *   stopped ------------> prepared -------> running ------------> finishing ----> stopped
@@ -341,65 +341,4 @@ function doubted(hold: Hold): Hold {
 
 function advance(hold: Hold, slot: Slot): Hold {
   return hold.kind === 'held' ? { ...hold, next: slot + 1 } : hold;
-}
-
-/** The task to begin now in each lane, if any. Beginning it is `begin`. */
-export function nextTasks(state: Lifecycle): { local: LocalTask | undefined; share: ShareTask | undefined } {
-  return { local: nextLocalTask(state), share: nextShareTask(state) };
-}
-
-function nextLocalTask(state: Lifecycle): LocalTask | undefined {
-  if (state.local !== 'idle') return undefined;
-  const { pending, hold } = state;
-  const spoolDue = state.trouble || state.stopOverdue;
-  if (pending && !pending.spooled && !state.spoolFailed && spoolDue) {
-    return { kind: 'spool', diverged: hold.kind === 'fenced' };
-  }
-  return state.dirty ? { kind: 'capture', final: state.run === 'finishing' } : undefined;
-}
-
-function nextShareTask(state: Lifecycle): ShareTask | undefined {
-  const { hold, pending } = state;
-  if (state.share !== 'idle' || state.backoff) return undefined;
-  switch (hold.kind) {
-    case 'none':
-      return undefined;
-    case 'wanted':
-      return state.run === 'running' || pending || hold.inDoubt
-        ? { kind: 'acquire', how: hold.how }
-        : undefined;
-    case 'doubt':
-      return { kind: 'acquire', how: 'recover' };
-    case 'fenced':
-      return pending ? { kind: 'diverge', epoch: hold.epoch } : undefined;
-    case 'held':
-      return nextHeldTask(state, hold);
-  }
-}
-
-function nextHeldTask(
-  state: Lifecycle,
-  { epoch, next }: Extract<Hold, { kind: 'held' }>,
-): ShareTask | undefined {
-  const final = state.run === 'finishing';
-  if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
-  if (final && !state.dirty && !state.unread && state.local === 'idle') {
-    return { kind: 'release', epoch, slot: next, reason: state.reason };
-  }
-  return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
-}
-
-/** The state in which a task is in flight. */
-export function begin(state: Lifecycle, task: LocalTask | ShareTask): Lifecycle {
-  switch (task.kind) {
-    case 'capture':
-      return { ...state, local: 'capturing' };
-    case 'spool':
-      return { ...state, local: 'spooling' };
-    case 'publish':
-    case 'diverge':
-      return { ...state, share: task.kind, carrying: state.pending?.digest };
-    default:
-      return { ...state, share: task.kind };
-  }
 }

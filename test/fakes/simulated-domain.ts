@@ -5,8 +5,6 @@
  * Each step checks the invariants of model/lifecycle.ts; what breaks one throws with its name.
  */
 import {
-  begin,
-  nextTasks,
   sameDigest,
   step,
   STOPPED,
@@ -16,6 +14,7 @@ import {
   type PublishedState,
   type ShareTask,
 } from '../../src/model/lifecycle.js';
+import { begin, nextTasks } from '../../src/model/lifecycle-tasks.js';
 
 interface SlotContent {
   readonly by: 'us' | 'them';

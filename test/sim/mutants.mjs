@@ -8,9 +8,7 @@
 export const MUTANTS = [
   {
     name: 'an archive is not synced before it is named',
-    edits: [
-      { file: 'volume/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' },
-    ],
+    edits: [{ file: 'volume/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' }],
   },
   {
     name: 'a slot is replaced, not created',
@@ -37,7 +35,11 @@ export const MUTANTS = [
   {
     name: 'after an error of the commit the next slot is tried',
     edits: [
-      { file: 'volume/commit.ts', find: '  const path = slotPath(paths, entry.slot);', replace: '  let path = slotPath(paths, entry.slot);' },
+      {
+        file: 'volume/commit.ts',
+        find: '  const path = slotPath(paths, entry.slot);',
+        replace: '  let path = slotPath(paths, entry.slot);',
+      },
       {
         file: 'volume/commit.ts',
         find: '      const found = await readAfterError(context, operation, paths, entry.slot, error);\n',
@@ -97,7 +99,11 @@ export const MUTANTS = [
   {
     name: 'a single generation is pruned from the open epoch',
     edits: [
-      { file: 'model/volume-log.ts', find: '  return oldestKept.generation.epoch;\n', replace: '  return oldestKept.slot;\n' },
+      {
+        file: 'model/volume-log.ts',
+        find: '  return oldestKept.generation.epoch;\n',
+        replace: '  return oldestKept.slot;\n',
+      },
     ],
   },
   {
@@ -146,7 +152,8 @@ export const MUTANTS = [
       {
         file: 'host/state-reader.ts',
         find: '  const { identity, selfValidating } = validateStateFile(role, name, data);\n',
-        replace: '  const { identity, selfValidating } = { identity: undefined, selfValidating: data === data };\n',
+        replace:
+          '  const { identity, selfValidating } = { identity: undefined, selfValidating: data === data };\n',
       },
     ],
   },

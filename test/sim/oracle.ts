@@ -87,10 +87,15 @@ export class Oracle implements ShareListener {
   /** Everything that holds at any time. */
   check(): void {
     for (const volume of this.share.volumes) this.share.check(volume);
-    for (const [uuid, states] of this.#acknowledged) for (const state of states) this.#expectInHead(uuid, state, 'G2');
+    for (const [uuid, states] of this.#acknowledged)
+      for (const state of states) this.#expectInHead(uuid, state, 'G2');
     for (const { host, uuid, state, answer } of this.#owed) {
       if (this.isStored(host, uuid, state)) continue;
-      this.#broken('G5', uuid, `${describeState(state)}, answered '${answer}' at its stop on ${host}, is stored nowhere`);
+      this.#broken(
+        'G5',
+        uuid,
+        `${describeState(state)}, answered '${answer}' at its stop on ${host}, is stored nowhere`,
+      );
     }
   }
 
@@ -122,7 +127,11 @@ export class Oracle implements ShareListener {
         const volume = this.share.volume(call.uuid);
         const state = this.#stateOf(call.capture);
         if (state && volume && !this.share.keptStates(volume).some((kept) => contains(kept, state))) {
-          this.#broken('G5', call.uuid, `${describeState(state)} was said to be kept as a diverged copy on ${host}`);
+          this.#broken(
+            'G5',
+            call.uuid,
+            `${describeState(state)} was said to be kept as a diverged copy on ${host}`,
+          );
         }
       },
     };
@@ -131,7 +140,8 @@ export class Oracle implements ShareListener {
   appended(volume: WatchedVolume, entry: SlotEntry): void {
     const { uuid } = volume;
     if (entry.kind === 'publish') this.#expectBegun(volume, entry);
-    if (entry.kind === 'tombstone') this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
+    if (entry.kind === 'tombstone')
+      this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
     if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
   }
 
@@ -153,7 +163,8 @@ export class Oracle implements ShareListener {
     const { host, uuid } = run;
     if (!prepared || loaded === 'failed') return;
     if (loaded === 'blank') {
-      if (this.hadState(uuid)) this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
+      if (this.hadState(uuid))
+        this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
       return;
     }
     if (loaded === 'refused') {
@@ -162,10 +173,15 @@ export class Oracle implements ShareListener {
     }
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
-    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch) return;
+    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch)
+      return;
     const head = this.share.headState(volume);
     if (head && !contains(loaded, head)) {
-      this.#broken('G4', uuid, `${host} starts from ${describeState(loaded)}, the head is ${describeState(head)} (${prepared.decision})`);
+      this.#broken(
+        'G4',
+        uuid,
+        `${host} starts from ${describeState(loaded)}, the head is ${describeState(head)} (${prepared.decision})`,
+      );
     }
   }
 
@@ -183,13 +199,21 @@ export class Oracle implements ShareListener {
     if (!toldStarted && answer === 'nothing') return;
     this.#owed.push({ host, uuid, state: final, answer });
     if (answer === 'published' && !this.#isOnShare(uuid, final)) {
-      this.#broken('G5', uuid, `the stop on ${host} was answered 'published', but ${describeState(final)} is not on the share`);
+      this.#broken(
+        'G5',
+        uuid,
+        `the stop on ${host} was answered 'published', but ${describeState(final)} is not on the share`,
+      );
     }
     this.check();
   }
 
   isStored(host: string, uuid: string, state: TpmState): boolean {
-    const isInSpool = (): boolean => this.#options.host(host).local.spooled(uuid).some((kept) => contains(kept, state));
+    const isInSpool = (): boolean =>
+      this.#options
+        .host(host)
+        .local.spooled(uuid)
+        .some((kept) => contains(kept, state));
     return this.#isOnShare(uuid, state) || isInSpool();
   }
 
@@ -229,7 +253,11 @@ export class Oracle implements ShareListener {
   #expectInHead(uuid: string, state: TpmState, guarantee: Guarantee): void {
     const head = this.share.headState(this.share.volume(uuid));
     if (head && contains(head, state)) return;
-    this.#broken(guarantee, uuid, `${describeState(state)} was acknowledged, the head is ${describeState(head)}`);
+    this.#broken(
+      guarantee,
+      uuid,
+      `${describeState(state)} was acknowledged, the head is ${describeState(head)}`,
+    );
   }
 
   #expectClaim(host: string, uuid: string, epoch: number): void {
@@ -247,16 +275,25 @@ export class Oracle implements ShareListener {
     const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
     const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
     if (preparedAtMs > state.writtenAtMs || isUnderWay) return;
-    this.#broken('protocol', volume.uuid, `${entry.host} published ${describeState(state)} of a start that failed`);
+    this.#broken(
+      'protocol',
+      volume.uuid,
+      `${entry.host} published ${describeState(state)} of a start that failed`,
+    );
   }
 
   #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
     if (reason === 'migrated') return;
     const watched = this.#options.host(host);
-    if (watched.runOf(uuid)?.toldStarted) this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+    if (watched.runOf(uuid)?.toldStarted)
+      this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
     const state = watched.local.state(uuid);
     if (!state?.run.toldStarted || state.run.host !== host || this.#isOnShare(uuid, state)) return;
-    this.#broken('G4', uuid, `${host} released it in slot ${slot} before ${describeState(state)} was on the share`);
+    this.#broken(
+      'G4',
+      uuid,
+      `${host} released it in slot ${slot} before ${describeState(state)} was on the share`,
+    );
   }
 
   #stateOf({ files }: Capture): TpmState | undefined {

@@ -93,7 +93,8 @@ class Play {
     const stopping = hypervisor.stop(domain);
     if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
     const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
-    if (!stopped) throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host, 'stop')}`);
+    if (!stopped)
+      throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host, 'stop')}`);
   }
 
   /** Where the log says that it is held, if it is. */
@@ -108,7 +109,11 @@ class Play {
     if (await this.#outcome(starting, `its start on ${host.name} was not answered`)) {
       const loaded = host.hypervisor?.guest(uuid)?.state;
       if (head && !(loaded && contains(loaded, head))) {
-        throw broken('G4', domain, `${host.name} started from ${describeState(loaded)}, the head is ${describeState(head)}`);
+        throw broken(
+          'G4',
+          domain,
+          `${host.name} started from ${describeState(loaded)}, the head is ${describeState(head)}`,
+        );
       }
       await this.#stop(host, domain);
       return;
@@ -118,12 +123,15 @@ class Play {
     const isExcused = head
       ? code === 'FOREIGN_TPM' && this.#startedPastHook(domain)
       : REFUSED_WITHOUT_HEAD.includes(code) && this.#site.ledger.knows(uuid);
-    if (!isExcused) throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
+    if (!isExcused)
+      throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
   }
 
   #startedPastHook({ uuid }: Domain): boolean {
     const at = this.#site.domains.findIndex((domain) => domain.uuid === uuid);
-    return this.#site.schedule.steps.some((step) => step.do === 'start' && step.pastHook && step.domain === at);
+    return this.#site.schedule.steps.some(
+      (step) => step.do === 'start' && step.pastHook && step.domain === at,
+    );
   }
 
   #refusal({ name }: AgentHost, call: 'prepare' | 'stop'): string {

@@ -22,7 +22,9 @@ export interface Domain {
 }
 
 const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c'];
-const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(parseDomainUuid);
+const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(
+  parseDomainUuid,
+);
 const PROFILES: Readonly<Record<Schedule['options']['roughness'], FaultProfile>> = {
   calm: CALM,
   rough: ROUGH,
@@ -57,7 +59,7 @@ export class Site {
     const soft = options.soft.map((host) => [names[host] ?? '', SOFT_TIMEOUT_MS]);
     this.world = new SimulatedWorld(schedule.seed, { softTimeoutMs: Object.fromEntries(soft) });
     this.domains = options.transient.map((transient, at) => {
-      return { uuid: UUIDS[at] as DomainUuid, transient };
+      return { uuid: UUIDS[at]!, transient };
     });
     this.hosts = names.map((name) => {
       return new AgentHost(this, this.world.host(name), (fault) => {

@@ -95,7 +95,9 @@ export function contains(newer: TpmState, older: TpmState): boolean {
 }
 
 export function describeState(state: TpmState | undefined): string {
-  return state ? `state ${state.number} of TPM ${state.tpm} (run ${state.run.number} on ${state.run.host})` : 'no state';
+  return state
+    ? `state ${state.number} of TPM ${state.tpm} (run ${state.run.number} on ${state.run.host})`
+    : 'no state';
 }
 
 /** Big-endian fields, one after another. */

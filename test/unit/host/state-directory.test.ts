@@ -125,8 +125,9 @@ t.test(
     const host = await makeHost(t);
     await rm(host.swtpmRoot, { recursive: true });
     await restoreState(host.context, host.paths, NEW);
-    for (const path of [host.swtpmRoot, host.paths.swtpmDirectory])
+    for (const path of [host.swtpmRoot, host.paths.swtpmDirectory]) {
       t.equal((await lstat(path)).mode & 0o777, 0o711);
+    }
     t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest);
   },
 );

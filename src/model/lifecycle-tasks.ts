@@ -1,0 +1,66 @@
+/**
+ * lifecycle-tasks: what a domain's lifecycle wants to be begun, and the state in which that is under way. Pure; the invariants are those of
+ * `lifecycle.ts`.
+ */
+import type { Hold, Lifecycle, LocalTask, ShareTask } from './lifecycle.js';
+
+/** The task to begin now in each lane, if any. Beginning it is `begin`. */
+export function nextTasks(state: Lifecycle): { local: LocalTask | undefined; share: ShareTask | undefined } {
+  return { local: nextLocalTask(state), share: nextShareTask(state) };
+}
+
+function nextLocalTask(state: Lifecycle): LocalTask | undefined {
+  if (state.local !== 'idle') return undefined;
+  const { pending, hold } = state;
+  const spoolDue = state.trouble || state.stopOverdue;
+  if (pending && !pending.spooled && !state.spoolFailed && spoolDue) {
+    return { kind: 'spool', diverged: hold.kind === 'fenced' };
+  }
+  return state.dirty ? { kind: 'capture', final: state.run === 'finishing' } : undefined;
+}
+
+function nextShareTask(state: Lifecycle): ShareTask | undefined {
+  const { hold, pending } = state;
+  if (state.share !== 'idle' || state.backoff) return undefined;
+  switch (hold.kind) {
+    case 'none':
+      return undefined;
+    case 'wanted':
+      return state.run === 'running' || pending || hold.inDoubt
+        ? { kind: 'acquire', how: hold.how }
+        : undefined;
+    case 'doubt':
+      return { kind: 'acquire', how: 'recover' };
+    case 'fenced':
+      return pending ? { kind: 'diverge', epoch: hold.epoch } : undefined;
+    case 'held':
+      return nextHeldTask(state, hold);
+  }
+}
+
+function nextHeldTask(
+  state: Lifecycle,
+  { epoch, next }: Extract<Hold, { kind: 'held' }>,
+): ShareTask | undefined {
+  const final = state.run === 'finishing';
+  if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
+  if (final && !state.dirty && !state.unread && state.local === 'idle') {
+    return { kind: 'release', epoch, slot: next, reason: state.reason };
+  }
+  return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
+}
+
+/** The state in which a task is in flight. */
+export function begin(state: Lifecycle, task: LocalTask | ShareTask): Lifecycle {
+  switch (task.kind) {
+    case 'capture':
+      return { ...state, local: 'capturing' };
+    case 'spool':
+      return { ...state, local: 'spooling' };
+    case 'publish':
+    case 'diverge':
+      return { ...state, share: task.kind, carrying: state.pending?.digest };
+    default:
+      return { ...state, share: task.kind };
+  }
+}
