@@ -49,6 +49,8 @@ export class Replicator {
   readonly attention = new AttentionList();
   readonly #context: AgentContext;
   readonly #record: DomainRecord;
+  /** What this host holds was claimed by a former run of this program. */
+  #recalled = false;
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
   readonly #shareLane: ShareLane;
@@ -65,7 +67,7 @@ export class Replicator {
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
-    this.#record = new DomainRecord(context.journal, context.clock, uuid, (error) => {
+    this.#record = new DomainRecord(context, uuid, (error) => {
       this.attention.clear('journal');
       if (!error) return;
       this.attention.raise('journal', error);
@@ -103,6 +105,7 @@ export class Replicator {
     this.#identity = record.identity ?? undefined;
     const spooled = await this.#pending.recall();
     if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
+    this.#recalled = true;
     this.#apply(recalledRun(record, spooled?.digest));
   }
 
@@ -135,6 +138,7 @@ export class Replicator {
       this.#identity = prepared.identity;
       const { hold, published, pending } = prepared;
       this.#pending.begin(pending);
+      this.#recalled = false;
       this.#record.change({
         name: request.name,
         shareId: prepared.shareId ?? null,
@@ -356,12 +360,15 @@ export class Replicator {
   }
 
   async #runShare(task: ShareTask): Promise<void> {
-    const capture = task.kind === 'publish' || task.kind === 'diverge' ? this.#pending.capture : undefined;
+    const { capture } = this.#pending;
     const { run, pending, published } = this.#state;
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
-    const domain = { ...this.place, name: this.name, capture, published, reason, over } as const;
-    this.#dispatch(await this.#shareLane.run(domain, task));
+    const recalled = this.#recalled;
+    const domain = { ...this.place, name: this.name, capture, published, reason, over, recalled } as const;
+    const event = await this.#shareLane.run(domain, task);
+    if (event.kind === 'acquired') this.#recalled = false;
+    this.#dispatch(event);
     if (this.#state.pending === undefined) await this.#pending.clear();
   }
 

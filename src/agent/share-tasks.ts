@@ -14,6 +14,7 @@ import type { ClaimReason } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
+import { passOverOutdated } from './left-behind.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
@@ -23,13 +24,15 @@ export const HANDED_OVER = 'migrated';
 
 export interface DomainTask extends DomainPlace {
   readonly name: string;
-  /** The pending capture, for the tasks that carry one. */
+  /** The pending capture. */
   readonly capture: Capture | undefined;
   /** What this host last knew to be the head. */
   readonly published: PublishedState | undefined;
   readonly reason: GenerationReason;
   /** Whether the domain has stopped here and nothing of it is left to publish. */
   readonly over: boolean;
+  /** Its claim is one of a former run of this program. */
+  readonly recalled: boolean;
 }
 
 export interface TaskOutcome {
@@ -114,9 +117,15 @@ async function recover(context: AgentContext, domain: DomainTask): Promise<TaskO
   const outcome = await claim(context, domain, 'recover', 'own');
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && outcome.kind !== 'claimed') return { event: { kind: 'released' } };
-  if (outcome.kind !== 'free') return held(outcome, domain);
+  if (outcome.kind !== 'free') return await recovered(context, domain, outcome);
   if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
-  return held(await claim(context, domain, 'recover', 'free'), domain);
+  return await recovered(context, domain, await claim(context, domain, 'recover', 'free'));
+}
+
+async function recovered(context: AgentContext, domain: DomainTask, outcome: ClaimOutcome): Promise<TaskOutcome> {
+  const isLeft = domain.recalled && outcome.kind === 'claimed';
+  const outdated = isLeft ? await passOverOutdated(context, domain, outcome.epoch) : [];
+  return held(outcome, domain, outdated);
 }
 
 /**
@@ -210,12 +219,16 @@ async function claim(
   return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
 }
 
-function held(outcome: ClaimOutcome, { uuid }: DomainTask): TaskOutcome {
+function held(
+  outcome: ClaimOutcome,
+  { uuid }: DomainTask,
+  outdated: readonly string[] = [],
+): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;
     const published = head && { slot: head.slot, digest: head.digestPrefix };
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
-    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history } };
+    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history, outdated } };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

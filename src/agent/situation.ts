@@ -3,7 +3,8 @@
  */
 import type { JournalRecord } from '../host/journal.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { Manifest } from '../bundle/manifest.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
 import { claimedByAnother } from '../model/volume-log.js';
@@ -189,22 +190,28 @@ function localFacts(
     kind: 'valid',
     digest: local.digest,
     identity: local.identity,
-    relation: relation(context, local, volume),
+    relation: volume ? relationToHead(context, local, volume) : 'unknown',
   };
 }
 
-function relation(
-  { config, bootId }: AgentContext,
+/** Whether a host's own disk held what it published, so that the files' times can be compared. */
+export function isFromDiskOf(host: HostName, manifest: Pick<Manifest, 'host' | 'reason'>): boolean {
+  return manifest.host === host && !PLACED.has(manifest.reason);
+}
+
+/** @param bootId of `context`: '' when the capture may have been taken earlier in this boot */
+export function relationToHead(
+  { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
   local: Capture,
-  volume: VolumeReading | undefined,
+  volume: VolumeReading,
 ): LocalRelation {
-  if (volume?.head.kind !== 'whole') return 'unknown';
+  if (volume.head.kind !== 'whole') return 'unknown';
   const { manifest, capture } = volume.head.generation;
   const below = volume.log.published.slice(0, -1);
   return relateToHead({
     local,
     head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
-    headIsOwn: manifest.host === config.host && !PLACED.has(manifest.reason),
+    headIsOwn: isFromDiskOf(config.host, manifest),
     publishedBefore: below.map((entry) => entry.generation.digestPrefix),
     bootId,
   });

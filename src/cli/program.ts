@@ -10,6 +10,7 @@ import type { CliEnvironment } from './environment.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { reportError } from './report-error.js';
+import { installCommand, uninstallCommand } from './install.js';
 import { restoreCommand } from './restore.js';
 import { shareCommand } from './share.js';
 import { statusCommand } from './status.js';
@@ -33,7 +34,9 @@ export async function runProgram(environment: CliEnvironment, args: readonly str
     if (!(error instanceof CommanderError)) return reportError(environment.terminal, error);
     // commander has printed the help, asked for or in place of a missing command.
     if (error.exitCode === 0) return 0;
-    return error.code === 'commander.help' ? USAGE_STATUS : reportError(environment.terminal, usageError(error));
+    return error.code === 'commander.help'
+      ? USAGE_STATUS
+      : reportError(environment.terminal, usageError(error));
   }
 }
 
@@ -43,7 +46,9 @@ function usageError({ message }: CommanderError): MirrorError {
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
-  return new MirrorError('USAGE', words, { next: 'see `swtpm-mirror --help` and `swtpm-mirror COMMAND --help`' });
+  return new MirrorError('USAGE', words, {
+    next: 'see `swtpm-mirror --help` and `swtpm-mirror COMMAND --help`',
+  });
 }
 
 function build(environment: CliEnvironment): Command {
@@ -62,6 +67,8 @@ function build(environment: CliEnvironment): Command {
     takeOverCommand,
     verifyCommand,
     undefineCommand,
+    installCommand,
+    uninstallCommand,
   ];
   for (const make of commands) program.addCommand(make(environment));
   return prepared(program, environment);
