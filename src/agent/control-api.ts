@@ -140,8 +140,9 @@ async function readBody(request: IncomingMessage): Promise<Body> {
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > BODY_BYTES_MAX)
+    if (length > BODY_BYTES_MAX) {
       throw badBody(`${String(length)} bytes or more, at most ${String(BODY_BYTES_MAX)} expected`);
+    }
     chunks.push(chunk);
   }
   if (length === 0) return {};

@@ -29,7 +29,8 @@ export async function passOverOutdated(
   if (volume?.head.kind !== 'whole') return [];
   const left = new Map<string, LocalRelation>();
   // Files go back in time with the disk alone, and within one boot they do not.
-  if (local && record?.bootId !== context.bootId) left.set(local.digest, relation(context, local, volume, context.bootId));
+  if (local && record?.bootId !== context.bootId)
+    left.set(local.digest, relation(context, local, volume, context.bootId));
   if (domain.capture) left.set(domain.capture.digest, relation(context, domain.capture, volume, ''));
   const outdated: string[] = [];
   for (const capture of [local, domain.capture]) {
@@ -42,11 +43,17 @@ export async function passOverOutdated(
 }
 
 /** @param bootId this boot, for what lies on the disk now; '' for what may have lain there earlier */
-function relation(context: AgentContext, capture: Capture, volume: VolumeReading, bootId: string): LocalRelation {
+function relation(
+  context: AgentContext,
+  capture: Capture,
+  volume: VolumeReading,
+  bootId: string,
+): LocalRelation {
   const { head, log } = volume;
   if (head.kind !== 'whole') return 'unknown';
   const { name, manifest, capture: stored } = head.generation;
-  const isForeign = capture.identity !== undefined && stored.identity !== undefined && capture.identity !== stored.identity;
+  const isForeign =
+    capture.identity !== undefined && stored.identity !== undefined && capture.identity !== stored.identity;
   if (isForeign) return 'unknown';
   const found = relationToHead({ ...context, bootId }, capture, volume);
   if (found !== 'unknown' || isFromDiskOf(context.config.host, manifest)) return found;

@@ -29,6 +29,7 @@ import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
 import { prepareDomain, type Prepared } from './prepare.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
+import type { ClaimEntry } from '../model/log-entry.js';
 import { recalledRun } from './recalled-run.js';
 import { isIdle, isSafe, isSettled, isStuck, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
@@ -51,6 +52,8 @@ export class Replicator {
   readonly #record: DomainRecord;
   /** What this host holds was claimed by a former run of this program. */
   #recalled = false;
+  /** Of a domain that came by migration: its source's claim. */
+  #source: ClaimEntry | undefined;
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
   readonly #shareLane: ShareLane;
@@ -139,6 +142,7 @@ export class Replicator {
       const { hold, published, pending } = prepared;
       this.#pending.begin(pending);
       this.#recalled = false;
+      this.#source = prepared.source;
       this.#record.change({
         name: request.name,
         shareId: prepared.shareId ?? null,
@@ -270,7 +274,7 @@ export class Replicator {
    *
    * @throws MirrorError `DOMAIN_RUNNING`; `SHARE_TIMEOUT` when the share kept it longer than `patienceMs`
    */
-  async #finishLastRun(patienceMs: number): Promise<void> {
+  async #finishLastRun(patienceMs: number): Promise<boolean> {
     const { clock, running } = this.#context;
     const untilMs = clock.monotonicMs() + patienceMs;
     if (this.#state.run === 'running' || this.#state.run === 'prepared') {
@@ -286,6 +290,7 @@ export class Replicator {
     this.#paused = true;
     if (!(await this.#until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
     await this.#record.saved();
+    return this.#state.run !== 'finishing';
   }
 
   /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
@@ -365,7 +370,8 @@ export class Replicator {
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
     const recalled = this.#recalled;
-    const domain = { ...this.place, name: this.name, capture, published, reason, over, recalled } as const;
+    const known = { capture, published, reason, over, recalled, source: this.#source } as const;
+    const domain = { ...this.place, name: this.name, ...known };
     const event = await this.#shareLane.run(domain, task);
     if (event.kind === 'acquired') this.#recalled = false;
     this.#dispatch(event);

@@ -7,7 +7,7 @@ import type { Manifest } from '../bundle/manifest.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
-import { claimedByAnother } from '../model/volume-log.js';
+import { claimedByAnother, hasAbandonedEpoch } from '../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../volume/share-store.js';
 import { compareStateFiles, type Capture, type StateFile } from '../model/capture.js';
 import { contentDigest } from '../model/hash.js';
@@ -58,7 +58,7 @@ export async function gatherSituation(
     holder: holderFacts(volume),
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
     local: localFacts(context, local.capture, local.error, volume),
-    journal: record && journalFacts(record),
+    journal: record && journalFacts(record, context.bootId),
     spooled: await hasUnpublished(context, uuid, volume),
     incoming,
     policy: context.config.start,
@@ -105,8 +105,9 @@ async function lookAtDisk(
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
-    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE')
+    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') {
       return { capture: undefined, error: cause };
+    }
     throw error;
   }
 }
@@ -147,7 +148,7 @@ function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefin
   const { head } = volume;
   switch (head.kind) {
     case 'none':
-      return { kind: 'empty' };
+      return { kind: 'empty', abandoned: hasAbandonedEpoch(volume.log) };
     case 'damaged':
       return {
         kind: 'damaged',
@@ -217,12 +218,13 @@ export function relationToHead(
   });
 }
 
-function journalFacts(record: JournalRecord): RestoreFacts['journal'] {
+function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['journal'] {
   return {
     slot: record.slot,
     digest: record.digest ?? undefined,
     identity: record.identity ?? undefined,
     ran: record.phase === 'running' || (record.phase === 'stopped' && record.holding),
     fenced: record.fenced !== null,
+    rebooted: record.bootId !== bootId,
   };
 }

@@ -97,8 +97,9 @@ t.test('a domain without a TPM starts even where nothing is configured', async (
 t.test('G4: an incoming migration restores nothing, once; the next start is an ordinary one', async (t) => {
   const host = await makeHost(t);
   await putState(host);
-  for (const operation of ['prepare', 'started', 'release'])
+  for (const operation of ['prepare', 'started', 'release']) {
     t.match(await hook(host, operation), { status: 0 });
+  }
   const log = await logOf(host);
   await writeFile(join(host.tpmDirectory(UUID), 'tpm2-00.permall'), readStateBlob('fresh-b.permall').data);
   for (const operation of ['migrate', 'prepare', 'started']) {

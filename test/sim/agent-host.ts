@@ -97,7 +97,9 @@ export class AgentHost implements WatchedHost {
     if (this.#agent || !this.isPowered) return;
     const program = this.#open();
     const { process, clock } = program.program;
-    const supervisor = new Supervisor(program.context, (onDirty) => this.events.source(program.program, onDirty));
+    const supervisor = new Supervisor(program.context, (onDirty) =>
+      this.events.source(program.program, onDirty),
+    );
     const agent = { process, supervisor, program };
     this.#agent = agent;
     process.onEnd(() => {

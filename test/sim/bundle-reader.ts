@@ -37,7 +37,7 @@ function read(archive: Uint8Array): ReadBundle | undefined {
 
 function tarEntries(tar: Buffer): Map<string, Uint8Array> {
   const entries = new Map<string, Uint8Array>();
-  for (let at = 0; tar[at]; ) {
+  for (let at = 0; tar[at];) {
     const name = tar.toString('latin1', at, at + 100).replace(/\0.*$/s, '');
     const size = parseInt(tar.toString('latin1', at + 124, at + 136), 8);
     const start = at + BLOCK_BYTES;

@@ -9,10 +9,13 @@ async function main() {
     let p = await play(s);
     if (!p.counts[topic]) continue;
     for (let size = s.steps.length >> 1; size >= 1; size >>= 1)
-      for (let at = 0; at < s.steps.length; ) {
+      for (let at = 0; at < s.steps.length;) {
         const t = { ...s, steps: [...s.steps.slice(0, at), ...s.steps.slice(at + size)] };
         const q = await play(t);
-        if (q.counts[topic]) { s = t; p = q; } else at += size;
+        if (q.counts[topic]) {
+          s = t;
+          p = q;
+        } else at += size;
       }
     console.log(describeSchedule(s));
   }

@@ -110,7 +110,11 @@ export class Hooks {
 function whileItLives<Result>(process: SimulatedProcess, work: () => Promise<Result>): Promise<Result> {
   return new Promise((resolve, reject) => {
     const cutOff = (): void => {
-      reject(new MirrorError('AGENT_UNREACHABLE', 'the program that was asked has died', { next: 'start it again' }));
+      reject(
+        new MirrorError('AGENT_UNREACHABLE', 'the program that was asked has died', {
+          next: 'start it again',
+        }),
+      );
     };
     if (!process.alive) cutOff();
     const forget = process.onEnd(cutOff);

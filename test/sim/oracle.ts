@@ -54,6 +54,8 @@ export class Oracle implements ShareListener {
   readonly #had = new Set<string>();
   /** When a start was last to be prepared, by host and domain. */
   readonly #prepareAsked = new Map<string, number>();
+  /** When a host last asked for an entry that closes its epoch, by host, domain and slot. */
+  readonly #closeAskedMs = new Map<string, number>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -87,10 +89,15 @@ export class Oracle implements ShareListener {
   /** Everything that holds at any time. */
   check(): void {
     for (const volume of this.share.volumes) this.share.check(volume);
-    for (const [uuid, states] of this.#acknowledged) for (const state of states) this.#expectInHead(uuid, state, 'G2');
+    for (const [uuid, states] of this.#acknowledged)
+      for (const state of states) this.#expectInHead(uuid, state, 'G2');
     for (const { host, uuid, state, answer } of this.#owed) {
       if (this.isStored(host, uuid, state)) continue;
-      this.#broken('G5', uuid, `${describeState(state)}, answered '${answer}' at its stop on ${host}, is stored nowhere`);
+      this.#broken(
+        'G5',
+        uuid,
+        `${describeState(state)}, answered '${answer}' at its stop on ${host}, is stored nowhere`,
+      );
     }
   }
 
@@ -112,6 +119,7 @@ export class Oracle implements ShareListener {
         return outcome;
       },
       closeEpoch: async (call) => {
+        this.#closeAskedMs.set(`${host} ${call.uuid} ${call.slot}`, this.#options.nowMs());
         const outcome = await share.closeEpoch(call);
         coverage.count(`${call.kind}: ${outcome.kind}`);
         return outcome;
@@ -122,7 +130,11 @@ export class Oracle implements ShareListener {
         const volume = this.share.volume(call.uuid);
         const state = this.#stateOf(call.capture);
         if (state && volume && !this.share.keptStates(volume).some((kept) => contains(kept, state))) {
-          this.#broken('G5', call.uuid, `${describeState(state)} was said to be kept as a diverged copy on ${host}`);
+          this.#broken(
+            'G5',
+            call.uuid,
+            `${describeState(state)} was said to be kept as a diverged copy on ${host}`,
+          );
         }
       },
     };
@@ -131,7 +143,8 @@ export class Oracle implements ShareListener {
   appended(volume: WatchedVolume, entry: SlotEntry): void {
     const { uuid } = volume;
     if (entry.kind === 'publish') this.#expectBegun(volume, entry);
-    if (entry.kind === 'tombstone') this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
+    if (entry.kind === 'tombstone')
+      this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
     if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
   }
 
@@ -153,7 +166,8 @@ export class Oracle implements ShareListener {
     const { host, uuid } = run;
     if (!prepared || loaded === 'failed') return;
     if (loaded === 'blank') {
-      if (this.hadState(uuid)) this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
+      if (this.hadState(uuid))
+        this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
       return;
     }
     if (loaded === 'refused') {
@@ -162,34 +176,49 @@ export class Oracle implements ShareListener {
     }
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
-    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch) return;
+    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch)
+      return;
     const head = this.share.headState(volume);
     if (head && !contains(loaded, head)) {
-      this.#broken('G4', uuid, `${host} starts from ${describeState(loaded)}, the head is ${describeState(head)} (${prepared.decision})`);
+      this.#broken(
+        'G4',
+        uuid,
+        `${host} starts from ${describeState(loaded)}, the head is ${describeState(head)} (${prepared.decision})`,
+      );
     }
   }
 
   started(run: TpmRun): void {
-    run.toldStarted = true;
-    this.#had.add(run.uuid);
+    run.toldStartedAtMs = this.#options.nowMs();
+    if (run.isKnown) this.#had.add(run.uuid);
   }
 
   /** @param final what lay on the host's disk when the stop was told */
   stopAnswered(run: TpmRun, answer: StopOutcome, final: TpmState | undefined, reason: string): void {
     this.#options.coverage.count(`stop: ${answer}`);
-    const { host, uuid, toldStarted } = run;
+    const { host, uuid, toldStartedAtMs } = run;
     if (!final || reason === 'migrated') return;
     // What was published past another's claim is a branch of its own, and stands as such.
-    if (!toldStarted && answer === 'nothing') return;
-    this.#owed.push({ host, uuid, state: final, answer });
-    if (answer === 'published' && !this.#isOnShare(uuid, final)) {
-      this.#broken('G5', uuid, `the stop on ${host} was answered 'published', but ${describeState(final)} is not on the share`);
+    if (toldStartedAtMs === undefined && answer === 'nothing') return;
+    const state = lastOfARun(final);
+    if (!state) return;
+    this.#owed.push({ host, uuid, state, answer });
+    if (answer === 'published' && !this.#isOnShare(uuid, state)) {
+      this.#broken(
+        'G5',
+        uuid,
+        `the stop on ${host} was answered 'published', but ${describeState(state)} is not on the share`,
+      );
     }
     this.check();
   }
 
   isStored(host: string, uuid: string, state: TpmState): boolean {
-    const isInSpool = (): boolean => this.#options.host(host).local.spooled(uuid).some((kept) => contains(kept, state));
+    const isInSpool = (): boolean =>
+      this.#options
+        .host(host)
+        .local.spooled(uuid)
+        .some((kept) => contains(kept, state));
     return this.#isOnShare(uuid, state) || isInSpool();
   }
 
@@ -229,7 +258,11 @@ export class Oracle implements ShareListener {
   #expectInHead(uuid: string, state: TpmState, guarantee: Guarantee): void {
     const head = this.share.headState(this.share.volume(uuid));
     if (head && contains(head, state)) return;
-    this.#broken(guarantee, uuid, `${describeState(state)} was acknowledged, the head is ${describeState(head)}`);
+    this.#broken(
+      guarantee,
+      uuid,
+      `${describeState(state)} was acknowledged, the head is ${describeState(head)}`,
+    );
   }
 
   #expectClaim(host: string, uuid: string, epoch: number): void {
@@ -247,16 +280,32 @@ export class Oracle implements ShareListener {
     const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
     const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
     if (preparedAtMs > state.writtenAtMs || isUnderWay) return;
-    this.#broken('protocol', volume.uuid, `${entry.host} published ${describeState(state)} of a start that failed`);
+    this.#broken(
+      'protocol',
+      volume.uuid,
+      `${entry.host} published ${describeState(state)} of a start that failed`,
+    );
   }
 
   #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
     if (reason === 'migrated') return;
     const watched = this.#options.host(host);
-    if (watched.runOf(uuid)?.toldStarted) this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+    const startedMs = watched.runOf(uuid)?.toldStartedAtMs;
+    if (startedMs !== undefined) {
+      // One that was asked for before may arrive late, when the domain was started without the share meanwhile.
+      const isLate = (this.#closeAskedMs.get(`${host} ${uuid} ${slot}`) ?? 0) < startedMs;
+      if (!isLate)
+        this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+      return;
+    }
     const state = watched.local.state(uuid);
-    if (!state?.run.toldStarted || state.run.host !== host || this.#isOnShare(uuid, state)) return;
-    this.#broken('G4', uuid, `${host} released it in slot ${slot} before ${describeState(state)} was on the share`);
+    if (state?.run.toldStartedAtMs === undefined || state.run.host !== host || this.#isOnShare(uuid, state))
+      return;
+    this.#broken(
+      'G4',
+      uuid,
+      `${host} released it in slot ${slot} before ${describeState(state)} was on the share`,
+    );
   }
 
   #stateOf({ files }: Capture): TpmState | undefined {
@@ -267,6 +316,13 @@ export class Oracle implements ShareListener {
   #broken(guarantee: Guarantee, uuid: string, what: string): void {
     this.fail(new Violation(guarantee, `domain ${uuid.slice(0, 8)}: ${what}`));
   }
+}
+
+/** The newest state that is not of a start that failed. */
+function lastOfARun(state: TpmState): TpmState | undefined {
+  let at: TpmState | undefined = state;
+  while (at && !at.run.began) at = at.parent;
+  return at;
 }
 
 /** The operations of a store as functions of their own, so that some can be replaced. */

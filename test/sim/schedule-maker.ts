@@ -57,7 +57,8 @@ class ScheduleMaker {
   make(seed: string): Schedule {
     const steps: Step[] = [{ do: 'wait', thenMs: 1000 }];
     const take = (action: Action | readonly Action[]): void => {
-      for (const each of 'do' in action ? [action] : action) steps.push({ ...each, thenMs: this.#gapAfter(each) });
+      for (const each of 'do' in action ? [action] : action)
+        steps.push({ ...each, thenMs: this.#gapAfter(each) });
     };
     // Without a domain that runs, most of what follows would come to nothing.
     if (this.#random.chance(0.8)) take(this.#start());
@@ -69,10 +70,26 @@ class ScheduleMaker {
   #makeOptions(asked: Roughness | undefined): ScheduleOptions {
     const random = this.#random;
     const share = random.chance(0.15) ? 'local' : 'nfs';
-    const hosts = share === 'local' ? 1 : this.#pick([[1, 1], [6, 2], [3, 3]]);
-    const domains = this.#pick([[3, 1], [1, 2]]);
+    const hosts =
+      share === 'local'
+        ? 1
+        : this.#pick([
+            [1, 1],
+            [6, 2],
+            [3, 3],
+          ]);
+    const domains = this.#pick([
+      [3, 1],
+      [1, 2],
+    ]);
     return {
-      roughness: asked ?? this.#pick<Roughness>([[2, 'calm'], [4, 'rough'], [3, 'hostile']]),
+      roughness:
+        asked ??
+        this.#pick<Roughness>([
+          [2, 'calm'],
+          [4, 'rough'],
+          [3, 'hostile'],
+        ]),
       hosts,
       transient: Array.from({ length: domains }, () => random.chance(0.4)),
       share,
@@ -102,7 +119,15 @@ class ScheduleMaker {
     [9, () => this.#onRunning((target) => ({ do: 'write', times: this.#random.int(1, 4), ...target }))],
     [2, () => this.#onRunning((target) => ({ do: 'capture', ...target }))],
     [2, () => ({ do: 'delete-directory', host: this.#host(), domain: this.#domain() })],
-    [1, () => ({ do: 'take-over', force: this.#random.chance(0.5), host: this.#host(), domain: this.#domain() })],
+    [
+      1,
+      () => ({
+        do: 'take-over',
+        force: this.#random.chance(0.5),
+        host: this.#host(),
+        domain: this.#domain(),
+      }),
+    ],
     [4, () => this.#migrate()],
     [4, () => this.#restartAgent()],
     [3, () => ({ do: 'pause', ms: this.#length(), host: this.#busyHost() })],
@@ -160,7 +185,9 @@ class ScheduleMaker {
   }
 
   /** Something for a domain that is thought to run, or the start of one. */
-  #onRunning(make: (target: { readonly host: number; readonly domain: number }) => Action): Action | readonly Action[] {
+  #onRunning(
+    make: (target: { readonly host: number; readonly domain: number }) => Action,
+  ): Action | readonly Action[] {
     const { host, domain } = this.#running();
     return this.#places[domain] === undefined ? this.#start() : make({ host, domain });
   }
@@ -172,7 +199,11 @@ class ScheduleMaker {
   }
 
   #crashServer(): Action {
-    const graceMs = this.#pick([[2, 0], [1, 1500], [1, 10_000]]);
+    const graceMs = this.#pick([
+      [2, 0],
+      [1, 1500],
+      [1, 10_000],
+    ]);
     return { do: 'crash-server', downMs: this.#random.int(0, 8000), graceMs };
   }
 
@@ -180,7 +211,11 @@ class ScheduleMaker {
     const host = this.#busyHost();
     const arm = {
       site: this.#random.pick(SITES),
-      skip: this.#pick([[5, 0], [3, this.#random.int(0, 4)], [1, this.#random.int(0, 20)]]),
+      skip: this.#pick([
+        [5, 0],
+        [3, this.#random.int(0, 4)],
+        [1, this.#random.int(0, 20)],
+      ]),
       executed: this.#random.chance(0.5),
       fault: this.#fault(),
     };

@@ -40,7 +40,12 @@ export type Action =
   | ({ readonly do: 'capture' } & OnDomain)
   | ({ readonly do: 'delete-directory' } & OnDomain)
   | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
-  | ({ readonly do: 'migrate'; readonly to: number; readonly fails: boolean; readonly confirmed: boolean } & OnDomain)
+  | ({
+      readonly do: 'migrate';
+      readonly to: number;
+      readonly fails: boolean;
+      readonly confirmed: boolean;
+    } & OnDomain)
   | ({ readonly do: 'kill-agent' | 'stop-agent' | 'start-agent' } & OnHost)
   | ({ readonly do: 'pause'; readonly ms: number } & OnHost)
   | ({ readonly do: 'power-loss'; readonly downMs: number } & OnHost)
@@ -65,7 +70,10 @@ export interface Schedule {
 export function describeSchedule({ seed, options, steps }: Schedule): string {
   const lines = steps.map(({ do: what, thenMs, ...rest }, at) => {
     const details = Object.entries(rest).map(([key, value]) => `${key} ${describeValue(value)}`);
-    return `${String(at + 1).padStart(4)}. ${what.padEnd(16)} ${details.join(', ')}`.trimEnd() + `, then ${thenMs} ms`;
+    return (
+      `${String(at + 1).padStart(4)}. ${what.padEnd(16)} ${details.join(', ')}`.trimEnd() +
+      `, then ${thenMs} ms`
+    );
   });
   return [`seed ${seed}  ${JSON.stringify(options)}`, ...lines].join('\n');
 }

@@ -53,7 +53,9 @@ export class ShareWatch {
         if (this.#places.size === 0 && changes.some(({ name }) => name === 'volumes')) this.resync();
       } catch (error) {
         // Thrown further, a fault of the oracle would look like a fault of the file system.
-        options.listener.fail(new Violation('program', error instanceof Error ? (error.stack ?? '') : String(error)));
+        options.listener.fail(
+          new Violation('program', error instanceof Error ? (error.stack ?? '') : String(error)),
+        );
       }
     };
     this.resync();
@@ -205,7 +207,11 @@ export class ShareWatch {
     const { view } = volume;
     const bottom = view.run[0]?.slot ?? 0;
     if (slot > bottom || (slot === bottom && slot >= (view.head?.epoch ?? 0))) {
-      this.#fail('G4', volume, `slot ${slot} was removed from a log of ${bottom} to ${view.run.at(-1)?.slot ?? 0}`);
+      this.#fail(
+        'G4',
+        volume,
+        `slot ${slot} was removed from a log of ${bottom} to ${view.run.at(-1)?.slot ?? 0}`,
+      );
     }
     volume.entries.delete(slot);
     volume.view = viewLog(volume.entries);

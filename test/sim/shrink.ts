@@ -26,7 +26,7 @@ export async function shrink(schedule: Schedule, played: Played, runsMax = 400):
   };
   const steps = (): readonly Step[] => best.schedule.steps;
   for (let size = steps().length >> 1; size >= 1; size >>= 1) {
-    for (let at = 0; at < steps().length; ) {
+    for (let at = 0; at < steps().length;) {
       const without = [...steps().slice(0, at), ...steps().slice(at + size)];
       if (!(await improves(without))) at += size;
     }

@@ -22,7 +22,9 @@ export interface Domain {
 }
 
 const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c'];
-const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(parseDomainUuid);
+const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(
+  parseDomainUuid,
+);
 const PROFILES: Readonly<Record<Schedule['options']['roughness'], FaultProfile>> = {
   calm: CALM,
   rough: ROUGH,
@@ -109,9 +111,9 @@ export class Site {
     return domain;
   }
 
-  newRun(uuid: DomainUuid, host: string): TpmRun {
+  newRun(uuid: DomainUuid, host: string, isKnown: boolean): TpmRun {
     this.#runs += 1;
-    return { number: this.#runs, uuid, host, began: false, toldStarted: false };
+    return { number: this.#runs, uuid, host, began: false, toldStartedAtMs: undefined, isKnown };
   }
 
   /** Short timings: what matters is their order. */

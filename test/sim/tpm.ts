@@ -14,8 +14,10 @@ export interface TpmRun {
   readonly host: string;
   /** Whether the domain really began to run: a start that fails behind its swtpm has a state too. */
   began: boolean;
-  /** Whether this host's agent was told that it runs. */
-  toldStarted: boolean;
+  /** When this host's agent was told that it runs; `undefined` before. */
+  toldStartedAtMs: number | undefined;
+  /** Whether a hook allowed it: of one that was started past the hooks nobody else knows. */
+  readonly isKnown: boolean;
 }
 
 export interface TpmState {
@@ -95,7 +97,9 @@ export function contains(newer: TpmState, older: TpmState): boolean {
 }
 
 export function describeState(state: TpmState | undefined): string {
-  return state ? `state ${state.number} of TPM ${state.tpm} (run ${state.run.number} on ${state.run.host})` : 'no state';
+  return state
+    ? `state ${state.number} of TPM ${state.tpm} (run ${state.run.number} on ${state.run.host})`
+    : 'no state';
 }
 
 /** Big-endian fields, one after another. */
