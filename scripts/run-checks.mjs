@@ -23,7 +23,10 @@ const FAST_CHECKS = [
   { name: 'lint', command: ['npm', 'run', '--silent', 'lint'] },
   { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 120 },
 ];
-const SLOW_CHECKS = [{ name: 'slow tests', files: isSlow, timeoutSeconds: 600 }];
+const SLOW_CHECKS = [
+  { name: 'slow tests', files: isSlow, timeoutSeconds: 600 },
+  { name: 'NFS lab', command: ['scripts/lab', 'run', 'short'] },
+];
 const SUITES = { fast: FAST_CHECKS, all: [...FAST_CHECKS, ...SLOW_CHECKS] };
 
 function isSlow(file) {

@@ -257,6 +257,7 @@ const environment: CliEnvironment = {
   fs,
   clock: systemClock,
   version: PROGRAM_VERSION,
+  program: { node: process.execPath, program: __filename },
   loadConfig,
   openContext,
   openShare,

@@ -8,6 +8,7 @@ import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle.js';
+import type { AgentContext } from './agent-context.js';
 
 const FULL_DIGEST_DIGITS = 64;
 /** More than libvirt takes; with every character escaped it still fits into a journal record. */
@@ -16,6 +17,7 @@ export const DOMAIN_NAME_CHARACTERS_MAX = 255;
 export class DomainRecord {
   readonly #journal: Journal;
   readonly #clock: Clock;
+  readonly #bootId: string;
   readonly #uuid: DomainUuid;
   readonly #onWritten: (error: MirrorError | undefined) => void;
   #current: JournalRecord | undefined;
@@ -24,14 +26,14 @@ export class DomainRecord {
   #error: MirrorError | undefined;
 
   constructor(
-    journal: Journal,
-    clock: Clock,
+    { journal, clock, bootId }: Pick<AgentContext, 'journal' | 'clock' | 'bootId'>,
     uuid: DomainUuid,
     onWritten: (error: MirrorError | undefined) => void,
   ) {
     this.#onWritten = onWritten;
     this.#journal = journal;
     this.#clock = clock;
+    this.#bootId = bootId;
     this.#uuid = uuid;
   }
 
@@ -66,6 +68,8 @@ export class DomainRecord {
         hold.kind === 'fenced' && isHostName(hold.by)
           ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() })
           : null,
+      // Before the volume is held again, what lies on the disk is of the boot before, and not judged yet.
+      bootId: hold.kind === 'held' ? this.#bootId : known.bootId,
     };
   }
 
@@ -117,6 +121,7 @@ export class DomainRecord {
       identity: null,
       fenced: null,
       nvramPath: null,
+      bootId: '',
       updatedAt: '',
     };
   }
@@ -126,8 +131,9 @@ export class DomainRecord {
   }
 }
 
-function phaseOf({ run }: Lifecycle): DomainPhase {
-  return run === 'finishing' ? 'stopped' : run;
+function phaseOf({ run, capturesOver, pending }: Lifecycle): DomainPhase {
+  if (run !== 'finishing') return run;
+  return capturesOver && !pending ? 'leaving' : 'stopped';
 }
 
 function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {

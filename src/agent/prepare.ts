@@ -15,12 +15,13 @@ import { compareStateFiles, type Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
+import type { ClaimEntry } from '../model/log-entry.js';
 import { planRestore, type RestoreDecision } from '../model/restore-plan.js';
 import type { ClaimOutcome, PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
 import { publishNote, spoolManifest } from './publish-note.js';
-import { refusal } from './refusal.js';
+import { refusal, stillFinishing } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
 import { StartDeadline } from './start-deadline.js';
 
@@ -39,12 +40,14 @@ export interface Prepared {
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
+  /** Of an incoming domain: the volume's last claim, its source's. */
+  readonly source?: ClaimEntry | undefined;
 }
 
 /** What the domain's replicator does for its preparation, and learns from it. */
 export interface PreparingDomain {
-  /** Lets what a former run left reach the share: one try, of `patienceMs` at most. */
-  finishLastRun(patienceMs: number): Promise<void>;
+  /** Lets what a former run left reach the share: one try, of `patienceMs` at most. @returns whether nothing of it is left */
+  finishLastRun(patienceMs: number): Promise<boolean>;
   /** The start waits, and this is why. */
   waiting(error: MirrorError): void;
   /** The volume is this host's under this claim, or may be: a start that fails from here on has to give it back. */
@@ -65,11 +68,14 @@ export async function prepareDomain(
   const deadline = new StartDeadline(context, request.uuid);
   let lastAgeMs: number | undefined;
   for (;;) {
-    await domain.finishLastRun(deadline.leftMs);
+    const isFinished = await domain.finishLastRun(deadline.leftMs);
     const situation = await deadline.within(gatherSituation(context, request, request.incoming));
     const decision = planRestore(situation.facts);
     const late = deadline.leftMs < LOOK_AGAIN_MS;
-    if (decision.kind !== 'refuse') {
+    if (decision.kind === 'wait-incoming' && !isFinished) {
+      // Its claim is still to be given back, and an incoming domain has none: the volume would stay held for ever.
+      if (late) throw stillFinishing(request.uuid);
+    } else if (decision.kind !== 'refuse') {
       const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
       if (prepared) return prepared;
       if (late) throw unsettled(request.uuid);
@@ -120,7 +126,8 @@ async function carryOut(
 ): Promise<Prepared | undefined> {
   const { context, request, situation } = start;
   if (decision.kind === 'wait-incoming') {
-    return prepared(situation, decision, { kind: 'none' }, undefined);
+    const { volume } = situation;
+    return { ...prepared(situation, decision, { kind: 'none' }, undefined), source: volume?.log.lastClaim };
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     return await prepareWithoutShare(context, request, situation, decision);

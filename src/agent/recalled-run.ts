@@ -8,10 +8,12 @@ import { STOPPED, type Hold, type Lifecycle } from '../model/lifecycle.js';
 export function recalledRun(record: JournalRecord, spooledDigest: string | undefined): Lifecycle {
   const { phase, holding, digest, slot } = record;
   const isUnfinished = phase === 'stopped' && (holding || spooledDigest !== undefined);
+  const isLeaving = phase === 'leaving';
   return {
     ...STOPPED,
-    run: isUnfinished ? 'finishing' : phase,
-    hold: recalledHold(record),
+    run: isUnfinished || (isLeaving && holding) ? 'finishing' : isLeaving ? 'stopped' : phase,
+    capturesOver: isLeaving,
+    hold: recalledHold(record, spooledDigest !== undefined),
     pending: spooledDigest === undefined ? undefined : { digest: spooledDigest, spooled: true },
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
@@ -20,9 +22,9 @@ export function recalledRun(record: JournalRecord, spooledDigest: string | undef
   };
 }
 
-function recalledHold({ fenced, holding, epoch, phase }: JournalRecord): Hold {
+function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
   if (fenced) return { kind: 'fenced', epoch, by: fenced.host };
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch };
-  return phase === 'running' ? { kind: 'wanted', how: 'adopt' } : STOPPED.hold;
+  return phase === 'running' || isSpooled ? { kind: 'wanted', how: 'adopt' } : STOPPED.hold;
 }

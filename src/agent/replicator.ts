@@ -28,6 +28,7 @@ import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
 import { prepareDomain, type Prepared } from './prepare.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
+import type { ClaimEntry } from '../model/log-entry.js';
 import { recalledRun } from './recalled-run.js';
 import { isIdle, isSafe, isSettled, isStuck, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
@@ -48,6 +49,10 @@ export class Replicator {
   readonly attention = new AttentionList();
   readonly #context: AgentContext;
   readonly #record: DomainRecord;
+  /** What this host holds was claimed by a former run of this program. */
+  #recalled = false;
+  /** Of a domain that came by migration: its source's claim. */
+  #source: ClaimEntry | undefined;
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
   readonly #shareLane: ShareLane;
@@ -64,7 +69,7 @@ export class Replicator {
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
-    this.#record = new DomainRecord(context.journal, context.clock, uuid, (error) => {
+    this.#record = new DomainRecord(context, uuid, (error) => {
       this.attention.clear('journal');
       if (!error) return;
       this.attention.raise('journal', error);
@@ -102,6 +107,7 @@ export class Replicator {
     this.#identity = record.identity ?? undefined;
     const spooled = await this.#pending.recall();
     if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
+    this.#recalled = true;
     this.#apply(recalledRun(record, spooled?.digest));
   }
 
@@ -134,6 +140,8 @@ export class Replicator {
       this.#identity = prepared.identity;
       const { hold, published, pending } = prepared;
       this.#pending.begin(pending);
+      this.#recalled = false;
+      this.#source = prepared.source;
       this.#record.change({
         name: request.name,
         shareId: prepared.shareId ?? null,
@@ -265,7 +273,7 @@ export class Replicator {
    *
    * @throws MirrorError `DOMAIN_RUNNING`; `SHARE_TIMEOUT` when the share kept it longer than `patienceMs`
    */
-  async #finishLastRun(patienceMs: number): Promise<void> {
+  async #finishLastRun(patienceMs: number): Promise<boolean> {
     const { clock, running } = this.#context;
     const untilMs = clock.monotonicMs() + patienceMs;
     if (this.#state.run === 'running' || this.#state.run === 'prepared') {
@@ -281,6 +289,7 @@ export class Replicator {
     this.#paused = true;
     if (!(await this.#until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
     await this.#record.saved();
+    return this.#state.run !== 'finishing';
   }
 
   /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
@@ -355,12 +364,16 @@ export class Replicator {
   }
 
   async #runShare(task: ShareTask): Promise<void> {
-    const capture = task.kind === 'publish' || task.kind === 'diverge' ? this.#pending.capture : undefined;
+    const { capture } = this.#pending;
     const { run, pending, published } = this.#state;
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
-    const domain = { ...this.place, name: this.name, capture, published, reason, over } as const;
-    this.#dispatch(await this.#shareLane.run(domain, task));
+    const recalled = this.#recalled;
+    const known = { capture, published, reason, over, recalled, source: this.#source } as const;
+    const domain = { ...this.place, name: this.name, ...known };
+    const event = await this.#shareLane.run(domain, task);
+    if (event.kind === 'acquired') this.#recalled = false;
+    this.#dispatch(event);
     if (this.#state.pending === undefined) await this.#pending.clear();
   }
 

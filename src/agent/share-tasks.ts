@@ -10,10 +10,11 @@ import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecyc
 import { planRestore } from '../model/restore-plan.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason } from '../bundle/manifest.js';
-import type { ClaimReason } from '../model/log-entry.js';
+import type { ClaimEntry, ClaimReason } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
+import { passOverOutdated } from './left-behind.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
@@ -23,13 +24,17 @@ export const HANDED_OVER = 'migrated';
 
 export interface DomainTask extends DomainPlace {
   readonly name: string;
-  /** The pending capture, for the tasks that carry one. */
+  /** The pending capture. */
   readonly capture: Capture | undefined;
   /** What this host last knew to be the head. */
   readonly published: PublishedState | undefined;
   readonly reason: GenerationReason;
   /** Whether the domain has stopped here and nothing of it is left to publish. */
   readonly over: boolean;
+  /** Its claim is one of a former run of this program. */
+  readonly recalled: boolean;
+  /** Of a domain that came by migration: its source's claim, if that is known. */
+  readonly source: ClaimEntry | undefined;
 }
 
 export interface TaskOutcome {
@@ -114,9 +119,19 @@ async function recover(context: AgentContext, domain: DomainTask): Promise<TaskO
   const outcome = await claim(context, domain, 'recover', 'own');
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && outcome.kind !== 'claimed') return { event: { kind: 'released' } };
-  if (outcome.kind !== 'free') return held(outcome, domain);
+  if (outcome.kind !== 'free') return await recovered(context, domain, outcome);
   if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
-  return held(await claim(context, domain, 'recover', 'free'), domain);
+  return await recovered(context, domain, await claim(context, domain, 'recover', 'free'));
+}
+
+async function recovered(
+  context: AgentContext,
+  domain: DomainTask,
+  outcome: ClaimOutcome,
+): Promise<TaskOutcome> {
+  const isLeft = domain.recalled && outcome.kind === 'claimed';
+  const outdated = isLeft ? await passOverOutdated(context, domain, outcome.epoch) : [];
+  return held(outcome, domain, outdated);
 }
 
 /**
@@ -133,7 +148,7 @@ async function adopt(
   // What a start may do without the share is another question: here the domain runs already.
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
-  const arrived = how === 'migration' && holder !== 'other-alive';
+  const arrived = how === 'migration' && holder !== 'other-alive' && cameDirectly(context, domain, situation);
   if (decision.kind === 'refuse' && !arrived) {
     const error = refusal(decision.code, situation);
     // A source that has yet to release: asked again later.
@@ -149,6 +164,19 @@ async function adopt(
     return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
   }
   return held(outcome, domain);
+}
+
+/** Whether nobody has had the volume between the domain's source and this host: otherwise there may be newer state in it. */
+function cameDirectly({ config }: AgentContext, { source }: DomainTask, { volume }: Situation): boolean {
+  if (!volume) return true;
+  if (!source) return isHandedOver(volume.log, config.host);
+  return volume.log.entries.every(
+    (entry) =>
+      entry.kind !== 'claim' ||
+      entry.slot <= source.slot ||
+      entry.host === source.host ||
+      entry.host === config.host,
+  );
 }
 
 function asAway({ shareError }: Situation): TaskOutcome {
@@ -175,18 +203,19 @@ export async function wasHandedOver(
       hostExpiryMs,
       shareId,
     });
-    const last = volume?.log.entries.findLast((entry) => entry.kind === 'claim' || entry.kind === 'release');
-    return (
-      last?.kind === 'release' &&
-      last.epoch === volume?.log.epoch &&
-      last.reason === HANDED_OVER &&
-      last.host !== config.host
-    );
+    return volume !== undefined && isHandedOver(volume.log, config.host);
   } catch (error) {
     const { code, message } = asMirrorError(error);
     log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
     return false;
   }
+}
+
+function isHandedOver({ entries, epoch }: VolumeLog, host: HostName): boolean {
+  const last = entries.findLast((entry) => entry.kind === 'claim' || entry.kind === 'release');
+  return (
+    last?.kind === 'release' && last.epoch === epoch && last.reason === HANDED_OVER && last.host !== host
+  );
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {
@@ -210,12 +239,12 @@ async function claim(
   return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
 }
 
-function held(outcome: ClaimOutcome, { uuid }: DomainTask): TaskOutcome {
+function held(outcome: ClaimOutcome, { uuid }: DomainTask, outdated: readonly string[] = []): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;
     const published = head && { slot: head.slot, digest: head.digestPrefix };
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
-    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history } };
+    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history, outdated } };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

@@ -3,10 +3,11 @@
  */
 import type { JournalRecord } from '../host/journal.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { Manifest } from '../bundle/manifest.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
-import { claimedByAnother } from '../model/volume-log.js';
+import { claimedByAnother, hasAbandonedEpoch } from '../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../volume/share-store.js';
 import { compareStateFiles, type Capture, type StateFile } from '../model/capture.js';
 import { contentDigest } from '../model/hash.js';
@@ -57,7 +58,7 @@ export async function gatherSituation(
     holder: holderFacts(volume),
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
     local: localFacts(context, local.capture, local.error, volume),
-    journal: record && journalFacts(record),
+    journal: record && journalFacts(record, context.bootId),
     spooled: await hasUnpublished(context, uuid, volume),
     incoming,
     policy: context.config.start,
@@ -147,7 +148,7 @@ function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefin
   const { head } = volume;
   switch (head.kind) {
     case 'none':
-      return { kind: 'empty' };
+      return { kind: 'empty', abandoned: hasAbandonedEpoch(volume.log) };
     case 'damaged':
       return {
         kind: 'damaged',
@@ -190,33 +191,40 @@ function localFacts(
     kind: 'valid',
     digest: local.digest,
     identity: local.identity,
-    relation: relation(context, local, volume),
+    relation: volume ? relationToHead(context, local, volume) : 'unknown',
   };
 }
 
-function relation(
-  { config, bootId }: AgentContext,
+/** Whether a host's own disk held what it published, so that the files' times can be compared. */
+export function isFromDiskOf(host: HostName, manifest: Pick<Manifest, 'host' | 'reason'>): boolean {
+  return manifest.host === host && !PLACED.has(manifest.reason);
+}
+
+/** @param bootId of `context`: '' when the capture may have been taken earlier in this boot */
+export function relationToHead(
+  { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
   local: Capture,
-  volume: VolumeReading | undefined,
+  volume: VolumeReading,
 ): LocalRelation {
-  if (volume?.head.kind !== 'whole') return 'unknown';
+  if (volume.head.kind !== 'whole') return 'unknown';
   const { manifest, capture } = volume.head.generation;
   const below = volume.log.published.slice(0, -1);
   return relateToHead({
     local,
     head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
-    headIsOwn: manifest.host === config.host && !PLACED.has(manifest.reason),
+    headIsOwn: isFromDiskOf(config.host, manifest),
     publishedBefore: below.map((entry) => entry.generation.digestPrefix),
     bootId,
   });
 }
 
-function journalFacts(record: JournalRecord): RestoreFacts['journal'] {
+function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['journal'] {
   return {
     slot: record.slot,
     digest: record.digest ?? undefined,
     identity: record.identity ?? undefined,
     ran: record.phase === 'running' || (record.phase === 'stopped' && record.holding),
     fenced: record.fenced !== null,
+    rebooted: record.bootId !== bootId,
   };
 }

@@ -107,7 +107,7 @@ export function recordStatus(
   return {
     uuid,
     name,
-    state: fenced ? 'fenced' : phase === 'stopped' && holding ? 'finishing' : phase,
+    state: fenced ? 'fenced' : stateOf(phase, holding),
     placement: config.placement,
     epoch,
     head: volume?.log.head?.slot ?? slot,
@@ -124,6 +124,11 @@ export function recordStatus(
 function since(clock: Clock, lagMs: number | undefined): Pick<DomainStatus, 'lagMs' | 'pendingSince'> {
   if (lagMs === undefined) return { lagMs: 0, pendingSince: null };
   return { lagMs: Math.round(lagMs), pendingSince: new Date(clock.nowMs() - lagMs).toISOString() };
+}
+
+function stateOf(phase: JournalRecord['phase'], holding: boolean): DomainStatus['state'] {
+  if (phase !== 'stopped' && phase !== 'leaving') return phase;
+  return holding ? 'finishing' : 'stopped';
 }
 
 function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {

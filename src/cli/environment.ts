@@ -46,6 +46,8 @@ export type LogTarget = 'stdout' | 'silent';
 export interface CliEnvironment {
   readonly terminal: Terminal;
   readonly version: string;
+  /** Absolute paths of Node and of this program, for what is to start it. */
+  readonly program: { readonly node: string; readonly program: string };
   readonly fs: FileSystem;
   readonly clock: Clock;
   /** @throws MirrorError `CONFIG_INVALID` */

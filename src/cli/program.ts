@@ -10,6 +10,7 @@ import type { CliEnvironment } from './environment.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { reportError } from './report-error.js';
+import { installCommand, uninstallCommand } from './install.js';
 import { restoreCommand } from './restore.js';
 import { shareCommand } from './share.js';
 import { statusCommand } from './status.js';
@@ -66,6 +67,8 @@ function build(environment: CliEnvironment): Command {
     takeOverCommand,
     verifyCommand,
     undefineCommand,
+    installCommand,
+    uninstallCommand,
   ];
   for (const make of commands) program.addCommand(make(environment));
   return prepared(program, environment);

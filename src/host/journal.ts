@@ -20,7 +20,8 @@ import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
 
-export const DOMAIN_PHASES = ['stopped', 'prepared', 'incoming', 'running'] as const;
+/** `leaving`: stopped, with nothing of it to store and a claim that may have to be given back. */
+export const DOMAIN_PHASES = ['stopped', 'leaving', 'prepared', 'incoming', 'running'] as const;
 export type DomainPhase = (typeof DOMAIN_PHASES)[number];
 
 const FORMAT = 1;
@@ -44,6 +45,8 @@ export interface JournalRecord {
   /** The foreign claim that fenced this host. */
   readonly fenced: { readonly host: HostName; readonly epoch: Slot; readonly at: string } | null;
   readonly nvramPath: string | null;
+  /** Boot of this host in which its disk was last known to hold the newest state; '' if never. A power loss ends it. */
+  readonly bootId: string;
   /** RFC 3339 UTC: for display only. */
   readonly updatedAt: string;
 }
@@ -81,6 +84,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
+  bootId: z.string(),
   updatedAt: z.string(),
 });
 

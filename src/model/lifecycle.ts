@@ -70,6 +70,8 @@ export interface Lifecycle {
   readonly spoolFailed: boolean;
   /** The final state could not be captured, and nothing on the share stands for it. */
   readonly unread: boolean;
+  /** Digests of captures that a former run of the program left and that must not follow the head: older ones, and those kept as diverged. */
+  readonly outdated: readonly string[];
   /** Sweep and prune are due. */
   readonly untidy: boolean;
   /** Nothing more is captured: the domain went to another host, or never ran here. */
@@ -116,12 +118,16 @@ export type LifecycleEvent =
   | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
   | { readonly kind: 'spooled'; readonly digest: string }
   | { readonly kind: 'spool-failed' }
-  /** `history`: digests of everything that the volume's log has published. */
+  /**
+   * `history`: digests of everything that the volume's log has published; `outdated`: of what a former run left and must not follow the
+   * head.
+   */
   | {
       readonly kind: 'acquired';
       readonly epoch: Slot;
       readonly published: PublishedState | undefined;
       readonly history: readonly string[];
+      readonly outdated: readonly string[];
     }
   | { readonly kind: 'fenced'; readonly by: string }
   | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
@@ -147,6 +153,7 @@ export const STOPPED: Lifecycle = {
   backoff: false,
   spoolFailed: false,
   unread: false,
+  outdated: [],
   untidy: false,
   capturesOver: false,
   stopOverdue: false,
@@ -209,7 +216,8 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         ...fine,
         hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
         published: event.published,
-        pending: isStale(state.pending, event.history) ? undefined : state.pending,
+        pending: isStale(state.pending, event) ? undefined : state.pending,
+        outdated: event.outdated,
         dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
       });
@@ -268,6 +276,7 @@ function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Life
 function captured(before: Lifecycle, digest: string): Lifecycle {
   const state = { ...before, unread: false };
   if (state.pending?.digest === digest) return settle(state);
+  if (state.outdated.includes(digest)) return settle({ ...state, pending: undefined });
   if (state.published && sameDigest(state.published.digest, digest)) {
     // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.
     const headMayMove = state.carrying !== undefined || state.hold.kind === 'doubt';
@@ -289,9 +298,14 @@ function wantIfNeeded(state: Lifecycle): Lifecycle {
   return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
 }
 
-/** A capture that the spool kept although it was published, and something newer after it. */
-function isStale(pending: Pending | undefined, history: readonly string[]): boolean {
-  return pending?.spooled === true && history.some((digest) => sameDigest(digest, pending.digest));
+/** A capture that the spool kept although it was published, and something newer after it; or one that is from before the head. */
+function isStale(
+  pending: Pending | undefined,
+  { history, outdated }: Extract<LifecycleEvent, { kind: 'acquired' }>,
+): boolean {
+  if (!pending) return false;
+  const isPublished = pending.spooled && history.some((digest) => sameDigest(digest, pending.digest));
+  return isPublished || outdated.includes(pending.digest);
 }
 
 /** A pending capture that turns out to be the head is published. */

@@ -19,7 +19,11 @@ export type VolumeFacts =
   /** No entry at all; also when the share is not verified. */
   | { readonly kind: 'absent' }
   /** Claimed, but nothing was ever published. */
-  | { readonly kind: 'empty' }
+  | {
+      readonly kind: 'empty';
+      /** A holder lost it to another host before it had stored anything. */
+      readonly abandoned?: boolean;
+    }
   | { readonly kind: 'whole'; readonly slot: number; readonly identity: string | undefined }
   /** `localIsHead`: the local state's digest is the one in the damaged head's name. */
   | { readonly kind: 'damaged'; readonly slot: number; readonly localIsHead: boolean };
@@ -43,6 +47,8 @@ export interface JournalFacts {
   /** Whether the domain was known to run here, so that its TPM has been in use. */
   readonly ran: boolean;
   readonly fenced: boolean;
+  /** The host was restarted since: a power loss may have taken its files, which swtpm does not sync, back in time. */
+  readonly rebooted?: boolean;
 }
 
 export interface RestoreFacts {
@@ -95,7 +101,9 @@ function withoutShare({ share, policy, journal, local, spooled }: RestoreFacts):
   const known = journal !== undefined && !journal.fenced && (journal.slot > 0 || spooled);
   if (policy.withoutShare === 'refuse' || !known) return refuse('SHARE_UNAVAILABLE');
   if (local.kind === 'valid') {
-    return isForeign(local.identity, journal.identity) ? refuse('FOREIGN_TPM') : { kind: 'keep-unverified' };
+    if (isForeign(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
+    const isLatest = journal.rebooted !== true || (!journal.ran && local.digest === journal.digest);
+    return isLatest ? { kind: 'keep-unverified' } : refuse('SHARE_UNAVAILABLE');
   }
   return spooled ? { kind: 'restore-spooled' } : refuse('SHARE_UNAVAILABLE');
 }
@@ -133,13 +141,14 @@ function planOnVolume(facts: RestoreFacts): RestoreDecision {
 
 /** Nothing was ever published. */
 function planFirst(facts: RestoreFacts): RestoreDecision {
-  const { local, journal, holder, spooled } = facts;
+  const { volume, local, journal, holder, spooled } = facts;
   // The other host may have the domain's state, never stored; what lies here need not be it.
   if (local.kind === 'valid') return isLost(facts) ? refuse('STATE_MISSING') : { kind: 'adopt-local' };
   if (local.kind === 'invalid') return refuse('STATE_INVALID');
-  // A claim that was never released means that the TPM may have been in use on its holder and never stored.
+  // A claim that was never released, even if another followed, means that the TPM may have been in use on its holder and never stored.
   const hadOneHere = journal ? journal.ran || journal.fenced || knowsState(journal) : holder === 'self';
-  const hadOne = hadOneHere || spooled || holder === 'other-expired';
+  const isAbandoned = holder === 'other-expired' || (volume.kind === 'empty' && volume.abandoned === true);
+  const hadOne = hadOneHere || spooled || isAbandoned;
   return hadOne ? refuse('STATE_MISSING') : { kind: 'start-new' };
 }
 

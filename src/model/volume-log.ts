@@ -85,6 +85,20 @@ export function claimedByAnother(log: VolumeLog, host: HostName, since: Slot): b
   return log.entries.some((entry) => entry.kind === 'claim' && entry.slot > since && entry.host !== host);
 }
 
+/** Whether a holder was replaced by another host before it gave the volume up. */
+export function hasAbandonedEpoch({ entries }: VolumeLog): boolean {
+  let open: ClaimEntry | undefined;
+  for (const entry of entries) {
+    if (entry.kind === 'claim') {
+      if (open && open.host !== entry.host) return true;
+      open = entry;
+    } else if (entry.kind === 'release' && entry.epoch === open?.slot) {
+      open = undefined;
+    }
+  }
+  return false;
+}
+
 /**
  * The first slot that pruning keeps: the claim of the epoch that holds the oldest generation to keep. Everything below may go, as a
  * prefix, lowest slot first. 0 when nothing may.

@@ -1,6 +1,7 @@
 /**
  * Every operation of the volume protocol with an error at each of its calls: one that changed nothing, and one that hides a success. The
- * host lives on and does what the error tells it; half of the time the power fails after that.
+ * host lives on and does what the error tells it; half of the time the power fails after that. SEED=n
+ * makes another choice.
  */
 import t from 'tap';
 import type { Call } from '../sim/injection.js';
@@ -23,18 +24,21 @@ function lostReplies(call: Call): string[] {
 function* errors(calls: readonly Call[]): Generator<Mishap> {
   for (const [at, call] of calls.entries()) {
     for (const [turn, code] of (isReading(call) ? ERRORS_OF_READING : ERRORS).entries()) {
-      yield mishap(at + 1, code, false, (at + turn) % 2 === 0);
+      yield mishap(at + 1, code, false, turn);
     }
-    for (const code of lostReplies(call)) {
-      yield mishap(at + 1, code, true, false);
-      yield mishap(at + 1, code, true, true);
-    }
+    for (const [turn, code] of lostReplies(call).entries()) yield mishap(at + 1, code, true, turn);
   }
 }
 
-function mishap(nth: number, code: string, executed: boolean, powerFails: boolean): Mishap {
+/** Who goes on afterwards alternates from call to call, from error to error and from seed to seed. */
+function mishap(nth: number, code: string, executed: boolean, turn: number): Mishap {
   const injection = { kind: 'fail', code, executed } as const;
-  return { nth, injection, ...(powerFails ? POWER_FAILS : POWER_STAYS), seed: SEED * 1000 + nth };
+  return {
+    nth,
+    injection,
+    ...((nth + turn + SEED) % 2 ? POWER_STAYS : POWER_FAILS),
+    seed: SEED * 1000 + nth,
+  };
 }
 
 for (const scenario of SCENARIOS) {

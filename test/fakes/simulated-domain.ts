@@ -363,7 +363,7 @@ export class SimulatedDomain {
       if ((head?.slot ?? 0) !== (published?.slot ?? 0)) return { kind: 'fenced', by: 'them' };
     }
     const epoch = this.#append({ by: 'us', kind: 'claim', epoch: 0, digest: '' });
-    return { kind: 'acquired', epoch, published: this.headInLog, history: [] };
+    return { kind: 'acquired', epoch, published: this.headInLog, history: [], outdated: [] };
   }
 }
 

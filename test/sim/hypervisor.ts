@@ -77,7 +77,7 @@ export class Hypervisor {
       const prepared = pastHook ? undefined : await this.#prepare(domain);
       if (!pastHook && !prepared) return false;
       await this.pause(50);
-      const guest = this.open(domain);
+      const guest = this.open(domain, !pastHook);
       if (await this.#boot(guest, prepared, fails)) return true;
       this.#kill(guest);
       if (!pastHook) await this.tellStopped(domain, guest.run, 'failed');
@@ -144,12 +144,12 @@ export class Hypervisor {
   }
 
   /** A guest's swtpm, running and without a state yet. */
-  open({ uuid }: Domain): Guest {
+  open({ uuid }: Domain, isKnown: boolean): Guest {
     const { site, host, start, random, onChange } = this.#options;
     const guest = new Guest({
       program: start(),
       directory: `${SWTPM_DIRECTORY}/${uuid}`,
-      run: site.newRun(uuid, host),
+      run: site.newRun(uuid, host, isKnown),
       ledger: site.ledger,
       random,
       restMs: () => site.restMs,

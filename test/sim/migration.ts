@@ -12,7 +12,7 @@
 import type { AgentHost } from './agent-host.js';
 import type { Guest } from './guest.js';
 import type { Domain, Site } from './site.js';
-import type { TpmState } from './tpm.js';
+import type { TpmRun, TpmState } from './tpm.js';
 
 export interface MigrationOptions {
   readonly fails: boolean;
@@ -56,14 +56,18 @@ export function migrate(
   });
   if (!leaving) return undefined;
   void to.job(domain, async () => {
-    const incoming = await prepareTarget(site, domain, target);
+    const incoming = await prepareTarget(site, guest.run, target);
     ready(incoming !== undefined);
     return incoming !== undefined && (await arrive(site, domain, target, { incoming, state, options }));
   });
   return leaving;
 }
 
-async function prepareTarget(site: Site, { uuid }: Domain, target: AgentHost): Promise<Guest | undefined> {
+async function prepareTarget(
+  site: Site,
+  { uuid, isKnown }: TpmRun,
+  target: AgentHost,
+): Promise<Guest | undefined> {
   const hypervisor = target.hypervisor;
   if (!hypervisor) return undefined;
   let guest: Guest | undefined;
@@ -71,7 +75,7 @@ async function prepareTarget(site: Site, { uuid }: Domain, target: AgentHost): P
     const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, true));
     site.oracle.prepareAnswered(target.name, uuid, prepared);
     site.coverage.count(`prepare: ${prepared.decision}`);
-    guest = hypervisor.open(site.domain(uuid));
+    guest = hypervisor.open(site.domain(uuid), isKnown);
     await hypervisor.wait(hypervisor.hooks.launched(uuid));
     return guest;
   } catch (error) {

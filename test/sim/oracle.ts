@@ -54,6 +54,8 @@ export class Oracle implements ShareListener {
   readonly #had = new Set<string>();
   /** When a start was last to be prepared, by host and domain. */
   readonly #prepareAsked = new Map<string, number>();
+  /** When a host last asked for an entry that closes its epoch, by host, domain and slot. */
+  readonly #closeAskedMs = new Map<string, number>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -117,6 +119,7 @@ export class Oracle implements ShareListener {
         return outcome;
       },
       closeEpoch: async (call) => {
+        this.#closeAskedMs.set(`${host} ${call.uuid} ${call.slot}`, this.#options.nowMs());
         const outcome = await share.closeEpoch(call);
         coverage.count(`${call.kind}: ${outcome.kind}`);
         return outcome;
@@ -186,23 +189,25 @@ export class Oracle implements ShareListener {
   }
 
   started(run: TpmRun): void {
-    run.toldStarted = true;
-    this.#had.add(run.uuid);
+    run.toldStartedAtMs = this.#options.nowMs();
+    if (run.isKnown) this.#had.add(run.uuid);
   }
 
   /** @param final what lay on the host's disk when the stop was told */
   stopAnswered(run: TpmRun, answer: StopOutcome, final: TpmState | undefined, reason: string): void {
     this.#options.coverage.count(`stop: ${answer}`);
-    const { host, uuid, toldStarted } = run;
+    const { host, uuid, toldStartedAtMs } = run;
     if (!final || reason === 'migrated') return;
     // What was published past another's claim is a branch of its own, and stands as such.
-    if (!toldStarted && answer === 'nothing') return;
-    this.#owed.push({ host, uuid, state: final, answer });
-    if (answer === 'published' && !this.#isOnShare(uuid, final)) {
+    if (toldStartedAtMs === undefined && answer === 'nothing') return;
+    const state = lastOfARun(final);
+    if (!state) return;
+    this.#owed.push({ host, uuid, state, answer });
+    if (answer === 'published' && !this.#isOnShare(uuid, state)) {
       this.#broken(
         'G5',
         uuid,
-        `the stop on ${host} was answered 'published', but ${describeState(final)} is not on the share`,
+        `the stop on ${host} was answered 'published', but ${describeState(state)} is not on the share`,
       );
     }
     this.check();
@@ -285,10 +290,17 @@ export class Oracle implements ShareListener {
   #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
     if (reason === 'migrated') return;
     const watched = this.#options.host(host);
-    if (watched.runOf(uuid)?.toldStarted)
-      this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+    const startedMs = watched.runOf(uuid)?.toldStartedAtMs;
+    if (startedMs !== undefined) {
+      // One that was asked for before may arrive late, when the domain was started without the share meanwhile.
+      const isLate = (this.#closeAskedMs.get(`${host} ${uuid} ${slot}`) ?? 0) < startedMs;
+      if (!isLate)
+        this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+      return;
+    }
     const state = watched.local.state(uuid);
-    if (!state?.run.toldStarted || state.run.host !== host || this.#isOnShare(uuid, state)) return;
+    if (state?.run.toldStartedAtMs === undefined || state.run.host !== host || this.#isOnShare(uuid, state))
+      return;
     this.#broken(
       'G4',
       uuid,
@@ -304,6 +316,13 @@ export class Oracle implements ShareListener {
   #broken(guarantee: Guarantee, uuid: string, what: string): void {
     this.fail(new Violation(guarantee, `domain ${uuid.slice(0, 8)}: ${what}`));
   }
+}
+
+/** The newest state that is not of a start that failed. */
+function lastOfARun(state: TpmState): TpmState | undefined {
+  let at: TpmState | undefined = state;
+  while (at && !at.run.began) at = at.parent;
+  return at;
 }
 
 /** The operations of a store as functions of their own, so that some can be replaced. */

@@ -120,18 +120,18 @@ class Play {
     }
     const code = this.#refusal(host, 'prepare');
     this.#site.coverage.count(`refused at last: ${code}`);
+    const foreign = host.local.state(uuid);
     const isExcused = head
-      ? code === 'FOREIGN_TPM' && this.#startedPastHook(domain)
-      : REFUSED_WITHOUT_HEAD.includes(code) && this.#site.ledger.knows(uuid);
+      ? code === 'FOREIGN_TPM' && foreign !== undefined && foreign.tpm !== head.tpm
+      : REFUSED_WITHOUT_HEAD.includes(code) && (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain));
     if (!isExcused)
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
   }
 
-  #startedPastHook({ uuid }: Domain): boolean {
+  /** By somebody's hand: nobody knows then whether its last holder had a TPM. */
+  #wasTakenOver({ uuid }: Domain): boolean {
     const at = this.#site.domains.findIndex((domain) => domain.uuid === uuid);
-    return this.#site.schedule.steps.some(
-      (step) => step.do === 'start' && step.pastHook && step.domain === at,
-    );
+    return this.#site.schedule.steps.some((step) => step.do === 'take-over' && step.domain === at);
   }
 
   #refusal({ name }: AgentHost, call: 'prepare' | 'stop'): string {
@@ -153,7 +153,7 @@ class Play {
     for (const host of hosts) {
       for (const domain of domains) {
         const state = host.local.state(domain.uuid);
-        if (!state?.run.toldStarted || state.run.host !== host.name) continue;
+        if (state?.run.toldStartedAtMs === undefined || state.run.host !== host.name) continue;
         if (oracle.isStored(host.name, domain.uuid, state)) continue;
         throw broken('G5', domain, `${describeState(state)} lies on the disk of ${host.name} alone`);
       }

@@ -111,9 +111,9 @@ export class Site {
     return domain;
   }
 
-  newRun(uuid: DomainUuid, host: string): TpmRun {
+  newRun(uuid: DomainUuid, host: string, isKnown: boolean): TpmRun {
     this.#runs += 1;
-    return { number: this.#runs, uuid, host, began: false, toldStarted: false };
+    return { number: this.#runs, uuid, host, began: false, toldStartedAtMs: undefined, isKnown };
   }
 
   /** Short timings: what matters is their order. */

@@ -150,6 +150,22 @@ t.test('a restart of libvirtd leaves domains running, with an agent and without'
   t.ok(await isHeadCurrent(t, host), 'the last state is published without the agent');
 });
 
+t.test('a domain that is saved to a file and restored from it keeps its TPM', async (t) => {
+  const host = await startHost(t);
+  await host.startAgent(t);
+  await host.take('define', XML);
+  await host.mustVirsh('start', NAME);
+  const identity = identityOf(await stateOf(host));
+  await host.mustVirsh('save', NAME, '/var/lib/libvirt/guest.save');
+  t.match((await historyOf(host))[0], { kind: 'release', reason: 'saved' });
+  t.ok(await isHeadCurrent(t, host));
+  await host.mustVirsh('restore', '/var/lib/libvirt/guest.save');
+  t.equal(await host.mustVirsh('domstate', NAME), 'running');
+  await host.mustVirsh('destroy', NAME);
+  t.equal(identityOf(await stateOf(host)), identity);
+  t.ok(await isHeadCurrent(t, host));
+});
+
 t.test('missing NVRAM comes back with the TPM that is still there', async (t) => {
   const host = await startHost(t);
   await host.take('define', XML);

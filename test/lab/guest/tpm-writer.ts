@@ -8,9 +8,11 @@ import { contentDigest, sha256 } from '../../../src/model/hash.js';
 import type { DriverCall } from './driver-protocol.js';
 import { SwtpmProcess } from '../../fixtures/swtpm.js';
 import type { TpmClient } from '../../fixtures/tpm-client.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const NV_INDEX = 0x01500016;
 const VALUE_BYTES = 8;
+const CONNECT_TIMEOUT_MS = 30_000;
 const STATE_FILE = 'tpm2-00.permall';
 /** TPM_RC_HANDLE: no such index. */
 const NO_SUCH_INDEX = 'response code 0x28b';
@@ -37,7 +39,11 @@ export class TpmWriter {
 
   static async start(state: string, run: string, events: WriterEvents): Promise<TpmWriter> {
     const swtpm = await SwtpmProcess.start({ stateDirectory: state, runDirectory: run });
-    return new TpmWriter(swtpm, await swtpm.connect(), events);
+    // swtpm opens its command socket after its control socket, and here that takes its time.
+    const client = await waitUntil('swtpm to take commands', CONNECT_TIMEOUT_MS, () =>
+      swtpm.connect().catch(() => undefined),
+    );
+    return new TpmWriter(swtpm, client, events);
   }
 
   async define(): Promise<void> {

@@ -584,6 +584,7 @@ t.test(
       epoch: 5,
       published,
       history: ['aa'.repeat(8), 'bb'.repeat(8)],
+      outdated: [],
     });
     t.equal(acquired.pending, undefined);
   },

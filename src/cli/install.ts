@@ -1,0 +1,213 @@
+/**
+ * install: `swtpm-mirror install` and `uninstall`: the systemd unit, libvirt's hook, a first configuration and their directories.
+ *
+ * Both may be run again: what is as it should be stays. A file that this program did not write, or that was edited since, is neither
+ * replaced nor removed; all are looked at before the first is touched. State and configuration are never removed.
+ */
+import { chmod, mkdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { Command } from 'commander';
+import { errnoOf, MirrorError } from '../model/errors.js';
+import type { CliEnvironment } from './environment.js';
+import { FIRST_CONFIG, hookScript, isOwnWork, unitFile, type Installation } from './install-files.js';
+import type { CommonOptions } from './options.js';
+
+interface InstallOptions extends CommonOptions {
+  readonly root: string;
+  readonly dryRun?: boolean;
+}
+
+/** A file that an installation has. */
+interface OwnFile {
+  /** Absolute, as the installed system sees it. */
+  readonly path: string;
+  readonly text: string;
+  readonly mode: number;
+  /** `once`: the operator's own as soon as it is there. */
+  readonly kept: 'once' | 'current';
+}
+
+type Action = 'made' | 'updated' | 'unchanged' | 'removed' | 'kept';
+
+interface Change {
+  readonly path: string;
+  readonly action: Action;
+}
+
+const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
+const HOOK = '/etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
+const UNIT = '/etc/systemd/system/swtpm-mirror.service';
+const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
+const PRIVATE_DIRECTORY = 0o700;
+const SHARED_DIRECTORY = 0o755;
+
+const AFTER_INSTALL = [
+  'set the share in the configuration, then run `systemctl daemon-reload` and `systemctl enable --now swtpm-mirror`',
+  'run `systemctl restart libvirtd` (or virtqemud): libvirt looks for hooks only when it starts; running domains go on',
+];
+const AFTER_UNINSTALL = [
+  'run `systemctl disable --now swtpm-mirror` and `systemctl daemon-reload`',
+  'configuration, journal and spool are still there, and so is everything on the share',
+];
+
+export function installCommand(environment: CliEnvironment): Command {
+  return action(
+    environment,
+    'install',
+    'write the systemd unit, the libvirt hook and a first configuration',
+    install,
+  );
+}
+
+export function uninstallCommand(environment: CliEnvironment): Command {
+  return action(
+    environment,
+    'uninstall',
+    'remove the systemd unit and the libvirt hook; state and configuration stay',
+    uninstall,
+  );
+}
+
+type Work = (
+  files: readonly OwnFile[],
+  options: InstallOptions,
+) => Promise<{ changes: Change[]; next: readonly string[] }>;
+
+function action(
+  { terminal, program }: CliEnvironment,
+  name: string,
+  description: string,
+  work: Work,
+): Command {
+  return new Command(name)
+    .description(description)
+    .option('--root <dir>', 'the root of the system to work on', '/')
+    .option('--config <file>', 'the configuration file that agent and hook shall use', DEFAULT_CONFIG)
+    .option('--dry-run', 'only say what would be done')
+    .option('--json', 'print JSON')
+    .action(async (options: InstallOptions) => {
+      const installation = { ...program, config: resolve(options.config ?? DEFAULT_CONFIG) };
+      const { changes, next } = await work(filesOf(installation), options);
+      terminal.out(
+        options.json
+          ? `${JSON.stringify({ dryRun: options.dryRun ?? false, changes, next })}\n`
+          : text(changes, next),
+      );
+    });
+}
+
+function filesOf(installation: Installation): OwnFile[] {
+  return [
+    { path: installation.config, text: FIRST_CONFIG, mode: 0o600, kept: 'once' },
+    { path: UNIT, text: unitFile(installation), mode: 0o644, kept: 'current' },
+    { path: HOOK, text: hookScript(installation), mode: 0o755, kept: 'current' },
+  ];
+}
+
+const install: Work = async (files, { root, dryRun }) => {
+  const planned = await Promise.all(files.map((file) => plan(file, root)));
+  if (!dryRun) {
+    await makeDirectory(join(root, STATE_DIRECTORY), PRIVATE_DIRECTORY);
+    for (const { file, change } of planned) {
+      if (change.action !== 'unchanged' && change.action !== 'kept') await write(root, file);
+    }
+  }
+  return { changes: planned.map(({ change }) => change), next: AFTER_INSTALL };
+};
+
+const uninstall: Work = async (files, { root, dryRun }) => {
+  const changes: Change[] = [];
+  for (const file of files) {
+    const { change } = await plan(file, root);
+    if (change.action === 'made') continue;
+    changes.push({ path: file.path, action: file.kept === 'once' ? 'kept' : 'removed' });
+  }
+  if (!dryRun) {
+    for (const { path } of changes.filter((change) => change.action === 'removed')) await remove(root, path);
+  }
+  return { changes, next: AFTER_UNINSTALL };
+};
+
+interface Planned {
+  readonly file: OwnFile;
+  readonly change: Change;
+}
+
+/** @throws MirrorError `USAGE` for a file that is not our own work */
+async function plan(file: OwnFile, root: string): Promise<Planned> {
+  const present = await readIfAny(join(root, file.path));
+  const decided = (action: Action): Planned => ({ file, change: { path: file.path, action } });
+  if (present === undefined) return decided('made');
+  if (file.kept === 'once') return decided('kept');
+  if (present === file.text) return decided('unchanged');
+  if (isOwnWork(present)) return decided('updated');
+  throw new MirrorError(
+    'USAGE',
+    `${join(root, file.path)} was not written by this program, or was edited since`,
+    {
+      next: 'move it away, then try again; nothing was changed',
+    },
+  );
+}
+
+async function readIfAny(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw hostError(path, error);
+  }
+}
+
+/** In one rename, so that libvirt never runs half a hook. */
+async function write(root: string, { path, text, mode }: OwnFile): Promise<void> {
+  const place = join(root, path);
+  await makeDirectory(dirname(place), SHARED_DIRECTORY);
+  // Above the hook's directory: libvirt runs whatever is executable in there.
+  const temporary = join(dirname(dirname(place)), `.${String(process.pid)}.swtpm-mirror`);
+  try {
+    await writeFile(temporary, text);
+    await chmod(temporary, mode);
+    await rename(temporary, place);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw hostError(place, error);
+  }
+}
+
+/** Those that are there keep their mode; new ones get it whatever the umask is. */
+async function makeDirectory(path: string, mode: number): Promise<void> {
+  try {
+    const first = await mkdir(path, { recursive: true, mode });
+    for (let made = path; first !== undefined && made.length >= first.length; made = dirname(made)) {
+      await chmod(made, made === path ? mode : SHARED_DIRECTORY);
+    }
+  } catch (error) {
+    throw hostError(path, error);
+  }
+}
+
+async function remove(root: string, path: string): Promise<void> {
+  const place = join(root, path);
+  try {
+    await rm(place);
+    if (path === HOOK) await rmdir(dirname(place));
+  } catch (error) {
+    // Other hooks are in that directory.
+    if (errnoOf(error) !== 'ENOTEMPTY') throw hostError(place, error);
+  }
+}
+
+function hostError(path: string, cause: unknown): unknown {
+  const errno = errnoOf(cause);
+  if (errno === undefined) return cause;
+  return new MirrorError('HOST_IO', `cannot install ${path}: ${errno}`, {
+    next: 'run as root, on a file system that can be written',
+    cause,
+  });
+}
+
+function text(changes: readonly Change[], next: readonly string[]): string {
+  const lines = changes.map(({ path, action }) => `${action.padEnd(9)} ${path}\n`);
+  return `${lines.join('')}next:\n${next.map((step) => `  ${step}\n`).join('')}`;
+}

@@ -1,0 +1,163 @@
+import { spawnSync } from 'node:child_process';
+import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { FIRST_CONFIG, hookScript, isOwnWork, marked, unitFile } from '../../src/cli/install-files.js';
+import { parseConfig } from '../../src/model/config.js';
+import { domainXml } from '../fixtures/domain-xml.js';
+import { runCommand } from '../fixtures/process.js';
+import { runProgram, type ProgramResult } from '../fixtures/program.js';
+import { temporaryDirectory } from '../fixtures/temporary-directory.js';
+
+const UNIT = 'etc/systemd/system/swtpm-mirror.service';
+const HOOK = 'etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
+const CONFIG = 'etc/swtpm-mirror/config.toml';
+const INSTALLATION = {
+  node: '/usr/bin/node',
+  program: '/opt/swtpm-mirror/main.cjs',
+  config: '/etc/swtpm-mirror/config.toml',
+};
+
+const hasSystemd = spawnSync('systemd-analyze', ['--version']).status === 0;
+
+interface Report {
+  readonly changes: readonly { readonly path: string; readonly action: string }[];
+}
+
+async function run(root: string, ...args: readonly string[]): Promise<ProgramResult> {
+  return await runProgram([...args, '--root', root]);
+}
+
+/** What a run did, by path below the root. */
+async function changes(root: string, ...args: readonly string[]): Promise<Record<string, string>> {
+  const { status, stdout, stderr } = await run(root, ...args, '--json');
+  if (status !== 0) throw new Error(stderr);
+  const report = JSON.parse(stdout) as Report;
+  return Object.fromEntries(report.changes.map(({ path, action }) => [path.slice(1), action]));
+}
+
+async function modeOf(root: string, path: string): Promise<string> {
+  return ((await stat(join(root, path))).mode & 0o777).toString(8);
+}
+
+t.test('an installation is made once, and running it again changes nothing', async (t) => {
+  const root = await temporaryDirectory(t);
+  t.strictSame(await changes(root, 'install', '--dry-run'), {
+    [CONFIG]: 'made',
+    [UNIT]: 'made',
+    [HOOK]: 'made',
+  });
+  t.strictSame(await readdir(root), [], 'a dry run makes nothing');
+  t.strictSame(await changes(root, 'install'), { [CONFIG]: 'made', [UNIT]: 'made', [HOOK]: 'made' });
+  t.strictSame(await changes(root, 'install'), {
+    [CONFIG]: 'kept',
+    [UNIT]: 'unchanged',
+    [HOOK]: 'unchanged',
+  });
+  t.equal(await modeOf(root, CONFIG), '600');
+  t.equal(await modeOf(root, UNIT), '644');
+  t.equal(await modeOf(root, HOOK), '755');
+  t.equal(await modeOf(root, 'etc/libvirt/hooks/qemu.d'), '755');
+  t.equal(await modeOf(root, 'var/lib/swtpm-mirror'), '700');
+  t.strictSame(await readdir(join(root, 'etc/libvirt/hooks')), ['qemu.d'], 'nothing else is left');
+});
+
+t.test('it says what is to be done next: libvirtd notices a first hook only when it starts', async (t) => {
+  const { stdout } = await run(await temporaryDirectory(t), 'install');
+  t.match(stdout, /systemctl restart libvirtd/);
+  t.match(stdout, /systemctl enable --now swtpm-mirror/);
+});
+
+t.test('a newer version replaces its own work', async (t) => {
+  const root = await temporaryDirectory(t);
+  await run(root, 'install');
+  await writeFile(join(root, HOOK), hookScript({ ...INSTALLATION, program: '/old/place.cjs' }));
+  t.strictSame(await changes(root, 'install'), { [CONFIG]: 'kept', [UNIT]: 'unchanged', [HOOK]: 'updated' });
+  t.notMatch(await readFile(join(root, HOOK), 'utf8'), '/old/place.cjs');
+});
+
+t.test('what somebody else wrote or edited is neither replaced nor removed', async (t) => {
+  const root = await temporaryDirectory(t);
+  await run(root, 'install');
+  await appendFile(join(root, UNIT), '# edited\n');
+  for (const command of ['install', 'uninstall']) {
+    const { status, stderr } = await run(root, command);
+    t.equal(status, 2, command);
+    t.match(stderr, `${UNIT} was not written by this program, or was edited since`);
+  }
+  t.ok(await readFile(join(root, HOOK), 'utf8'), 'nothing was changed');
+  const another = await temporaryDirectory(t);
+  await mkdir(join(another, 'etc/libvirt/hooks/qemu.d'), { recursive: true });
+  await writeFile(join(another, HOOK), '#!/bin/sh\nexit 0\n');
+  t.equal((await run(another, 'install')).status, 2);
+  t.strictSame(await readdir(join(another, 'etc')), ['libvirt']);
+});
+
+t.test('uninstall takes away unit and hook, and leaves configuration and state', async (t) => {
+  const root = await temporaryDirectory(t);
+  await run(root, 'install');
+  t.strictSame(await changes(root, 'uninstall', '--dry-run'), {
+    [CONFIG]: 'kept',
+    [UNIT]: 'removed',
+    [HOOK]: 'removed',
+  });
+  t.ok(await readFile(join(root, HOOK)));
+  t.strictSame(await changes(root, 'uninstall'), { [CONFIG]: 'kept', [UNIT]: 'removed', [HOOK]: 'removed' });
+  t.strictSame(await readdir(join(root, 'etc/libvirt/hooks')), []);
+  t.strictSame(await readdir(join(root, 'var/lib')), ['swtpm-mirror']);
+  t.strictSame(await changes(root, 'uninstall'), { [CONFIG]: 'kept' }, 'and again');
+});
+
+t.test('the hook as installed passes its arguments on as they are, with nothing on stdout', async (t) => {
+  const root = await temporaryDirectory(t);
+  await run(root, 'install', '--config', join(root, "it's a file.toml"));
+  const input = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: '--version', devices: '' });
+  const hook = join(root, HOOK);
+  const { status, stdout, stderr } = await runCommand(hook, ['--version', 'prepare', 'begin', '-'], {
+    input,
+  });
+  t.strictSame({ status, stdout: stdout.toString(), stderr }, { status: 0, stdout: '', stderr: '' });
+  const managed = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'a b' });
+  const refused = await runCommand(hook, ['a b', 'prepare', 'begin', '-'], { input: managed });
+  t.match(refused, { status: 2, stderr: /CONFIG_INVALID: cannot read .+it's a file\.toml/ });
+});
+
+t.test('the unit is one that systemd understands', { skip: !hasSystemd && 'no systemd here' }, async (t) => {
+  const root = await temporaryDirectory(t);
+  await run(root, 'install');
+  const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', join(root, UNIT)], {
+    encoding: 'utf8',
+  });
+  t.equal(
+    stderr
+      .split('\n')
+      .filter((line) => line.includes('swtpm-mirror'))
+      .join('\n'),
+    '',
+  );
+  t.equal(status, 0, stderr);
+});
+
+t.test('paths of any characters are quoted for shell and systemd', async (t) => {
+  const odd = { ...INSTALLATION, program: '/opt/a b/100%/$x/"q"/main.cjs' };
+  t.match(unitFile(odd), 'ExecStart=/usr/bin/node "/opt/a b/100%%/$$x/\\"q\\"/main.cjs" agent --config');
+  t.match(hookScript(odd), `exec /usr/bin/node '/opt/a b/100%/$x/"q"/main.cjs' hook --config`);
+});
+
+t.test('a mark tells own work from what was edited', async (t) => {
+  t.ok(isOwnWork(marked('a\nb\n')));
+  t.ok(isOwnWork(marked('#!/bin/sh\na\n')));
+  t.notOk(isOwnWork(marked('a\nb\n').replace('b', 'c')));
+  t.notOk(isOwnWork('a\nb\n'));
+});
+
+t.test('the first configuration holds the defaults, key by key', async (t) => {
+  const machine = { hostName: 'kvm-a' };
+  t.strictSame(parseConfig(FIRST_CONFIG, machine), parseConfig('', machine), 'as it is');
+  const switchedOn = parseConfig(FIRST_CONFIG.replaceAll(/^#(?=\w+ =)/gm, ''), machine);
+  t.strictSame(
+    { ...switchedOn, shareIsDefault: true },
+    parseConfig('', machine),
+    'and with every key switched on',
+  );
+});
