@@ -285,5 +285,7 @@ if (process.argv[2] === STORAGE_PROCESS_COMMAND) {
 } else {
   void runProgram(environment, process.argv.slice(2)).then((status) => {
     process.exitCode = status;
+    // libvirt waits for its hook without a limit: nothing that is still open here may hold it up.
+    if (process.argv[2] === 'hook') process.exit();
   });
 }

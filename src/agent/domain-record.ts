@@ -9,6 +9,7 @@ import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
+import { HANDED_OVER } from './share-tasks.js';
 
 const FULL_DIGEST_DIGITS = 64;
 /** More than libvirt takes; with every character escaped it still fits into a journal record. */
@@ -53,7 +54,7 @@ export class DomainRecord {
   /** Takes from the lifecycle what must outlive this process. */
   follow(state: Lifecycle, identity: string | undefined): void {
     const known = this.#current ?? this.#blank();
-    const { hold, published } = state;
+    const { hold, published, outdated } = state;
     const sameContent = published && known.digest?.startsWith(published.digest);
     const fullDigest = published?.digest.length === FULL_DIGEST_DIGITS ? published.digest : null;
     this.#current = {
@@ -68,9 +69,20 @@ export class DomainRecord {
         hold.kind === 'fenced' && isHostName(hold.by)
           ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() })
           : null,
-      // Before the volume is held again, what lies on the disk is of the boot before, and not judged yet.
-      bootId: hold.kind === 'held' ? this.#bootId : known.bootId,
+      // Until the volume is held again, what lies on the disk is of the boot before and not judged yet; and what lost then still lies there.
+      bootId: hold.kind === 'held' && outdated.length === 0 ? this.#bootId : known.bootId,
     };
+  }
+
+  /**
+   * Notes that a claim is about to be made, for a domain that has nothing to store: what a crash leaves from here on is a claim to give back.
+   * Resolves when that is durable.
+   *
+   * @throws MirrorError when it cannot be written
+   */
+  async claiming(): Promise<void> {
+    this.#current = { ...(this.#current ?? this.#blank()), phase: 'leaving', holding: true };
+    await this.saved();
   }
 
   /**
@@ -131,9 +143,10 @@ export class DomainRecord {
   }
 }
 
-function phaseOf({ run, capturesOver, pending }: Lifecycle): DomainPhase {
+function phaseOf({ run, capturesOver, pending, reason }: Lifecycle): DomainPhase {
   if (run !== 'finishing') return run;
-  return capturesOver && !pending ? 'leaving' : 'stopped';
+  if (!capturesOver || pending) return 'stopped';
+  return reason === HANDED_OVER ? 'handed-over' : 'leaving';
 }
 
 function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {

@@ -50,6 +50,8 @@ export interface PreparingDomain {
   finishLastRun(patienceMs: number): Promise<boolean>;
   /** The start waits, and this is why. */
   waiting(error: MirrorError): void;
+  /** A claim is about to be made. Resolves when a crash cannot make anybody forget that. */
+  claiming(): Promise<void>;
   /** The volume is this host's under this claim, or may be: a start that fails from here on has to give it back. */
   claimed(epoch: Slot): void;
 }
@@ -146,6 +148,7 @@ async function claimFor({
 }: Start): Promise<Extract<ClaimOutcome, { kind: 'claimed' }> | undefined> {
   const { timing, start } = context.config;
   const expired = situation.facts.holder === 'other-expired';
+  await domain.claiming();
   const claiming = context.share.claim({
     uuid: situation.uuid,
     reason: expired ? 'take-over' : 'start',

@@ -3,27 +3,30 @@
  */
 import type { JournalRecord } from '../host/journal.js';
 import { STOPPED, type Hold, type Lifecycle } from '../model/lifecycle.js';
+import { HANDED_OVER } from './share-tasks.js';
 
 /** @param spooledDigest of the newest capture in the spool */
 export function recalledRun(record: JournalRecord, spooledDigest: string | undefined): Lifecycle {
   const { phase, holding, digest, slot } = record;
-  const isUnfinished = phase === 'stopped' && (holding || spooledDigest !== undefined);
-  const isLeaving = phase === 'leaving';
+  const isSpooled = spooledDigest !== undefined;
+  const isOver = phase === 'leaving' || phase === 'handed-over';
+  const isLeft = holding || isSpooled;
   return {
     ...STOPPED,
-    run: isUnfinished || (isLeaving && holding) ? 'finishing' : isLeaving ? 'stopped' : phase,
-    capturesOver: isLeaving,
-    hold: recalledHold(record, spooledDigest !== undefined),
-    pending: spooledDigest === undefined ? undefined : { digest: spooledDigest, spooled: true },
+    run: isOver || phase === 'stopped' ? (isLeft ? 'finishing' : 'stopped') : phase,
+    capturesOver: isOver,
+    hold: recalledHold(record, isSpooled),
+    pending: isSpooled ? { digest: spooledDigest, spooled: true } : undefined,
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
-    dirty: phase === 'running' || isUnfinished,
-    reason: 'recovered',
+    dirty: phase === 'running' || (phase === 'stopped' && isLeft),
+    reason: phase === 'handed-over' ? HANDED_OVER : 'recovered',
   };
 }
 
 function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
-  if (fenced) return { kind: 'fenced', epoch, by: fenced.host };
+  // A claim that was about to be made ended what fenced this host before.
+  if (fenced && phase !== 'leaving') return { kind: 'fenced', epoch, by: fenced.host };
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch };
   return phase === 'running' || isSpooled ? { kind: 'wanted', how: 'adopt' } : STOPPED.hold;

@@ -111,6 +111,13 @@ function damage({ volume }: Situation): string {
   return volume?.head.kind === 'damaged' ? volume.head.error.message : 'it cannot be read';
 }
 
+/** A blank TPM that came up while nobody looked, most likely; the guest itself can make its TPM another one, too. */
+export function anotherTpm(uuid: DomainUuid): MirrorError {
+  return new MirrorError('FOREIGN_TPM', `the TPM of ${uuid} is another one than it was, and is not stored`, {
+    next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
+  });
+}
+
 export function alreadyPreparing(uuid: DomainUuid): MirrorError {
   return new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
     next: 'wait for the other start to end, then try again',

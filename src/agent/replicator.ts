@@ -27,7 +27,14 @@ import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.
 import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
 import { prepareDomain, type Prepared } from './prepare.js';
-import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
+import {
+  alreadyPreparing,
+  anotherTpm,
+  alreadyRunning,
+  neitherTookIt,
+  notRunning,
+  stillFinishing,
+} from './refusal.js';
 import type { ClaimEntry } from '../model/log-entry.js';
 import { recalledRun } from './recalled-run.js';
 import { isIdle, isSafe, isSettled, isStuck, Waiters, type Condition } from './settling.js';
@@ -130,6 +137,9 @@ export class Replicator {
           finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
           waiting: (error) => {
             this.attention.raise('plan', error);
+          },
+          claiming: async () => {
+            if (this.#state.run === 'stopped') await this.#record.claiming();
           },
           claimed: (epoch) => {
             claimed = epoch;
@@ -344,6 +354,9 @@ export class Replicator {
     this.#apply(step(this.#state, { kind: 'reading' }));
     try {
       const capture = await files.read(this.place, final);
+      const isAnother =
+        this.#identity !== undefined && capture.identity !== undefined && capture.identity !== this.#identity;
+      if (isAnother) throw anotherTpm(this.uuid);
       this.attention.clear('capture');
       this.#identity = capture.identity;
       const next = step(this.#state, { kind: 'captured', digest: capture.digest });

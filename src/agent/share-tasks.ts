@@ -166,17 +166,18 @@ async function adopt(
   return held(outcome, domain);
 }
 
-/** Whether nobody has had the volume between the domain's source and this host: otherwise there may be newer state in it. */
-function cameDirectly({ config }: AgentContext, { source }: DomainTask, { volume }: Situation): boolean {
-  if (!volume) return true;
-  if (!source) return isHandedOver(volume.log, config.host);
-  return volume.log.entries.every(
-    (entry) =>
-      entry.kind !== 'claim' ||
-      entry.slot <= source.slot ||
-      entry.host === source.host ||
-      entry.host === config.host,
-  );
+/**
+ * Whether what arrived is what the volume's last holder had: it says so by the reason of its release. One whose host died before that
+ * is believed if it held the volume when the migration began.
+ */
+function cameDirectly(
+  { config }: AgentContext,
+  { source }: DomainTask,
+  { volume, facts }: Situation,
+): boolean {
+  if (!volume || volume.head.kind === 'none') return true;
+  if (facts.holder === 'other-expired') return source?.host === volume.log.holder?.host;
+  return isHandedOver(volume.log, config.host);
 }
 
 function asAway({ shareError }: Situation): TaskOutcome {
@@ -211,11 +212,10 @@ export async function wasHandedOver(
   }
 }
 
-function isHandedOver({ entries, epoch }: VolumeLog, host: HostName): boolean {
-  const last = entries.findLast((entry) => entry.kind === 'claim' || entry.kind === 'release');
-  return (
-    last?.kind === 'release' && last.epoch === epoch && last.reason === HANDED_OVER && last.host !== host
-  );
+/** A claim of `host` itself may follow: one whose answer was lost. */
+function isHandedOver({ entries }: VolumeLog, host: HostName): boolean {
+  const last = entries.findLast((entry) => entry.kind !== 'claim' || entry.host !== host);
+  return last?.kind === 'release' && last.reason === HANDED_OVER && last.host !== host;
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {

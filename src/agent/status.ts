@@ -127,7 +127,7 @@ function since(clock: Clock, lagMs: number | undefined): Pick<DomainStatus, 'lag
 }
 
 function stateOf(phase: JournalRecord['phase'], holding: boolean): DomainStatus['state'] {
-  if (phase !== 'stopped' && phase !== 'leaving') return phase;
+  if (phase === 'prepared' || phase === 'incoming' || phase === 'running') return phase;
   return holding ? 'finishing' : 'stopped';
 }
 

@@ -20,8 +20,10 @@ import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
 
-/** `leaving`: stopped, with nothing of it to store and a claim that may have to be given back. */
-export const DOMAIN_PHASES = ['stopped', 'leaving', 'prepared', 'incoming', 'running'] as const;
+/**
+ * `leaving` and `handed-over` (to another host) are stopped, too: with nothing to store, and a claim that may have to be given back.
+ */
+export const DOMAIN_PHASES = ['stopped', 'leaving', 'handed-over', 'prepared', 'incoming', 'running'] as const;
 export type DomainPhase = (typeof DOMAIN_PHASES)[number];
 
 const FORMAT = 1;

@@ -4,6 +4,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { serveInput } from './interactive.js';
 import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
 import { Runner, type LabFiles } from './runner.js';
 import type { Scenario } from './scenario.js';
@@ -11,7 +12,7 @@ import { SCENARIOS } from './scenarios.js';
 
 const USAGE = `usage: scripts/lab list
        scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE] [--verbose]
-       scripts/lab up      the guests, until Ctrl-C or \`scripts/lab down\`
+       scripts/lab up      the guests, with a prompt for commands in them, until its end or \`scripts/lab down\`
        scripts/lab down`;
 const UP_RECORD = '/tmp/nfs-lab.pid';
 const BAD_USAGE = 2;
@@ -75,13 +76,12 @@ async function run(runner: Runner, scenarios: readonly Scenario[]): Promise<bool
   return passed === outcomes.length;
 }
 
-async function up(runner: Runner): Promise<never> {
-  const { machines, hosts } = await runner.cluster();
-  for (const host of hosts) await host.mount({ version: '4.2', recovery: 'hard', from: 'main' });
+async function up(runner: Runner): Promise<void> {
+  const cluster = await runner.cluster();
   await writeFile(UP_RECORD, `${process.pid}\n`);
-  for (const { name, consoleLog } of machines) say(`${name}: console at ${consoleLog}`);
-  say('up; the share is mounted at /mnt on both hosts; end it with Ctrl-C or `scripts/lab down`');
-  return await new Promise<never>(() => undefined);
+  for (const { name, consoleLog } of cluster.machines) say(`${name}: console at ${consoleLog}`);
+  await serveInput(cluster);
+  await rm(UP_RECORD, { force: true });
 }
 
 async function down(): Promise<void> {
@@ -117,7 +117,8 @@ async function main(): Promise<number> {
   }
   try {
     if (command === 'run') return (await run(runner, scenarios)) ? 0 : 1;
-    return await up(runner);
+    await up(runner);
+    return 0;
   } finally {
     await runner.end();
   }

@@ -50,6 +50,7 @@ export function migrate(
     }
     const last = await from.wait(guest.end());
     from.forget(guest);
+    guest.run.handedOver = last !== undefined;
     travelled(last);
     await from.pause(100);
     return await from.afterStop(domain, guest.run, 'migrated');

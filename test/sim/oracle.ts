@@ -287,8 +287,7 @@ export class Oracle implements ShareListener {
     );
   }
 
-  #expectReleasable(uuid: string, { host, reason, slot }: SlotEntry): void {
-    if (reason === 'migrated') return;
+  #expectReleasable(uuid: string, { host, slot }: SlotEntry): void {
     const watched = this.#options.host(host);
     const startedMs = watched.runOf(uuid)?.toldStartedAtMs;
     if (startedMs !== undefined) {
@@ -299,8 +298,8 @@ export class Oracle implements ShareListener {
       return;
     }
     const state = watched.local.state(uuid);
-    if (state?.run.toldStartedAtMs === undefined || state.run.host !== host || this.#isOnShare(uuid, state))
-      return;
+    const isOurs = state?.run.toldStartedAtMs !== undefined && state.run.host === host;
+    if (!isOurs || state.run.handedOver || this.#isOnShare(uuid, state)) return;
     this.#broken(
       'G4',
       uuid,

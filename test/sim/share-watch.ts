@@ -218,6 +218,8 @@ export class ShareWatch {
   }
 
   #onPublish(volume: WatchedVolume, entry: SlotEntry, before: LogView): void {
+    // One that arrives late, below the log's bottom or in a closed epoch, means nothing.
+    if (!volume.view.published.includes(entry)) return;
     this.#expectWhole(volume, entry);
     if (volume.view.head !== entry) return;
     const older = this.stateOfEntry(volume, before.head);

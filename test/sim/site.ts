@@ -113,7 +113,15 @@ export class Site {
 
   newRun(uuid: DomainUuid, host: string, isKnown: boolean): TpmRun {
     this.#runs += 1;
-    return { number: this.#runs, uuid, host, began: false, toldStartedAtMs: undefined, isKnown };
+    return {
+      number: this.#runs,
+      uuid,
+      host,
+      began: false,
+      handedOver: false,
+      toldStartedAtMs: undefined,
+      isKnown,
+    };
   }
 
   /** Short timings: what matters is their order. */

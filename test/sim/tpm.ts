@@ -14,6 +14,8 @@ export interface TpmRun {
   readonly host: string;
   /** Whether the domain really began to run: a start that fails behind its swtpm has a state too. */
   began: boolean;
+  /** Whether its state went on to another host. */
+  handedOver: boolean;
   /** When this host's agent was told that it runs; `undefined` before. */
   toldStartedAtMs: number | undefined;
   /** Whether a hook allowed it: of one that was started past the hooks nobody else knows. */

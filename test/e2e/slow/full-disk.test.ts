@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
 import type { HostFixture } from '../../fixtures/host.js';
-import { runChecked, runCommand } from '../../fixtures/process.js';
+import { mount } from '../../fixtures/mount.js';
+import { runChecked } from '../../fixtures/process.js';
 import {
   hostOn,
   memoryOnShare,
@@ -28,7 +29,7 @@ const NV_BYTES_MAX = 2048;
 async function mountSmall(t: TestScope, kind: 'tmpfs' | 'ext4', path: string): Promise<void> {
   await mkdir(path, { recursive: true });
   if (kind === 'tmpfs') {
-    await runChecked('mount', ['-t', 'tmpfs', '-o', 'size=512k,nr_inodes=100', 'tmpfs', path]);
+    await mount(t, ['-t', 'tmpfs', '-o', 'size=512k,nr_inodes=100', 'tmpfs'], path);
   } else {
     const image = join(await temporaryDirectory(t), 'image');
     await writeFile(image, '');
@@ -47,9 +48,8 @@ async function mountSmall(t: TestScope, kind: 'tmpfs' | 'ext4', path: string): P
       '96',
       image,
     ]);
-    await runChecked('mount', ['-o', 'loop', image, path]);
+    await mount(t, ['-o', 'loop', image], path);
   }
-  t.teardown(() => runCommand('umount', ['-l', path]));
 }
 
 /** Takes what a file system has left, but for some; the result gives it back. */
@@ -139,13 +139,13 @@ t.test(
 
 /** A host whose state directory is a small file system of its own, on a share that can hang. */
 async function smallHost(t: TestScope) {
-  const mount = await mountHangingFileSystem(t);
+  const away = await mountHangingFileSystem(t);
   const base = await temporaryDirectory(t);
-  const host = await hostOn(base, 'kvm-a', mount.mountPoint, { limits: { spool_bytes: '1MiB' } });
+  const host = await hostOn(base, 'kvm-a', away.mountPoint, { limits: { spool_bytes: '1MiB' } });
   await mountSmall(t, 'tmpfs', host.stateDirectory);
-  const init = await host.run(['share', 'init', mount.mountPoint]);
+  const init = await host.run(['share', 'init', away.mountPoint]);
   if (init.status !== 0) throw new Error(init.stderr);
-  return { mount, host, agent: await host.startAgent(t) };
+  return { away, host, agent: await host.startAgent(t) };
 }
 
 t.test(
@@ -174,9 +174,9 @@ t.test(
 t.test(
   'G5: with the share away and a full disk of its own a host keeps the state where it is, and says so',
   async (t) => {
-    const { mount, host, agent } = await smallHost(t);
+    const { away, host, agent } = await smallHost(t);
     const { vm } = await mirroredVm(t, host, 'before');
-    await mount.hang();
+    await away.hang();
     const clear = await fill(host.stateDirectory, { bytes: 0 });
     const memory = await vm.change('nowhere else');
     const { attention } = await untilDomain(vm, 'the failure of the spool', (domain) =>
@@ -197,7 +197,7 @@ t.test(
     await clear();
     await untilDomain(vm, 'the final state to be in the spool', ({ pending }) => pending === 'spooled');
     await vm.deleteDirectory();
-    await mount.resume();
+    await away.resume();
     await untilDomain(
       vm,
       'the final state to be on the share',
@@ -208,8 +208,8 @@ t.test(
 );
 
 t.test('G5: a spool that has reached its bound says so, and goes on when there is room', async (t) => {
-  const mount = await mountHangingFileSystem(t);
-  const { host } = await troubledHost(t, mount.mountPoint, { settings: { limits: { spool_bytes: '1MiB' } } });
+  const away = await mountHangingFileSystem(t);
+  const { host } = await troubledHost(t, away.mountPoint, { settings: { limits: { spool_bytes: '1MiB' } } });
   const { vm } = await mirroredVm(t, host, 'before');
   const kept = join(host.stateDirectory, 'spool', uuidOf('f'));
   await mkdir(kept, { recursive: true });
@@ -217,7 +217,7 @@ t.test('G5: a spool that has reached its bound says so, and goes on when there i
     join(kept, `diverged-0000000001-${'0'.repeat(16)}-${'0'.repeat(16)}.tar.gz`),
     Buffer.alloc(1024 * 1024),
   );
-  await mount.hang();
+  await away.hang();
   const memory = await vm.change('too much for the spool');
   const { attention } = await untilDomain(vm, 'the failure of the spool', (domain) =>
     domain.attention.some(({ code }) => code === 'SPOOL_FULL'),
@@ -228,7 +228,7 @@ t.test('G5: a spool that has reached its bound says so, and goes on when there i
   );
   await rm(kept, { recursive: true });
   await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
-  await mount.resume();
+  await away.resume();
   await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
   t.same(await memoryOnShare(t, host, vm), memory);
 });

@@ -5,10 +5,12 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import type { constants } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { tree } from '../../fakes/host-rig.js';
 import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
-import { runChecked, runCommand } from '../../fixtures/process.js';
+import { mount } from '../../fixtures/mount.js';
+import { runChecked } from '../../fixtures/process.js';
 import {
   DEADLINES,
   memoryOnShare,
@@ -19,7 +21,6 @@ import {
   untilStatus,
 } from '../../fixtures/share-outage.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
-import { waitUntil } from '../../fixtures/wait-until.js';
 
 /** What each error of the share means to the operator. */
 const MEANINGS: Partial<Record<keyof typeof constants.errno, RegExp>> = {
@@ -38,8 +39,8 @@ const EVERYWHERE: ReadonlySet<string> = new Set(['EIO', 'ENOSPC']);
 t.test(
   'G1 G5: whatever error the share answers, and wherever, nothing is lost and it ends without anybody',
   async (t) => {
-    const mount = await mountHangingFileSystem(t);
-    const { host } = await troubledHost(t, mount.mountPoint);
+    const sick = await mountHangingFileSystem(t);
+    const { host } = await troubledHost(t, sick.mountPoint);
     const { vm } = await mirroredVm(t, host, 'before');
     const volume = `/volumes/${vm.uuid}`;
     for (const [errno, meaning] of Object.entries(MEANINGS) as [keyof typeof constants.errno, RegExp][]) {
@@ -49,7 +50,7 @@ t.test(
         await t.test(
           `${errno} at ${prefix === '' ? 'every path' : prefix.replace(vm.uuid, '<uuid>')}`,
           async (t) => {
-            await mount.fail(errno, prefix);
+            await sick.fail(errno, prefix);
             const memory = await vm.change(`${errno} ${prefix.slice(-8)}`);
             if (prefix === '/hosts/') {
               const { attention } = await untilStatus(
@@ -67,7 +68,7 @@ t.test(
               const code = prefix.endsWith('/log/') ? 'OUTCOME_UNKNOWN' : meaning;
               t.match(attention, [{ code, message: new RegExp(errno), next: /.{20,}/ }]);
             }
-            await mount.resume();
+            await sick.resume();
             await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
             await untilStatus(
               host,
@@ -87,22 +88,19 @@ t.test(
 );
 
 /** A small real file system under a path, as another export mounted there; gone at the end of the test. */
-async function mountTmpfs(t: TestScope, path: string): Promise<void> {
-  await runChecked('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', path]);
-  t.teardown(() => runCommand('umount', ['-l', path]));
+async function mountTmpfs(t: TestScope, path: string): Promise<() => Promise<void>> {
+  return await mount(t, ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs'], path);
 }
 
 t.test('an emptied mount point is not the share, and gets nothing', async (t) => {
   const path = join(await temporaryDirectory(t), 'share');
   const kept = join(await temporaryDirectory(t), 'kept');
   for (const directory of [path, kept]) await mkdir(directory);
-  await mountTmpfs(t, path);
+  const unmount = await mountTmpfs(t, path);
   const { host } = await troubledHost(t, path);
   const { vm } = await mirroredVm(t, host, 'before');
-  await runChecked('mount', ['--bind', path, kept]);
-  t.teardown(() => runCommand('umount', ['-l', kept]));
-  // The agent's open heartbeat keeps a plain umount from it.
-  await runChecked('umount', ['-l', path]);
+  await mount(t, ['--bind', path], kept);
+  await unmount();
 
   const memory = await vm.change('after the umount');
   await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
@@ -114,8 +112,7 @@ t.test('an emptied mount point is not the share, and gets nothing', async (t) =>
   t.match(attention, [{ code: 'SHARE_NOT_INITIALIZED', next: /export is mounted/ }]);
   t.same(await readdir(path), [], 'nothing was written below the mount point');
 
-  await runChecked('mount', ['--bind', kept, path]);
-  t.teardown(() => runCommand('umount', ['-l', path]));
+  await mount(t, ['--bind', kept], path);
   await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
   t.same(await memoryOnShare(t, host, vm), memory);
 });
@@ -136,9 +133,7 @@ t.test(
         if (kind !== 'a new share') await runChecked('cp', ['-a', join(path, 'volumes'), other]);
         const before = await tree(other);
 
-        await runChecked('mount', ['--bind', other, path]);
-        let isOver = true;
-        t.teardown(() => (isOver ? runCommand('umount', ['-l', path]) : undefined));
+        const unmount = await mount(t, ['--bind', other], path);
         const memory = await vm.change('after the exchange');
         await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
         const { attention } = await untilStatus(
@@ -147,17 +142,13 @@ t.test(
           ({ share }) => share.state === 'wrong',
         );
         t.match(attention, [{ code: 'SHARE_WRONG', next: /mount the right export/ }]);
-        await waitUntil(
-          'some heartbeats',
-          6 * DEADLINES.heartbeatMs,
-          async () => (await statusOf(host)).share.state === 'wrong' || undefined,
-        );
+        await delay(8 * DEADLINES.heartbeatMs);
+        t.match(await statusOf(host), { share: { state: 'wrong' } });
         const start = await host.run(['domain', 'prepare', '11111111-2222-4333-8444-555555555555']);
         t.match(start, { status: 4, stderr: /SHARE_WRONG/ });
         t.same(await tree(other), before, 'the other share is as it was');
 
-        await runChecked('umount', ['-l', path]);
-        isOver = false;
+        await unmount();
         await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
         t.same(await memoryOnShare(t, host, vm), memory);
       });

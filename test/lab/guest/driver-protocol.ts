@@ -24,14 +24,8 @@ export type DriverCall =
   /** A real swtpm on `state`; with no state there, a new TPM. */
   | { readonly kind: 'tpm-start'; readonly tpm: string; readonly state: string; readonly run: string }
   | { readonly kind: 'tpm-define'; readonly tpm: string }
-  /** Writes `from`, `from + 1` and so on until it is told to stop, with a rest of `restMs` after each; or `from` alone. */
-  | {
-      readonly kind: 'tpm-write';
-      readonly tpm: string;
-      readonly from: number;
-      readonly restMs: number;
-      readonly once: boolean;
-    }
+  /** Writes `from`, `from + 1` and so on until it is told to stop; or `from` alone. */
+  | { readonly kind: 'tpm-write'; readonly tpm: string; readonly from: number; readonly once: boolean }
   | { readonly kind: 'tpm-rest'; readonly tpm: string }
   | { readonly kind: 'tpm-read'; readonly tpm: string }
   | { readonly kind: 'tpm-kill'; readonly tpm: string }

@@ -1,6 +1,7 @@
 /**
  * host-power-cut: a host loses its power while its VM writes; the VM goes on on the other; the host comes back.
  */
+import { beginOn, comeBack, expectHead, expectWhole, goOn, takeOver } from '../acts.js';
 import type { Bench } from '../bench.js';
 import type { Host } from '../machines/host.js';
 import type { Scenario } from '../scenario.js';
@@ -11,17 +12,17 @@ const EXTRA_MS_MAX = 150;
 function play(rounds: number) {
   return async (bench: Bench): Promise<void> => {
     let [here, there] = [bench.hostA, bench.hostB];
-    await bench.beginOn(here);
+    await beginOn(bench, here);
     for (let round = 1; round <= rounds; round += 1) {
       await cutWhileWriting(bench, here);
-      await bench.takeOver(there, here);
-      const value = await bench.goOn(there);
+      await takeOver(bench, there, here);
+      const value = await goOn(bench, there);
       await comeBack(bench, here);
-      await bench.expectHead(there, value, 'G3: the host that came back changes nothing');
+      await expectHead(bench, there, value, 'G3: the host that came back changes nothing');
       if (round < rounds) await bench.write(there);
       [here, there] = [there, here];
     }
-    await bench.verify();
+    await expectWhole(bench);
   };
 }
 
@@ -30,14 +31,6 @@ async function cutWhileWriting(bench: Bench, host: Host): Promise<void> {
   await bench.acknowledged(host, 1 + Math.floor(Math.random() * ACKNOWLEDGED_MAX));
   await new Promise((resolve) => setTimeout(resolve, Math.random() * EXTRA_MS_MAX));
   await host.powerCut();
-}
-
-/** With its disk as it was, and whatever lies there. */
-async function comeBack(bench: Bench, host: Host): Promise<void> {
-  await bench.cluster.powerOnHost(host);
-  await host.mount(bench.mount);
-  await bench.mirror.startService(host);
-  await bench.settled(host);
 }
 
 export const hostPowerCuts: readonly Scenario[] = [

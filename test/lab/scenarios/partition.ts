@@ -1,44 +1,62 @@
 /**
  * partition: a host is cut off from the server, and comes back: in time, too late, with requests of a killed process still under way, or after a sleep.
  */
+import {
+  beginOn,
+  catchCommit,
+  expectHead,
+  expectWhole,
+  goOn,
+  restPublished,
+  settled,
+  stopVm,
+  takeOver,
+} from '../acts.js';
 import type { Bench, BenchOptions } from '../bench.js';
 import { USUAL_MOUNT, type Host, type MountKind } from '../machines/host.js';
 import type { Scenario } from '../scenario.js';
 
 /** Much longer than the partition of the short one, on a slow machine too. */
-const PATIENT: BenchOptions = { timing: { heartbeatMs: 1000, expiryMs: 90_000, shareDeadlineMs: 10_000 } };
+const PATIENT: BenchOptions = { timing: { heartbeatMs: 1000, expiryMs: 90_000, shareDeadlineMs: 20_000 } };
 const SHORT_CUT_MS = 4000;
 const IN_FLIGHT_MS = 1000;
 
 async function shorterThanExpiry(bench: Bench): Promise<void> {
   const { hostA, hostB, verdict } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   hostA.cable.cut();
   const asked = bench.startVm(hostB);
   await new Promise((resolve) => setTimeout(resolve, SHORT_CUT_MS));
   hostA.cable.heal();
   const { granted, because } = await asked;
   verdict.check('G4: nobody takes over before the expiry', !granted, because);
-  await bench.restPublished(hostA);
+  await restPublished(bench, hostA);
   const safety = await bench.mirror.safety(hostA);
   verdict.check('the host that came back in time goes on', safety === 'published', safety);
-  await bench.stopVm(hostA);
-  await bench.takeOver(hostB, hostA);
-  await bench.verify();
+  await stopVm(bench, hostA);
+  await takeOver(bench, hostB, hostA);
+  await expectWhole(bench);
 }
 
 async function longerThanExpiry(bench: Bench): Promise<void> {
   const { hostA, hostB, verdict, ledger } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   hostA.cable.cut();
-  await bench.takeOver(hostB, hostA);
-  const value = await bench.goOn(hostB);
+  await takeOver(bench, hostB, hostA);
+  const acknowledged = ledger.acknowledgedOn(hostA);
+  const value = await goOn(bench, hostB);
   hostA.cable.heal();
   const lost = await bench.rest(hostA);
-  await bench.settled(hostA);
-  await bench.expectHead(hostB, value, 'G3: the host that came back changes nothing');
+  await settled(bench, hostA);
+  await expectHead(bench, hostB, value, 'G3: the host that came back changes nothing');
   const safety = await bench.mirror.safety(hostA);
   verdict.check('G3: it knows that it is fenced', safety === 'fenced', safety);
+  const late = ledger.acknowledgedOn(hostA);
+  verdict.check(
+    'G3: nothing more was acknowledged to it',
+    late === acknowledged,
+    `${acknowledged}, then ${late}`,
+  );
   const diverged = async () => (await bench.mirror.diverged(hostB)).map((digest) => ledger.valueOf(digest));
   const kept = await bench.eventually(async () => (await diverged()).includes(lost));
   verdict.check(
@@ -46,32 +64,31 @@ async function longerThanExpiry(bench: Bench): Promise<void> {
     kept,
     `${lost} among ${(await diverged()).join(', ')}`,
   );
-  await bench.stopVm(hostB);
-  await bench.killVm(hostA);
-  await bench.mirror.stopped(hostA);
-  await bench.takeOver(hostA, hostB);
-  await bench.goOn(hostA);
-  await bench.verify();
+  await stopVm(bench, hostB);
+  await stopVm(bench, hostA);
+  await takeOver(bench, hostA, hostB);
+  await goOn(bench, hostA);
+  await expectWhole(bench);
 }
 
 /** The commit is lost on the wire and the process that sent it killed; its kernel sends it again when the network is back. */
 async function commitInFlight(bench: Bench): Promise<void> {
   const { hostA, hostB } = bench;
-  await bench.beginOn(hostA);
-  await bench.catchCommit(hostA, 'lost', () => {
+  await beginOn(bench, hostA);
+  await catchCommit(bench, hostA, 'lost', () => {
     hostA.cable.cut();
   });
   await new Promise((resolve) => setTimeout(resolve, IN_FLIGHT_MS));
   await bench.mirror.killService(hostA);
   await bench.killVm(hostA);
-  await bench.takeOver(hostB, hostA);
-  const value = await bench.goOn(hostB);
+  await takeOver(bench, hostB, hostA);
+  const value = await goOn(bench, hostB);
   bench.verdict.fact('requests still under way on kvm-a before healing', await requestsUnderWay(hostA));
   hostA.cable.heal();
   await bench.until('the requests of kvm-a to have ended', async () => (await requestsUnderWay(hostA)) === 0);
-  await bench.expectHead(hostB, value, 'G3: a late request changes nothing');
+  await expectHead(bench, hostB, value, 'G3: a late request changes nothing');
   await bench.publishOne(hostB);
-  await bench.verify();
+  await expectWhole(bench);
 }
 
 /** As the kernel's RPC client lists them; the first line is a heading. */
@@ -86,19 +103,19 @@ async function requestsUnderWay(host: Host): Promise<number> {
 /** All of a host stands still with a commit on the wire, for as long as it takes another to take over. */
 async function pausedHost(bench: Bench): Promise<void> {
   const { hostA, hostB } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   let paused = Promise.resolve();
-  await bench.catchCommit(hostA, 'lost', () => {
+  await catchCommit(bench, hostA, 'lost', () => {
     paused = hostA.machine.monitor.pause();
   });
   await paused;
-  await bench.takeOver(hostB, hostA);
-  const value = await bench.goOn(hostB);
+  await takeOver(bench, hostB, hostA);
+  const value = await goOn(bench, hostB);
   await hostA.machine.monitor.resume();
   await bench.rest(hostA);
-  await bench.settled(hostA);
-  await bench.expectHead(hostB, value, 'G3: the host that woke up changes nothing');
-  await bench.verify();
+  await settled(bench, hostA);
+  await expectHead(bench, hostB, value, 'G3: the host that woke up changes nothing');
+  await expectWhole(bench);
 }
 
 function commitInFlightOn(mount: Partial<MountKind>, name: string, words: string): Scenario {

@@ -1,6 +1,7 @@
 /**
  * rpc: what each operation costs in requests to the server, beside the least that it can cost.
  */
+import { expectWhole, stopVm } from '../acts.js';
 import type { Bench } from '../bench.js';
 import type { Host } from '../machines/host.js';
 import { ProductMirror } from '../product-mirror.js';
@@ -33,11 +34,10 @@ async function play(bench: Bench): Promise<void> {
   const { hostA, hostB, verdict, mirror } = bench;
   await bench.open();
   verdict.fact('prepare, a new VM', describeRpcs(await measured(hostA, () => mirror.prepare(hostA))));
-  await bench.runTpm(hostA);
+  verdict.fact('first publish', describeRpcs(await measured(hostA, () => bench.runVm(hostA))));
   await bench.define(hostA);
-  verdict.fact('first publish', describeRpcs(await measured(hostA, () => mirror.started(hostA))));
   await measurePublishes(bench);
-  verdict.fact('stop: release', describeRpcs(await measured(hostA, () => stop(bench, hostA))));
+  verdict.fact('stop: release', describeRpcs(await measured(hostA, () => stopVm(bench, hostA))));
   const start = await measured(hostB, () => mirror.prepare(hostB));
   verdict.fact('prepare on the other host: inspect, claim, restore (cold)', describeRpcs(start));
   if (mirror instanceof ProductMirror) {
@@ -47,7 +47,7 @@ async function play(bench: Bench): Promise<void> {
     verdict.fact('restore by command, again', describeRpcs(await restore('second')));
   }
   await measureHeartbeats(bench);
-  await bench.verify();
+  await expectWhole(bench);
 }
 
 /** In a row: what the client knows of the directories is fresh. After a pause: it asks for their attributes again. */
@@ -63,11 +63,6 @@ async function measurePublishes(bench: Bench): Promise<void> {
   // GETATTR is the client's own asking after its caches have aged; all else is ours.
   const ours = total(row) - (row.get('GETATTR') ?? 0);
   verdict.check('a publish costs its floor', ours === PUBLISHES * PUBLISH_FLOOR, describeRpcs(row));
-}
-
-async function stop(bench: Bench, host: Host): Promise<void> {
-  await bench.killVm(host);
-  await bench.mirror.stopped(host);
 }
 
 /** By an agent that does nothing else. */

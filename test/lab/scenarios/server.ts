@@ -1,6 +1,16 @@
 /**
  * server: the NFS server loses its power, or its replies.
  */
+import {
+  beginOn,
+  catchCommit,
+  expectHead,
+  expectWhole,
+  goOn,
+  restPublished,
+  stopVm,
+  takeOver,
+} from '../acts.js';
 import type { Bench } from '../bench.js';
 import { USUAL_MOUNT } from '../machines/host.js';
 import type { Scenario } from '../scenario.js';
@@ -10,38 +20,38 @@ const CUT_MS_MAX = 500;
 /** Its clients wait, and go on when it is back. */
 async function powerCut(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   await new Promise((resolve) => setTimeout(resolve, Math.random() * CUT_MS_MAX));
   await cluster.powerCutServer();
   await cluster.powerOnServer();
-  await bench.restPublished(hostA);
+  await restPublished(bench, hostA);
   const safety = await bench.mirror.safety(hostA);
   bench.verdict.check('the host goes on when the server is back', safety === 'published', safety);
   await hostA.powerCut();
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
   await cluster.powerOnHost(hostA);
 }
 
 /** Server and host at once. */
 async function rackPowerCut(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   await bench.acknowledged(hostA, 2);
   await Promise.all([cluster.powerCutServer(), hostA.powerCut()]);
   await Promise.all([cluster.powerOnServer(), cluster.powerOnHost(hostA)]);
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
 }
 
 /** A commit is executed, its reply lost, and what the server remembered of it lost with its power: it is executed again. */
 async function lostReply(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster, verdict } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   const before = await bench.headValue(hostB);
-  await bench.catchCommit(hostA, 'delivered', () => {
+  await catchCommit(bench, hostA, 'delivered', () => {
     hostA.cable.silence('server');
   });
   const executed = await bench.eventually(async () => (await bench.headValue(hostB)) !== before);
@@ -49,13 +59,13 @@ async function lostReply(bench: Bench): Promise<void> {
   await cluster.powerCutServer();
   hostA.cable.heal();
   await cluster.powerOnServer();
-  const value = await bench.restPublished(hostA);
-  await bench.expectHead(hostB, value, 'G4: the commit was taken for what it was, and the next ones follow');
+  const value = await restPublished(bench, hostA);
+  await expectHead(bench, hostB, value, 'G4: the commit was taken for what it was, and the next ones follow');
   const safety = await bench.mirror.safety(hostA);
   verdict.check('G3: the host does not take its own commit for another', safety === 'published', safety);
-  await bench.stopVm(hostA);
-  await bench.takeOver(hostB, hostA);
-  await bench.verify();
+  await stopVm(bench, hostA);
+  await takeOver(bench, hostB, hostA);
+  await expectWhole(bench);
 }
 
 export const serverFaults: readonly Scenario[] = [

@@ -1,6 +1,16 @@
 /**
  * share: the share itself misbehaves: slow, full, replaced by an empty one, not root's.
  */
+import {
+  beginOn,
+  comeBack,
+  expectHead,
+  expectWhole,
+  goOn,
+  restPublished,
+  stopVm,
+  takeOver,
+} from '../acts.js';
 import type { Bench } from '../bench.js';
 import { USUAL_MOUNT, type Host } from '../machines/host.js';
 import { SQUASH_OWNER } from '../machines/nfs-server.js';
@@ -8,47 +18,50 @@ import type { Scenario } from '../scenario.js';
 
 const NETEM = 'delay 60ms 20ms loss 5%';
 const PUBLISHES_WHEN_SLOW = 5;
+const SPOOL_ARRIVED = 'G5: what was safe on the host has reached the share';
 
 async function slowNetwork(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   for (const { shell } of [hostA.machine, cluster.server.machine]) {
     await shell.run(`modprobe sch_netem; tc qdisc add dev eth0 root netem ${NETEM}`);
   }
   await bench.acknowledged(hostA, PUBLISHES_WHEN_SLOW);
-  await bench.restPublished(hostA);
-  await bench.stopVm(hostA);
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await restPublished(bench, hostA);
+  await stopVm(bench, hostA);
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
 }
 
 /** What could not be published is safe on its host, even when that loses its power; and reaches the share when there is room. */
 async function fullExport(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   await cluster.server.fillDisk();
   const value = await spooled(bench, hostA);
   await hostA.powerCut();
   await cluster.server.freeDisk();
-  await comeBackPublishing(bench, hostA, value);
-  await bench.takeOver(hostB, hostA);
-  await bench.verify();
+  await comeBack(bench, hostA);
+  await expectHead(bench, hostA, value, SPOOL_ARRIVED);
+  await takeOver(bench, hostB, hostA);
+  await expectWhole(bench);
 }
 
 /** The share is away, the domain stops, the host loses its power with its disk full, and comes back before the share does. */
 async function spoolOverReboot(bench: Bench): Promise<void> {
   const { hostA, hostB } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   hostA.cable.cut();
   const value = await spooled(bench, hostA);
-  await bench.stopVm(hostA);
+  await stopVm(bench, hostA);
   await hostA.machine.shell.run('cat /dev/zero >/local/ballast 2>/dev/null || true; sync /local/ballast');
   await hostA.powerCut();
   hostA.cable.heal();
-  await comeBackPublishing(bench, hostA, value);
-  await bench.takeOver(hostB, hostA);
-  await bench.verify();
+  await comeBack(bench, hostA);
+  await expectHead(bench, hostA, value, SPOOL_ARRIVED);
+  await takeOver(bench, hostB, hostA);
+  await expectWhole(bench);
   await hostA.machine.shell.run('rm -f /local/ballast');
 }
 
@@ -63,19 +76,11 @@ async function spooled(bench: Bench, host: Host): Promise<number> {
   return value;
 }
 
-async function comeBackPublishing(bench: Bench, host: Host, value: number): Promise<void> {
-  await bench.cluster.powerOnHost(host);
-  await host.mount(bench.mount);
-  await bench.mirror.startService(host);
-  await bench.settled(host);
-  await bench.expectHead(host, value, 'G5: what was safe on the host has reached the share');
-}
-
 async function emptyExport(bench: Bench): Promise<void> {
   const { hostA, hostB, cluster, verdict } = bench;
-  await bench.beginOn(hostA);
-  await bench.restPublished(hostA);
-  await bench.stopVm(hostA);
+  await beginOn(bench, hostA);
+  await restPublished(bench, hostA);
+  await stopVm(bench, hostA);
   await cluster.server.emptyExport();
   const { granted, because } = await bench.startVm(hostB);
   const value = granted ? await bench.read(hostB) : undefined;
@@ -87,20 +92,20 @@ async function emptyExport(bench: Bench): Promise<void> {
     `${left.trim()} files`,
   );
   await cluster.server.bringExportBack();
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
 }
 
 /** As an ordinary user on an export where root is nobody. */
 async function squashedRoot(bench: Bench): Promise<void> {
   const { hostA, hostB } = bench;
-  await bench.beginOn(hostA);
-  await bench.restPublished(hostA);
+  await beginOn(bench, hostA);
+  await restPublished(bench, hostA);
   await hostA.powerCut();
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
   await bench.cluster.powerOnHost(hostA);
 }
 

@@ -1,6 +1,7 @@
 /**
  * two-hosts: both hosts want the VM; or disagree about the time.
  */
+import { beginOn, expectWhole, goOn, restPublished, runPrepared, stopVm, takeOver } from '../acts.js';
 import type { Bench } from '../bench.js';
 import type { Scenario } from '../scenario.js';
 
@@ -10,9 +11,9 @@ const NETEM = 'delay 300ms';
 
 async function bothStart(bench: Bench): Promise<void> {
   const { hostA, hostB, verdict, cluster } = bench;
-  await bench.beginOn(hostA);
-  await bench.restPublished(hostA);
-  await bench.stopVm(hostA);
+  await beginOn(bench, hostA);
+  await restPublished(bench, hostA);
+  await stopVm(bench, hostA);
   let last = hostA;
   for (let round = 1; round <= ROUNDS; round += 1) {
     for (const { machine } of cluster.hosts) {
@@ -26,17 +27,17 @@ async function bothStart(bench: Bench): Promise<void> {
       .join('; ');
     verdict.check('G3: exactly one of two hosts starts the VM', winners.length === 1, seen);
     const [winner = hostB] = winners;
-    await bench.runPrepared(winner, last);
-    await bench.goOn(winner);
-    await bench.stopVm(winner);
+    await runPrepared(bench, winner, last);
+    await goOn(bench, winner);
+    await stopVm(bench, winner);
     last = winner;
   }
-  await bench.verify();
+  await expectWhole(bench);
 }
 
 async function clockSkew(bench: Bench): Promise<void> {
   const { hostA, hostB, verdict } = bench;
-  await bench.beginOn(hostA);
+  await beginOn(bench, hostA);
   for (const skew of ['+', '-']) {
     await hostB.machine.shell.run(
       `date -s @$(( $(date +%s) ${skew} ${skew === '+' ? 3600 : 7200} )) >/dev/null`,
@@ -47,9 +48,9 @@ async function clockSkew(bench: Bench): Promise<void> {
   await bench.acknowledged(hostA, 1);
   await bench.rest(hostA);
   await hostA.powerCut();
-  await bench.takeOver(hostB, hostA);
-  await bench.goOn(hostB);
-  await bench.verify();
+  await takeOver(bench, hostB, hostA);
+  await goOn(bench, hostB);
+  await expectWhole(bench);
   await bench.cluster.powerOnHost(hostA);
 }
 
