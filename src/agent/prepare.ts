@@ -337,7 +337,9 @@ class Preparation {
     const { share } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
-    const call = { uuid, epoch: this.#epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
+    // Under the claim that it was written under: a later copy of one epoch replaces the earlier ones of that epoch.
+    const epoch = this.#situation.record?.epoch ?? 0;
+    const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
     await this.#deadline.within(share.diverge(call));
   }
 

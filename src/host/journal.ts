@@ -23,7 +23,14 @@ import { replaceFile, type ReplaceFile } from './replace-file.js';
 /**
  * `leaving` and `handed-over` (to another host) are stopped, too: with nothing to store, and a claim that may have to be given back.
  */
-export const DOMAIN_PHASES = ['stopped', 'leaving', 'handed-over', 'prepared', 'incoming', 'running'] as const;
+export const DOMAIN_PHASES = [
+  'stopped',
+  'leaving',
+  'handed-over',
+  'prepared',
+  'incoming',
+  'running',
+] as const;
 export type DomainPhase = (typeof DOMAIN_PHASES)[number];
 
 const FORMAT = 1;
