@@ -40,7 +40,7 @@ const ROOMS_WITH_PROCESSES = ['storage', 'libvirt'];
 /** The adapters that own time, timers and randomness. */
 const ADAPTERS = ['src/main.ts', 'src/**/*-adapter.ts', 'src/storage/node-*.ts', 'src/host/node-*.ts'];
 
-const SCRIPT_GLOBALS = ['Buffer', 'URL', 'console', 'performance', 'process'];
+const SCRIPT_GLOBALS = ['Buffer', 'URL', 'clearInterval', 'console', 'performance', 'process', 'setInterval'];
 
 const forbid = (names, message) => names.map((name) => ({ name, message }));
 
@@ -170,7 +170,7 @@ export default defineConfig(
     rules: {
       ...PURE_RULES,
       'no-console': 'error',
-      'max-lines': ['error', { max: 300, skipBlankLines: true, skipComments: true }],
+      'max-lines': ['error', { max: 320, skipBlankLines: true, skipComments: true }],
       'max-lines-per-function': ['error', { max: 70, skipBlankLines: true, skipComments: true }],
       'max-depth': ['error', 4],
       'max-params': ['error', 5],

@@ -21,7 +21,7 @@ const FAST_CHECKS = [
   { name: 'build', command: ['npm', 'run', '--silent', 'build'] },
   { name: 'types', command: ['npm', 'run', '--silent', 'types'] },
   { name: 'lint', command: ['npm', 'run', '--silent', 'lint'] },
-  { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 120 },
+  { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300 },
 ];
 const SLOW_CHECKS = [
   { name: 'slow tests', files: isSlow, timeoutSeconds: 600 },

@@ -29,8 +29,9 @@ export async function passOverOutdated(
   if (volume?.head.kind !== 'whole') return [];
   const left = new Map<string, LocalRelation>();
   // Files go back in time with the disk alone, and within one boot they do not.
-  if (local && record?.bootId !== context.bootId)
+  if (local && record?.bootId !== context.bootId) {
     left.set(local.digest, relation(context, local, volume, context.bootId));
+  }
   if (domain.capture) left.set(domain.capture.digest, relation(context, domain.capture, volume, ''));
   const outdated: string[] = [];
   for (const capture of [local, domain.capture]) {

@@ -44,8 +44,9 @@ async function verifyEach(
     results.push(result);
     if (json) continue;
     terminal.out(`${uuid}: ${String(result.checked)} checked, ${String(result.damaged.length)} damaged\n`);
-    for (const { name, error } of result.damaged)
+    for (const { name, error } of result.damaged) {
       terminal.out(`  generation ${String(name.slot)}: ${error.message}\n`);
+    }
   }
   if (json) terminal.out(`${JSON.stringify(results.map(verifyJson), null, 2)}\n`);
   return results;

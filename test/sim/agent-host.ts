@@ -181,12 +181,13 @@ export class AgentHost implements WatchedHost {
   }
 
   #start(isOurs: boolean): RunningProgram {
-    let started: RunningProgram | undefined;
-    const inject = isOurs ? this.arms.injector(() => started) : undefined;
+    const begun: RunningProgram[] = [];
+    const inject = isOurs ? this.arms.injector(() => begun[0]) : undefined;
     const options = inject ? { injectLocal: inject, injectShare: inject } : {};
     const program = this.#host.start(options);
     const share = this.#site.shareIsLocal ? program.local : program.share;
-    started = { ...program, share };
+    const started = { ...program, share };
+    begun.push(started);
     if (isOurs) {
       const { process } = program;
       this.#programs.add(process);

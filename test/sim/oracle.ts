@@ -89,8 +89,9 @@ export class Oracle implements ShareListener {
   /** Everything that holds at any time. */
   check(): void {
     for (const volume of this.share.volumes) this.share.check(volume);
-    for (const [uuid, states] of this.#acknowledged)
+    for (const [uuid, states] of this.#acknowledged) {
       for (const state of states) this.#expectInHead(uuid, state, 'G2');
+    }
     for (const { host, uuid, state, answer } of this.#owed) {
       if (this.isStored(host, uuid, state)) continue;
       this.#broken(
@@ -143,8 +144,9 @@ export class Oracle implements ShareListener {
   appended(volume: WatchedVolume, entry: SlotEntry): void {
     const { uuid } = volume;
     if (entry.kind === 'publish') this.#expectBegun(volume, entry);
-    if (entry.kind === 'tombstone')
+    if (entry.kind === 'tombstone') {
       this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
+    }
     if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
   }
 
@@ -166,8 +168,9 @@ export class Oracle implements ShareListener {
     const { host, uuid } = run;
     if (!prepared || loaded === 'failed') return;
     if (loaded === 'blank') {
-      if (this.hadState(uuid))
+      if (this.hadState(uuid)) {
         this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
+      }
       return;
     }
     if (loaded === 'refused') {
@@ -176,8 +179,9 @@ export class Oracle implements ShareListener {
     }
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
-    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch)
+    if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch) {
       return;
+    }
     const head = this.share.headState(volume);
     if (head && !contains(loaded, head)) {
       this.#broken(
@@ -293,8 +297,9 @@ export class Oracle implements ShareListener {
     if (startedMs !== undefined) {
       // One that was asked for before may arrive late, when the domain was started without the share meanwhile.
       const isLate = (this.#closeAskedMs.get(`${host} ${uuid} ${slot}`) ?? 0) < startedMs;
-      if (!isLate)
+      if (!isLate) {
         this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
+      }
       return;
     }
     const state = watched.local.state(uuid);

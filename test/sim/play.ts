@@ -93,8 +93,9 @@ class Play {
     const stopping = hypervisor.stop(domain);
     if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
     const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
-    if (!stopped)
+    if (!stopped) {
       throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host, 'stop')}`);
+    }
   }
 
   /** Where the log says that it is held, if it is. */
@@ -124,8 +125,9 @@ class Play {
     const isExcused = head
       ? code === 'FOREIGN_TPM' && foreign !== undefined && foreign.tpm !== head.tpm
       : REFUSED_WITHOUT_HEAD.includes(code) && (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain));
-    if (!isExcused)
+    if (!isExcused) {
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
+    }
   }
 
   /** By somebody's hand: nobody knows then whether its last holder had a TPM. */

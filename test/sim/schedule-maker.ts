@@ -57,8 +57,9 @@ class ScheduleMaker {
   make(seed: string): Schedule {
     const steps: Step[] = [{ do: 'wait', thenMs: 1000 }];
     const take = (action: Action | readonly Action[]): void => {
-      for (const each of 'do' in action ? [action] : action)
+      for (const each of 'do' in action ? [action] : action) {
         steps.push({ ...each, thenMs: this.#gapAfter(each) });
+      }
     };
     // Without a domain that runs, most of what follows would come to nothing.
     if (this.#random.chance(0.8)) take(this.#start());
