@@ -52,6 +52,8 @@ export interface Mirror {
   prepare(host: Host): Promise<Permission>;
   started(host: Host): Promise<void>;
   stopped(host: Host): Promise<void>;
+  /** Makes the service look at the state as it is now; what it then says of its safety includes that. */
+  look(host: Host): Promise<void>;
   /** What a line of the service acknowledges. */
   acknowledgementIn(line: string): Acknowledged | undefined;
   /** Whether a frame on the wire carries the request that makes a new state the head. */

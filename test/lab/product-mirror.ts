@@ -71,6 +71,11 @@ export class ProductMirror implements Mirror {
     expectOk(await this.#act(host, 'stopped', { reason: 'shutdown' }));
   }
 
+  /** Whether the share takes it does not matter. */
+  async look(host: Host): Promise<void> {
+    await this.#act(host, 'capture', {});
+  }
+
   acknowledgementIn(line: string): Acknowledged | undefined {
     if (!line.includes('"published"')) return undefined;
     return PUBLISHED.safeParse(JSON.parse(line)).data;

@@ -14,6 +14,8 @@ export const SQUASH_OWNER = 36;
 /** How long clients may reclaim after a restart; the kernel's default is 90 s. */
 const GRACE_SECONDS = 10;
 const BALLAST = '/local/ballast';
+/** The process id of what fills the disk. */
+const FILLER = '/run/filler';
 
 /** The root of what version 4 shows; the guest's own root file system cannot be exported. */
 const EXPORTS: Readonly<Record<ExportName | '', string>> = {
@@ -55,13 +57,21 @@ TABLE
     `);
   }
 
-  /** Takes every byte that the disk has left. */
+  /** Takes every byte that the disk has left, and whatever becomes free. */
   async fillDisk(): Promise<void> {
-    await this.machine.shell.run(`cat /dev/zero >${BALLAST} 2>/dev/null || true; sync`);
+    await this.machine.shell.run(`
+      fill() { while :; do cat /dev/zero >>${BALLAST}; sync ${BALLAST}; sleep 0.2; done; }
+      fill >/dev/null 2>&1 &
+      echo $! >${FILLER}
+    `);
+    await this.machine.shell.run(`until (( $(stat -f -c %a ${DATA}) == 0 )); do sleep 0.1; done`);
   }
 
   async freeDisk(): Promise<void> {
-    await this.machine.shell.run(`rm -f ${BALLAST}; sync`);
+    await this.machine.shell.run(`
+      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})"; rm ${FILLER}; fi
+      rm -f ${BALLAST}; sync
+    `);
   }
 
   /** An empty directory takes the place of the exported one. */
@@ -74,10 +84,10 @@ TABLE
   }
 
   async tidy(): Promise<void> {
-    await this.machine.shell.run(`
-      for device in eth0 eth1; do tc qdisc del dev $device root 2>/dev/null || true; done
-      rm -f ${BALLAST}
-    `);
+    await this.freeDisk();
+    await this.machine.shell.run(
+      'for device in eth0 eth1; do tc qdisc del dev $device root 2>/dev/null || true; done',
+    );
   }
 
   async #export(directory: string): Promise<void> {

@@ -69,6 +69,7 @@ async function spoolOverReboot(bench: Bench): Promise<void> {
 async function spooled(bench: Bench, host: Host): Promise<number> {
   await bench.until(`${host.name} to spool`, async () => (await bench.mirror.safety(host)) === 'spooled');
   const value = await bench.rest(host);
+  await bench.mirror.look(host);
   await bench.until(
     `${host.name} to have spooled ${value}`,
     async () => (await bench.mirror.safety(host)) === 'spooled',
@@ -124,6 +125,7 @@ export const shareFaults: readonly Scenario[] = [
   {
     name: 'spool-over-reboot',
     title: 'the domain stops while the share is away, and its host loses its power with its own disk full',
+    control: true,
     play: spoolOverReboot,
   },
   {
