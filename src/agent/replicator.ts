@@ -1,44 +1,22 @@
 /**
- * replicator: one domain's life on this host: it runs the lifecycle's tasks and answers those who wait for them.
- *
- * Everything that happens is an event for the pure state machine (`model/lifecycle.ts`); after each one the tasks that the machine wants
- * are begun, at most one a lane. Nothing here decides.
+ * replicator: one domain's life on this host, as those who start and stop it see it: each call tells the domain's run what happened, and is answered when the
+ * run has come as far as the answer needs.
  *
  * I1 What must survive a crash of the agent is in the journal before anybody is told: phase and hold before a start or stop is
  *    answered. The last published slot is written when it is convenient: the share knows it better.
- * I2 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
  */
 import { asMirrorError, MirrorError } from '../model/errors.js';
-import { sleep } from '../model/environment.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import {
-  step,
-  STOPPED,
-  type Lifecycle,
-  type LifecycleEvent,
-  type LocalTask,
-  type ShareTask,
-} from '../model/lifecycle.js';
-import { begin, nextTasks } from '../model/lifecycle-tasks.js';
+import type { Lifecycle } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
-import { AttentionList } from './attention.js';
+import type { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
-import { DomainRecord } from './domain-record.js';
-import { PendingCapture } from './pending-capture.js';
-import { prepareDomain, type Prepared } from './prepare.js';
-import {
-  alreadyPreparing,
-  anotherTpm,
-  alreadyRunning,
-  neitherTookIt,
-  notRunning,
-  stillFinishing,
-} from './refusal.js';
-import type { ClaimEntry } from '../model/log-entry.js';
-import { recalledRun } from './recalled-run.js';
-import { isIdle, isSafe, isSettled, isStuck, Waiters, type Condition } from './settling.js';
-import { ShareLane } from './share-lane.js';
+import { DomainRun } from './domain-run.js';
+import { prepareDomain } from './prepare.js';
+import type { Prepared } from './prepared.js';
+import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
+import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
 import { HANDED_OVER, wasHandedOver } from './share-tasks.js';
 
 export interface StartRequest {
@@ -53,69 +31,40 @@ export type StopOutcome = 'published' | 'spooled' | 'nothing';
 
 export class Replicator {
   readonly uuid: DomainUuid;
-  readonly attention = new AttentionList();
   readonly #context: AgentContext;
-  readonly #record: DomainRecord;
-  /** What this host holds was claimed by a former run of this program. */
-  #recalled = false;
-  /** Of a domain that came by migration: its source's claim. */
-  #source: ClaimEntry | undefined;
-  /** The capture behind the lifecycle's `pending`. */
-  readonly #pending: PendingCapture;
-  readonly #shareLane: ShareLane;
-  readonly #waiters: Waiters;
-  #state: Lifecycle = STOPPED;
-  #identity: string | undefined;
-  /** Monotonic time since which something waits to reach the share. */
-  #behindSinceMs: number | undefined;
-  #closed = false;
+  readonly #run: DomainRun;
   #preparing = false;
-  /** Begins nothing: a preparation commits by itself, and nothing else of the domain may be under way beside it. */
-  #paused = false;
 
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
-    this.#record = new DomainRecord(context, uuid, (error) => {
-      this.attention.clear('journal');
-      if (!error) return;
-      this.attention.raise('journal', error);
-      context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
-    });
-    this.#pending = new PendingCapture(context, uuid, this.attention);
-    this.#shareLane = new ShareLane(context, uuid, this.attention, () => {
-      this.#dispatch({ kind: 'retry' });
-    });
-    this.#waiters = new Waiters(context.clock);
+    this.#run = new DomainRun(context, uuid);
   }
 
   get state(): Lifecycle {
-    return this.#state;
+    return this.#run.state;
+  }
+
+  get attention(): AttentionList {
+    return this.#run.attention;
   }
 
   get name(): string {
-    return this.#record.current?.name ?? '';
+    return this.#run.name;
   }
 
   get place(): DomainPlace {
-    return domainPlace(this.#context.config, this.uuid, this.#record.current?.nvramPath);
+    return this.#run.place;
   }
 
   /** How long the share has been behind, ms; `undefined` when it is not. */
   get lagMs(): number | undefined {
-    const since = this.#behindSinceMs;
-    return since === undefined ? undefined : this.#context.clock.monotonicMs() - since;
+    return this.#run.lagMs;
   }
 
   /** Takes up what the journal and the spool say of a former run of this program. */
-  async recall(): Promise<void> {
-    const record = await this.#record.load();
-    if (!record) return;
-    this.#identity = record.identity ?? undefined;
-    const spooled = await this.#pending.recall();
-    if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
-    this.#recalled = true;
-    this.#apply(recalledRun(record, spooled?.digest));
+  recall(): Promise<void> {
+    return this.#run.recall();
   }
 
   /**
@@ -125,6 +74,7 @@ export class Replicator {
    */
   async prepare(request: StartRequest): Promise<Prepared> {
     const { uuid } = this;
+    const run = this.#run;
     const place = domainPlace(this.#context.config, uuid, request.nvramPath);
     if (this.#preparing) throw alreadyPreparing(uuid);
     this.#preparing = true;
@@ -136,51 +86,41 @@ export class Replicator {
         {
           finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
           waiting: (error) => {
-            this.attention.raise('plan', error);
+            run.attention.raise('plan', error);
           },
           claiming: async () => {
-            if (this.#state.run === 'stopped') await this.#record.claiming();
+            if (run.state.run === 'stopped') await run.record.claiming();
           },
           claimed: (epoch) => {
             claimed = epoch;
           },
         },
       );
-      this.attention.clear('plan', 'fence', 'capture');
-      this.#identity = prepared.identity;
-      const { hold, published, pending } = prepared;
-      this.#pending.begin(pending);
-      this.#recalled = false;
-      this.#source = prepared.source;
-      this.#record.change({
+      run.attention.clear('plan', 'fence', 'capture');
+      run.record.change({
         name: request.name,
         shareId: prepared.shareId ?? null,
         nvramPath: place.nvramPath ?? null,
       });
-      this.#dispatch(
-        prepared.decision === 'wait-incoming'
-          ? { kind: 'incoming' }
-          : { kind: 'prepared', hold, published, pending: pending?.state },
-      );
-      await this.#record.saved();
+      run.begin(prepared);
+      await run.record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
       return prepared;
     } catch (error) {
       const cause = asMirrorError(error);
-      this.attention.raise('plan', cause);
+      run.attention.raise('plan', cause);
       this.#context.log.warn({ uuid, code: cause.code }, `start refused: ${cause.message}`);
       if (claimed !== undefined) this.#giveBack(claimed);
       throw cause;
     } finally {
       this.#preparing = false;
-      this.#paused = false;
-      this.#apply(this.#state);
+      run.resume();
     }
   }
 
   /** What is told about the domain from now on holds for its place, too. */
   learn({ name, nvramPath }: DomainFacts): void {
-    this.#record.change({
+    this.#run.record.change({
       ...(name !== undefined && { name }),
       ...(nvramPath !== undefined && { nvramPath }),
     });
@@ -188,18 +128,18 @@ export class Replicator {
 
   /** The domain's processes run. Of an incoming domain that says nothing: its state is still on its way. */
   async launched(): Promise<void> {
-    if (this.#state.run === 'incoming') await this.#record.saved();
+    if (this.state.run === 'incoming') await this.#run.record.saved();
     else await this.started();
   }
 
   /** The domain runs here now. */
   async started(): Promise<void> {
-    this.#dispatch({ kind: 'started' });
-    await this.#record.saved();
+    this.#run.dispatch({ kind: 'started' });
+    await this.#run.record.saved();
   }
 
   changed(): void {
-    if (!this.#closed) this.#dispatch({ kind: 'changed' });
+    if (!this.#run.isClosed) this.#run.dispatch({ kind: 'changed' });
   }
 
   /**
@@ -209,72 +149,67 @@ export class Replicator {
    * @throws MirrorError when neither took it
    */
   async stopped(reason: string): Promise<StopOutcome> {
-    const { run } = this.#state;
+    const run = this.#run;
     const handedOver = reason === HANDED_OVER;
     // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
-    if (run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) {
-      this.#dispatch({ kind: 'started' });
+    if (run.state.run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) {
+      run.dispatch({ kind: 'started' });
     }
-    const ran = this.#state.run === 'running' && !handedOver;
-    this.#dispatch({ kind: 'stopped', reason, handedOver });
+    const ran = run.state.run === 'running' && !handedOver;
+    run.dispatch({ kind: 'stopped', reason, handedOver });
     const cancel = this.#context.clock.after(this.#context.config.timing.stopDeadlineMs, () => {
-      this.#dispatch({ kind: 'stop-overdue' });
+      this.hurry();
     });
     try {
-      await this.#until(
+      await run.until(
         (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),
       );
     } finally {
       cancel();
     }
-    await this.#record.saved();
-    const { pending, spoolFailed, unread } = this.#state;
-    if (unread) throw neitherTookIt(this.uuid, this.attention);
+    await run.record.saved();
+    const { pending, spoolFailed, unread } = run.state;
+    if (unread) throw neitherTookIt(this.uuid, run.attention);
     if (pending === undefined) return ran ? 'published' : 'nothing';
-    if (spoolFailed && !pending.spooled) throw neitherTookIt(this.uuid, this.attention);
+    if (spoolFailed && !pending.spooled) throw neitherTookIt(this.uuid, run.attention);
     return 'spooled';
   }
 
   /** The share is known to be away: a stop under way waits for it no longer. */
   hurry(): void {
-    this.#dispatch({ kind: 'stop-overdue' });
+    this.#run.dispatch({ kind: 'stop-overdue' });
   }
 
   /** Captures now and waits until the share has it. @returns the slot of the head */
   async captureNow(): Promise<number> {
-    if (this.#state.run === 'stopped') throw notRunning(this.uuid);
-    this.attention.clear('capture', 'share');
-    this.#dispatch({ kind: 'changed' });
+    const { attention } = this;
+    if (this.state.run === 'stopped') throw notRunning(this.uuid);
+    attention.clear('capture', 'share');
+    this.#run.dispatch({ kind: 'changed' });
     this.retry();
     // Not `trouble`: that may be from before this try.
-    await this.#until(
-      (state) => isSettled(state) || this.attention.has('share') || this.attention.has('capture'),
-    );
-    const error = this.attention.get('capture') ?? this.attention.get('fence') ?? this.attention.get('share');
+    await this.#run.until((state) => isSettled(state) || attention.has('share') || attention.has('capture'));
+    const error = attention.get('capture') ?? attention.get('fence') ?? attention.get('share');
     if (error) throw MirrorError.fromRecord({ ...error, retriable: true });
-    return this.#state.published?.slot ?? 0;
+    return this.state.published?.slot ?? 0;
   }
 
   /** The share may answer again: what waits for it is tried now. */
   retry(): void {
-    this.#shareLane.reset();
-    if (!this.#closed) this.#dispatch({ kind: 'retry' });
+    this.#run.retry();
   }
 
   /** Resolves when nothing is under way and nothing waits, or the share is in trouble and a final state is safe. */
   async settled(): Promise<void> {
-    await this.#until(
+    await this.#run.until(
       (state) => isSettled(state) || (state.trouble && (state.run !== 'finishing' || isSafe(state))),
     );
-    await this.#record.saved();
+    await this.#run.record.saved();
   }
 
   /** Begins nothing more, and resolves when what was begun has ended and the journal is written. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.#shareLane.reset();
-    await this.#until(isIdle);
-    await this.#record.saved();
+  close(): Promise<void> {
+    return this.#run.close();
   }
 
   /**
@@ -285,113 +220,28 @@ export class Replicator {
    */
   async #finishLastRun(patienceMs: number): Promise<boolean> {
     const { clock, running } = this.#context;
+    const run = this.#run;
     const untilMs = clock.monotonicMs() + patienceMs;
-    if (this.#state.run === 'running' || this.#state.run === 'prepared') {
+    if (run.state.run === 'running' || run.state.run === 'prepared') {
       if ((await running.list()).has(this.uuid)) throw alreadyRunning(this.uuid);
-      this.#dispatch({ kind: 'stopped', reason: 'not-seen-to-stop', handedOver: false });
+      run.dispatch({ kind: 'stopped', reason: 'not-seen-to-stop', handedOver: false });
     }
-    this.#paused = false;
-    if (this.#state.run === 'finishing') this.retry();
-    await this.#until(
+    run.resume();
+    if (run.state.run === 'finishing') this.retry();
+    await run.until(
       (state) => state.run !== 'finishing' || isStuck(state) || (state.backoff && isSafe(state)),
       patienceMs,
     );
-    this.#paused = true;
-    if (!(await this.#until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
-    await this.#record.saved();
-    return this.#state.run !== 'finishing';
+    run.pause();
+    if (!(await run.until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
+    await run.record.saved();
+    return run.state.run !== 'finishing';
   }
 
   /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
   #giveBack(epoch: Slot): void {
-    const { published, pending } = this.#state;
-    this.#dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
-    this.#dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
-  }
-
-  #dispatch(event: LifecycleEvent): void {
-    this.#apply(step(this.#state, event));
-  }
-
-  /** Takes a new state, and begins what it wants. */
-  #apply(state: Lifecycle): void {
-    this.#state = state;
-    this.#record.follow(state, this.#pending.capture?.identity ?? this.#identity);
-    this.#record.save();
-    const isBehind = state.dirty || state.pending !== undefined;
-    this.#behindSinceMs = isBehind ? (this.#behindSinceMs ?? this.#context.clock.monotonicMs()) : undefined;
-    if (!this.#closed && !this.#paused) this.#beginTasks();
-    this.#waiters.show(this.#state);
-  }
-
-  #beginTasks(): void {
-    const { local, share } = nextTasks(this.#state);
-    // Both stand as begun before either runs: what a task does at once leads back here.
-    for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
-    if (local) void this.#runLocal(local);
-    if (share) void this.#runShare(share);
-  }
-
-  async #runLocal(task: LocalTask): Promise<void> {
-    const { hold } = this.#state;
-    const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
-    if (task.kind === 'capture') {
-      await this.#capture(task.final);
-      return;
-    }
-    this.#dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
-    // Published while it was spooled: the entry must not outlive that.
-    if (this.#state.pending === undefined) await this.#pending.clear();
-  }
-
-  async #capture(final: boolean): Promise<void> {
-    const { files, clock, config, log } = this.#context;
-    if (!final) await sleep(clock, config.timing.settleMs);
-    if (this.#state.capturesOver) {
-      this.#dispatch({ kind: 'capture-failed', again: false, missing: false });
-      return;
-    }
-    this.#apply(step(this.#state, { kind: 'reading' }));
-    try {
-      const capture = await files.read(this.place, final);
-      const isAnother =
-        this.#identity !== undefined && capture.identity !== undefined && capture.identity !== this.#identity;
-      if (isAnother) throw anotherTpm(this.uuid);
-      this.attention.clear('capture');
-      this.#identity = capture.identity;
-      const next = step(this.#state, { kind: 'captured', digest: capture.digest });
-      // In one turn with the state, so that a pending digest always has its capture.
-      if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
-      this.#apply(next);
-    } catch (error) {
-      const cause = asMirrorError(error);
-      // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
-      const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
-      if (!isOver) {
-        this.attention.raise('capture', cause);
-        log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
-      }
-      const again = cause.code === 'STATE_UNSTABLE' && !final;
-      this.#dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
-    }
-  }
-
-  async #runShare(task: ShareTask): Promise<void> {
-    const { capture } = this.#pending;
-    const { run, pending, published } = this.#state;
-    const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
-    const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
-    const recalled = this.#recalled;
-    const known = { capture, published, reason, over, recalled, source: this.#source } as const;
-    const domain = { ...this.place, name: this.name, ...known };
-    const event = await this.#shareLane.run(domain, task);
-    if (event.kind === 'acquired') this.#recalled = false;
-    this.#dispatch(event);
-    if (this.#state.pending === undefined) await this.#pending.clear();
-  }
-
-  /** Resolves as soon as the condition holds; after `patienceMs` with false. */
-  #until(holds: Condition, patienceMs?: number): Promise<boolean> {
-    return this.#waiters.until(this.#state, holds, patienceMs);
+    const { published, pending } = this.state;
+    this.#run.dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
+    this.#run.dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
   }
 }

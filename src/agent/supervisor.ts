@@ -15,7 +15,7 @@ import type { Attention } from './attention.js';
 import type { DomainFacts } from './domain-place.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
-import type { Prepared } from './prepare.js';
+import type { Prepared } from './prepared.js';
 
 /** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
 const LOOKS_UNTIL_GONE = 2;

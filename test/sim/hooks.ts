@@ -4,7 +4,7 @@
  *
  * I1 A call of which the agent did not live to see the end fails, whatever of it took place.
  */
-import type { Prepared } from '../../src/agent/prepare.js';
+import type { Prepared } from '../../src/agent/prepared.js';
 import { Replicator, type StopOutcome } from '../../src/agent/replicator.js';
 import type { Supervisor } from '../../src/agent/supervisor.js';
 import { MirrorError } from '../../src/model/errors.js';

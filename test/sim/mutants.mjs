@@ -118,7 +118,7 @@ export const MUTANTS = [
     name: 'a volume is released before the final publish',
     edits: [
       {
-        file: 'model/lifecycle.ts',
+        file: 'model/lifecycle-tasks.ts',
         find: "  if (state.pending) return { kind: 'publish',",
         replace:
           "  if (final && !state.dirty && state.local === 'idle') return { kind: 'release', epoch, slot: next, reason: state.reason };\n" +
@@ -223,7 +223,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/replicator.ts',
-        find: "      await this.#record.saved();\n      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');\n",
+        find: "      await run.record.saved();\n      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');\n",
         replace: '',
       },
     ],

@@ -1,0 +1,222 @@
+/**
+ * domain-run: one domain's state machine at work. Every event goes through the pure `model/lifecycle.ts`; after each one the journal follows, and the tasks
+ * that the new state wants are begun, at most one a lane. Nothing here decides, and nobody is answered here: that is the replicator.
+ *
+ * I1 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
+ * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
+ */
+import { asMirrorError } from '../model/errors.js';
+import { sleep } from '../model/environment.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import {
+  step,
+  STOPPED,
+  type Lifecycle,
+  type LifecycleEvent,
+  type LocalTask,
+  type ShareTask,
+} from '../model/lifecycle.js';
+import { begin, nextTasks } from '../model/lifecycle-tasks.js';
+import type { ClaimEntry } from '../model/log-entry.js';
+import type { AgentContext } from './agent-context.js';
+import { AttentionList } from './attention.js';
+import { domainPlace, type DomainPlace } from './domain-place.js';
+import { DomainRecord } from './domain-record.js';
+import { PendingCapture } from './pending-capture.js';
+import type { Prepared } from './prepared.js';
+import { recalledRun } from './recalled-run.js';
+import { anotherTpm } from './refusal.js';
+import { isIdle, Waiters, type Condition } from './settling.js';
+import { ShareLane } from './share-lane.js';
+
+export class DomainRun {
+  readonly uuid: DomainUuid;
+  readonly attention = new AttentionList();
+  readonly record: DomainRecord;
+  readonly #context: AgentContext;
+  /** The capture behind the lifecycle's `pending`. */
+  readonly #pending: PendingCapture;
+  readonly #shareLane: ShareLane;
+  readonly #waiters: Waiters;
+  #state: Lifecycle = STOPPED;
+  #identity: string | undefined;
+  /** What this host holds was claimed by a former run of this program. */
+  #recalled = false;
+  /** Of a domain that came by migration: its source's claim. */
+  #source: ClaimEntry | undefined;
+  /** Monotonic time since which something waits to reach the share. */
+  #behindSinceMs: number | undefined;
+  #closed = false;
+  #paused = false;
+
+  constructor(context: AgentContext, uuid: DomainUuid) {
+    this.uuid = uuid;
+    this.#context = context;
+    this.record = new DomainRecord(context, uuid, (error) => {
+      this.attention.clear('journal');
+      if (!error) return;
+      this.attention.raise('journal', error);
+      context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
+    });
+    this.#pending = new PendingCapture(context, uuid, this.attention);
+    this.#shareLane = new ShareLane(context, uuid, this.attention, () => {
+      this.dispatch({ kind: 'retry' });
+    });
+    this.#waiters = new Waiters(context.clock);
+  }
+
+  get state(): Lifecycle {
+    return this.#state;
+  }
+
+  get name(): string {
+    return this.record.current?.name ?? '';
+  }
+
+  get place(): DomainPlace {
+    return domainPlace(this.#context.config, this.uuid, this.record.current?.nvramPath);
+  }
+
+  /** How long the share has been behind, ms; `undefined` when it is not. */
+  get lagMs(): number | undefined {
+    const since = this.#behindSinceMs;
+    return since === undefined ? undefined : this.#context.clock.monotonicMs() - since;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Takes up what the journal and the spool say of a former run of this program. */
+  async recall(): Promise<void> {
+    const record = await this.record.load();
+    if (!record) return;
+    this.#identity = record.identity ?? undefined;
+    const spooled = await this.#pending.recall();
+    if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
+    this.#recalled = true;
+    this.#apply(recalledRun(record, spooled?.digest));
+  }
+
+  /** A start was allowed: a new run of the domain begins with what its preparation found. */
+  begin({ decision, hold, published, pending, identity, source }: Prepared): void {
+    this.#identity = identity;
+    this.#pending.begin(pending);
+    this.#recalled = false;
+    this.#source = source;
+    this.dispatch(
+      decision === 'wait-incoming'
+        ? { kind: 'incoming' }
+        : { kind: 'prepared', hold, published, pending: pending?.state },
+    );
+  }
+
+  dispatch(event: LifecycleEvent): void {
+    this.#apply(step(this.#state, event));
+  }
+
+  /** What failed on the share is tried again now; the next pauses begin short. */
+  retry(): void {
+    this.#shareLane.reset();
+    if (!this.#closed) this.dispatch({ kind: 'retry' });
+  }
+
+  /** Nothing is begun until `resume`: a preparation commits by itself, and nothing else of the domain may be under way beside it. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#apply(this.#state);
+  }
+
+  /** Resolves as soon as the condition holds; after `patienceMs` with false. */
+  until(holds: Condition, patienceMs?: number): Promise<boolean> {
+    return this.#waiters.until(this.#state, holds, patienceMs);
+  }
+
+  /** Begins nothing more, and resolves when what was begun has ended and the journal is written. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#shareLane.reset();
+    await this.until(isIdle);
+    await this.record.saved();
+  }
+
+  /** Takes a new state, and begins what it wants. */
+  #apply(state: Lifecycle): void {
+    this.#state = state;
+    this.record.follow(state, this.#pending.capture?.identity ?? this.#identity);
+    this.record.save();
+    const isBehind = state.dirty || state.pending !== undefined;
+    this.#behindSinceMs = isBehind ? (this.#behindSinceMs ?? this.#context.clock.monotonicMs()) : undefined;
+    if (!this.#closed && !this.#paused) this.#beginTasks();
+    this.#waiters.show(this.#state);
+  }
+
+  #beginTasks(): void {
+    const { local, share } = nextTasks(this.#state);
+    for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
+    if (local) void this.#runLocal(local);
+    if (share) void this.#runShare(share);
+  }
+
+  async #runLocal(task: LocalTask): Promise<void> {
+    const { hold } = this.#state;
+    const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
+    if (task.kind === 'capture') {
+      await this.#capture(task.final);
+      return;
+    }
+    this.dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
+    // Published while it was spooled: the entry must not outlive that.
+    if (this.#state.pending === undefined) await this.#pending.clear();
+  }
+
+  async #capture(final: boolean): Promise<void> {
+    const { files, clock, config, log } = this.#context;
+    if (!final) await sleep(clock, config.timing.settleMs);
+    if (this.#state.capturesOver) {
+      this.dispatch({ kind: 'capture-failed', again: false, missing: false });
+      return;
+    }
+    this.dispatch({ kind: 'reading' });
+    try {
+      const capture = await files.read(this.place, final);
+      const isAnother =
+        this.#identity !== undefined && capture.identity !== undefined && capture.identity !== this.#identity;
+      if (isAnother) throw anotherTpm(this.uuid);
+      this.attention.clear('capture');
+      this.#identity = capture.identity;
+      const next = step(this.#state, { kind: 'captured', digest: capture.digest });
+      // In one turn with the state, so that a pending digest always has its capture.
+      if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
+      this.#apply(next);
+    } catch (error) {
+      const cause = asMirrorError(error);
+      // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
+      const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
+      if (!isOver) {
+        this.attention.raise('capture', cause);
+        log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
+      }
+      const again = cause.code === 'STATE_UNSTABLE' && !final;
+      this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
+    }
+  }
+
+  async #runShare(task: ShareTask): Promise<void> {
+    const { capture } = this.#pending;
+    const { run, pending, published } = this.#state;
+    const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
+    const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
+    const recalled = this.#recalled;
+    const known = { capture, published, reason, over, recalled, source: this.#source } as const;
+    const domain = { ...this.place, name: this.name, ...known };
+    const event = await this.#shareLane.run(domain, task);
+    if (event.kind === 'acquired') this.#recalled = false;
+    this.dispatch(event);
+    if (this.#state.pending === undefined) await this.#pending.clear();
+  }
+}

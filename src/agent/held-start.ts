@@ -1,0 +1,170 @@
+/**
+ * held-start: P3 and P4 of a preparation (`prepare.ts`), under the claim that P2 made: what is ahead of the head is published, what lost to it is kept,
+ * and the state directory is made what the domain starts from.
+ */
+import { compareStateFiles, type Capture } from '../model/capture.js';
+import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
+import type { Slot } from '../model/generation-name.js';
+import type { Hold, PublishedState } from '../model/lifecycle.js';
+import type { RestoreDecision } from '../model/restore-plan.js';
+import type { PublishNote } from '../volume/share-store.js';
+import type { AgentContext } from './agent-context.js';
+import { inSpool, prepared, type Prepared, type PrepareRequest } from './prepared.js';
+import { publishNote, spoolManifest } from './publish-note.js';
+import type { Situation } from './situation.js';
+import type { StartDeadline } from './start-deadline.js';
+
+type HeldDecision = Exclude<
+  RestoreDecision['kind'],
+  'refuse' | 'wait-incoming' | 'keep-unverified' | 'restore-spooled'
+>;
+
+/** One look at a domain that is about to start, and what is needed to act on it. */
+export interface StartAttempt {
+  readonly context: AgentContext;
+  readonly request: PrepareRequest;
+  readonly situation: Situation;
+  readonly deadline: StartDeadline;
+}
+
+export class HeldStart {
+  readonly #context: AgentContext;
+  readonly #request: PrepareRequest;
+  readonly #situation: Situation;
+  readonly #deadline: StartDeadline;
+  readonly #epoch: Slot;
+
+  /** @param epoch the claim under which this host holds the volume */
+  constructor({ context, request, situation, deadline }: StartAttempt, epoch: Slot) {
+    this.#context = context;
+    this.#request = request;
+    this.#situation = situation;
+    this.#deadline = deadline;
+    this.#epoch = epoch;
+  }
+
+  async run({ kind }: { readonly kind: HeldDecision }): Promise<Prepared> {
+    switch (kind) {
+      case 'start-new':
+        await this.#context.files.removeEmpty(this.#request);
+        return this.#held(kind, undefined, undefined);
+      case 'adopt-local':
+        return await this.#publishLocal(kind, 'adopt');
+      case 'keep-local':
+        return await this.#keepLocal(kind);
+      case 'keep-diverged-restore-head':
+        await this.#keepDiverged();
+        return await this.#restore(kind, false);
+      case 'restore-head':
+        return await this.#restore(kind, false);
+      case 'restore-previous':
+        // The damaged head stands until a whole one follows it, so what was restored counts as not published.
+        return { ...(await this.#restore(kind, true)), published: undefined };
+    }
+  }
+
+  #local(): Capture {
+    const { local } = this.#situation;
+    invariant(local !== undefined, 'local state is there when the plan keeps it');
+    return local;
+  }
+
+  #head(): PublishedState | undefined {
+    const head = this.#situation.volume?.head;
+    return head?.kind === 'whole'
+      ? { slot: head.generation.name.slot, digest: head.generation.capture.digest }
+      : undefined;
+  }
+
+  async #keepLocal(kind: HeldDecision): Promise<Prepared> {
+    const local = this.#local();
+    if (this.#situation.nvramMissing) await this.#context.files.restore(this.#request, local);
+    return this.#isInHead(local)
+      ? this.#held(kind, this.#head(), local.identity)
+      : await this.#publishLocal(kind, 'recover');
+  }
+
+  /** Whether the head has every file of the capture as it is. */
+  #isInHead({ files }: Capture): boolean {
+    const head = this.#situation.volume?.head;
+    const stored = head?.kind === 'whole' ? head.generation.capture.files : [];
+    return files.every((file) =>
+      stored.some((other) => compareStateFiles(file, other) === 0 && file.sha256 === other.sha256),
+    );
+  }
+
+  #note(reason: PublishNote['reason']): PublishNote {
+    return publishNote(this.#context, this.#request.name, reason);
+  }
+
+  async #publishLocal(kind: HeldDecision, reason: PublishNote['reason']): Promise<Prepared> {
+    const { share, spool, log } = this.#context;
+    const capture = this.#local();
+    const parent = this.#situation.volume?.log.head?.slot ?? 0;
+    const slot = this.#epoch + 1;
+    const note = this.#note(reason);
+    const { uuid } = this.#request;
+    try {
+      const outcome = await this.#deadline.within(
+        share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
+      );
+      if (outcome.kind === 'committed') {
+        const published = { slot, digest: capture.digest };
+        return {
+          ...this.#held(kind, published, capture.identity),
+          hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 },
+        };
+      }
+      throw new MirrorError(
+        'HELD_ELSEWHERE',
+        `host ${outcome.by ?? '?'} claimed ${uuid} while this host prepared it`,
+        {
+          next: 'see with `swtpm-mirror history --all` who holds it now',
+        },
+      );
+    } catch (error) {
+      const cause = asMirrorError(error);
+      if (!cause.retriable && cause.code !== 'SHARE_FULL') throw error;
+      // The share took the claim but not the state: it starts from the spool, and is published as soon as the share can take it.
+      log.warn(
+        { uuid, code: cause.code },
+        'cannot publish the local state before the start; it is kept in the spool',
+      );
+      const spooledAs = await spool.put(spoolManifest(this.#context, capture, note, this.#epoch), capture);
+      const hold: Hold = { kind: 'doubt', epoch: this.#epoch };
+      return {
+        ...this.#held(kind, this.#head(), capture.identity),
+        hold,
+        pending: inSpool(capture, spooledAs),
+      };
+    }
+  }
+
+  async #keepDiverged(): Promise<void> {
+    const { share } = this.#context;
+    const capture = this.#local();
+    const { uuid } = this.#request;
+    // Under the claim that it was written under: a later copy of one epoch replaces the earlier ones of that epoch.
+    const epoch = this.#situation.record?.epoch ?? 0;
+    const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
+    await this.#deadline.within(share.diverge(call));
+  }
+
+  async #restore(kind: HeldDecision, fallBack: boolean): Promise<Prepared> {
+    const { files, share } = this.#context;
+    const head = this.#situation.volume?.head;
+    const generation =
+      head?.kind === 'whole' && !fallBack
+        ? head.generation
+        : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })))
+            .generation;
+    await files.restore(this.#request, generation.capture);
+    const { digest, identity } = generation.capture;
+    return this.#held(kind, { slot: generation.name.slot, digest }, identity);
+  }
+
+  #held(kind: HeldDecision, published: PublishedState | undefined, identity: string | undefined): Prepared {
+    const hold: Hold = { kind: 'held', epoch: this.#epoch, next: this.#epoch + 1 };
+    return { ...prepared(this.#situation, { kind }, hold, published), identity };
+  }
+}

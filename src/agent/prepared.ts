@@ -1,0 +1,49 @@
+/**
+ * prepared: what a start is asked with, and what it is allowed with.
+ */
+import type { Capture } from '../model/capture.js';
+import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
+import type { ClaimEntry } from '../model/log-entry.js';
+import type { RestoreDecision } from '../model/restore-plan.js';
+import type { DomainPlace } from './domain-place.js';
+import type { Situation } from './situation.js';
+
+export interface PrepareRequest extends DomainPlace {
+  readonly name: string;
+  readonly incoming: boolean;
+}
+
+export interface Prepared {
+  readonly decision: RestoreDecision['kind'];
+  readonly hold: Hold;
+  readonly published: PublishedState | undefined;
+  /** A capture that is durable in the spool, still to be published. */
+  readonly pending:
+    { readonly capture: Capture; readonly state: Pending; readonly spooledAs: string } | undefined;
+  /** Identity of the TPM that the domain starts with, when it is known. */
+  readonly identity: string | undefined;
+  readonly shareId: string | undefined;
+  /** Of an incoming domain: the volume's last claim, its source's. */
+  readonly source?: ClaimEntry | undefined;
+}
+
+export function inSpool(capture: Capture, spooledAs: string): Prepared['pending'] {
+  return { capture, state: { digest: capture.digest, spooled: true }, spooledAs };
+}
+
+export function prepared(
+  { shareId, record }: Situation,
+  { kind }: RestoreDecision,
+  hold: Hold,
+  published: PublishedState | undefined,
+): Prepared {
+  const identity = record?.identity ?? undefined;
+  return {
+    decision: kind,
+    hold,
+    published,
+    pending: undefined,
+    identity,
+    shareId: shareId ?? record?.shareId ?? undefined,
+  };
+}
