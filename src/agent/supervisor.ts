@@ -117,12 +117,20 @@ export class Supervisor {
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
     await (await this.#meet(uuid, facts)).started();
+    await this.#sight(uuid);
+  }
+
+  /** A domain may die before the next rescan would have seen it run: then nothing would miss it. */
+  async #sight(uuid: DomainUuid): Promise<void> {
+    const seen = await this.#context.running.list().catch(() => new Set<DomainUuid>());
+    if (seen.has(uuid)) this.#seen.set(uuid, 0);
   }
 
   /** The domain's processes run; an incoming domain stays one. */
   async launched(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
     await this.#ready;
     await (await this.#meet(uuid, facts)).launched();
+    await this.#sight(uuid);
   }
 
   async #meet(uuid: DomainUuid, facts: DomainFacts): Promise<Replicator> {

@@ -8,7 +8,8 @@
  *
  * What marks a domain is the raw event: chokidar's own `change` is dropped within 50 ms of the one before, and chokidar tells a directory by its
  * name, so that one moved away and replaced (our own restore does that) would stay watched where it went. Whenever a directory or the
- * NVRAM appears or goes, the domain's watches are therefore set up afresh, and the domain is marked.
+ * NVRAM appears or goes, the domain's watches are therefore set up afresh, and the domain is marked. What is to be watched is looked for before
+ * the watches stand and again when they do: what came or went between the two raises no event.
  *
  * I1 An event only marks a domain as dirty; nothing is read, awaited or decided here.
  * I2 Of the domains in `<swtpm_dir>` only managed ones have watches of their own.
@@ -48,8 +49,10 @@ export class ChokidarStateWatcher implements StateWatcher {
     this.#options = options;
     this.#root = new RearmableWatch({
       ...options,
-      places: async () =>
-        (await lstatIfAny(options.fs, 'watcher:lstat-root', options.swtpmRoot)) ? [options.swtpmRoot] : [],
+      places: async () => {
+        const root = await lstatIfAny(options.fs, 'watcher:lstat-root', options.swtpmRoot);
+        return new Map(root && [[options.swtpmRoot, root.inode]]);
+      },
       onEvent: (event, name) => {
         if (event === 'rename' && isDomainUuid(name)) this.#domains.get(name)?.renew();
       },
@@ -117,20 +120,24 @@ class DomainWatch {
       if (event === 'rename') this.renew();
       else this.#markDirty();
     } else if (watched === swtpmDirectory) {
-      if (event === 'rename' && TPM_DIRECTORY_NAMES.some((role) => role === name)) this.renew();
+      if (event === 'rename' && isTpmDirectoryName(name)) this.renew();
+    } else if (event === 'rename' && isTpmDirectoryName(name)) {
+      // The watched directory itself went.
+      this.renew();
     } else if (TPM_DIRECTORY_NAMES.some((role) => STATE_FILE_NAMES[role].includes(name))) {
       this.#markDirty();
     }
   }
 
   /** The places that exist: chokidar would watch the parent of one that does not, which is not the domain's own. */
-  async #existing(fs: FileSystem): Promise<string[]> {
+  async #existing(fs: FileSystem): Promise<Places> {
     const { swtpmDirectory, nvramPath } = this.#paths;
-    const found: string[] = [];
+    const found = new Map<string, bigint>();
     const add = async (path: string, kind: 'directory' | 'file'): Promise<boolean> => {
-      const isThere = (await lstatIfAny(fs, 'watcher:lstat', path))?.kind === kind;
-      if (isThere) found.push(path);
-      return isThere;
+      const stat = await lstatIfAny(fs, 'watcher:lstat', path);
+      if (stat?.kind !== kind) return false;
+      found.set(path, stat.inode);
+      return true;
     };
     if (await add(swtpmDirectory, 'directory')) {
       for (const role of TPM_DIRECTORY_NAMES) await add(tpmDirectory(this.#paths, role), 'directory');
@@ -140,9 +147,12 @@ class DomainWatch {
   }
 }
 
+/** Paths and the inodes that they name. */
+type Places = ReadonlyMap<string, bigint>;
+
 interface RearmableOptions {
-  /** The paths to watch now. */
-  readonly places: () => Promise<string[]>;
+  /** What to watch now. */
+  readonly places: () => Promise<Places>;
   /** A raw event: `rename` or `change`, of a name in a watched directory, or of a watched file. */
   readonly onEvent: (event: string, name: string, watched: string) => void;
   readonly onError: (error: MirrorError) => void;
@@ -186,15 +196,16 @@ class RearmableWatch {
         this.#isStale = false;
         await this.#disarm();
         const places = await this.#options.places();
-        if (places.length > 0) await this.#start(new Set(places));
+        if (places.size > 0) await this.#start(places);
+        if (!isSame(places, await this.#options.places())) this.#isStale = true;
       }
     } catch (error) {
       this.#report(error);
     }
   }
 
-  async #start(places: ReadonlySet<string>): Promise<void> {
-    const watcher = watch([...places], {
+  async #start(places: Places): Promise<void> {
+    const watcher = watch([...places.keys()], {
       depth: 0,
       ignored: (path) => !places.has(path),
       ignoreInitial: true,
@@ -224,6 +235,14 @@ class RearmableWatch {
   #report(error: unknown): void {
     this.#options.onError(asMirrorError(asHostError('watch state files', error)));
   }
+}
+
+function isTpmDirectoryName(name: string): boolean {
+  return TPM_DIRECTORY_NAMES.some((role) => role === name);
+}
+
+function isSame(before: Places, after: Places): boolean {
+  return before.size === after.size && [...before].every(([path, inode]) => after.get(path) === inode);
 }
 
 /** chokidar types the details of a raw event as unknown; over inotify they name the watch that the event came from. */

@@ -34,7 +34,7 @@ t.test(
 t.test(
   'G4: the agent notices a VM that died without a word, stores its last state and releases the volume',
   async (t) => {
-    const site = await Site.create(t, { timing: { rescan: '1s' } });
+    const site = await Site.create(t, { timing: { rescan: '2s' } });
     const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
     await a.startAgent(t);
     const guest = await Guest.start(t, a);

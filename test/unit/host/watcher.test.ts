@@ -6,6 +6,7 @@ import { restoreState } from '../../../src/host/state-directory.js';
 import { ChokidarStateWatcher } from '../../../src/host/watcher.js';
 import type { MirrorError } from '../../../src/model/errors.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
+import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { blob, captureOf, makeHost, OTHER_UUID, put, UUID, type HostRig } from '../../fakes/host-rig.js';
 
 const PERMALL = 'tpm2/tpm2-00.permall';
@@ -20,6 +21,8 @@ const PATIENCE_MS = 5_000;
 interface WatcherRig {
   readonly host: HostRig;
   readonly watcher: ChokidarStateWatcher;
+  /** Runs once, after the watcher has looked for a path and before it learns the outcome. */
+  afterLookFor(path: string, act: () => Promise<unknown>): void;
   /** Marks since the last call. */
   takeMarks(): DomainUuid[];
   /** Resolves when the watched domain was marked since the last `takeMarks`. */
@@ -32,8 +35,15 @@ function scenario(name: string, run: (t: Test, rig: WatcherRig) => Promise<void>
     const host = await makeHost(t);
     let marks: DomainUuid[] = [];
     const errors: MirrorError[] = [];
+    const acts = new Map<string, () => Promise<unknown>>();
+    const fs = interceptFileSystem(host.context.fs, async ({ method, path }, proceed) => {
+      const act = method === 'lstat' ? acts.get(path) : undefined;
+      if (!act) return await proceed();
+      acts.delete(path);
+      return await proceed().finally(act);
+    });
     const watcher = new ChokidarStateWatcher({
-      fs: host.context.fs,
+      fs,
       swtpmRoot: host.swtpmRoot,
       onDirty: (uuid) => marks.push(uuid),
       onError: (error) => errors.push(error),
@@ -48,7 +58,8 @@ function scenario(name: string, run: (t: Test, rig: WatcherRig) => Promise<void>
       for (let waitedMs = 0; waitedMs < PATIENCE_MS && !marks.includes(UUID); waitedMs += 10) await pause(10);
       return marks.includes(UUID);
     };
-    await run(t, { host, watcher, takeMarks, marked });
+    const afterLookFor = acts.set.bind(acts);
+    await run(t, { host, watcher, afterLookFor, takeMarks, marked });
     t.strictSame(errors, []);
   });
 }
@@ -133,6 +144,28 @@ scenario(
     takeMarks();
     await renameOver(host, 'second');
     t.ok(await marked(), 'and watched from then on');
+  },
+);
+
+scenario(
+  'what comes or goes between the look for it and the watch on it is watched',
+  async (t, { host, watcher, afterLookFor, takeMarks, marked }) => {
+    const { swtpmDirectory } = host.paths;
+    const tpm = join(swtpmDirectory, 'tpm2');
+    await mkdir(swtpmDirectory, { recursive: true });
+    afterLookFor(tpm, () => put(swtpmDirectory, { [PERMALL]: 'comes' }));
+    await watcher.watch(host.paths);
+    await renameOver(host, 'later');
+    t.ok(await marked(), 'came');
+    await watcher.unwatch(UUID);
+    afterLookFor(tpm, async () => {
+      await rename(tpm, `${tpm}.old`);
+      await put(swtpmDirectory, { [PERMALL]: 'another' });
+    });
+    await watcher.watch(host.paths);
+    takeMarks();
+    await renameOver(host, 'later still');
+    t.ok(await marked(), 'replaced');
   },
 );
 
