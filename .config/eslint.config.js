@@ -2,7 +2,7 @@
  * The rules of the house, as far as a machine can hold them. test/unit/house.test.ts proves that each of them bites.
  *
  * The rooms of src/ import one way: cli -> agent -> libvirt, host, volume -> bundle -> model. `storage` implements the ports and
- * only main.ts may know it. A module that is not an adapter takes files, time, timers and randomness through a port.
+ * only main.ts and wiring/ may know it. A module that is not an adapter takes files, time, timers and randomness through a port.
  */
 import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
@@ -38,7 +38,8 @@ const ROOMS_WITH_NODE_FILES = [...ROOMS_WITH_FILES, 'cli'];
 const ROOMS_WITH_PROCESSES = ['storage', 'libvirt'];
 
 /** The adapters that own time, timers and randomness. */
-const ADAPTERS = ['src/main.ts', 'src/**/*-adapter.ts', 'src/storage/node-*.ts', 'src/host/node-*.ts'];
+const WIRING = ['src/main.ts', 'src/wiring/*.ts'];
+const ADAPTERS = [...WIRING, 'src/**/*-adapter.ts', 'src/storage/node-*.ts', 'src/host/node-*.ts'];
 
 const SCRIPT_GLOBALS = ['Buffer', 'URL', 'clearInterval', 'console', 'performance', 'process', 'setInterval'];
 
@@ -52,7 +53,7 @@ function roomImports(room) {
     ...(ROOMS_WITH_FILES.includes(room) ? [] : forbid(FILE_LIBRARIES, 'only storage and host touch files')),
     ...(ROOMS_WITH_PROCESSES.includes(room)
       ? []
-      : forbid(['node:child_process'], 'only storage, libvirt and main.ts start processes')),
+      : forbid(['node:child_process'], 'only storage, libvirt and the wiring start processes')),
   ];
 }
 
@@ -188,7 +189,7 @@ export default defineConfig(
     ]),
   },
   {
-    files: ['src/main.ts'],
+    files: WIRING,
     rules: {
       'no-restricted-imports': [
         'error',

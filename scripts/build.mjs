@@ -1,5 +1,6 @@
 /**
- * build: bundle src/main.ts and everything it needs into one executable file, dist/swtpm-mirror.cjs.
+ * build: bundle the program into dist/: the executable, swtpm-mirror.cjs, and beside it the two parts that it loads when it needs them. Each is one
+ * file with everything in it. The executable holds what libvirt's hook needs and no more, because every start of a VM waits for the parsing of it.
  *
  * With `--if-possible` (npm's `prepare`), a missing bundler is explained and is no failure: an installation that leaves the
  * development dependencies out cannot build, and must not be stopped by that.
@@ -9,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const output = 'dist/swtpm-mirror.cjs';
+const PARTS = ['command-line', 'storage-entry'];
 const EXECUTABLE = 0o755;
 
 /** The bundler, or `undefined` when it is not installed. */
@@ -21,17 +23,35 @@ async function loadBundler() {
   }
 }
 
+/** What is imported when it is needed stays a file of its own. */
+const partsApart = {
+  name: 'parts-apart',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /\.js$/ }, ({ path, kind }) => {
+      const part = PARTS.find((name) => path.endsWith(`/${name}.js`));
+      return part && kind === 'dynamic-import' ? { path: `./${part}.cjs`, external: true } : undefined;
+    });
+  },
+};
+
 async function build(bundler) {
   process.chdir(root);
   const { version } = JSON.parse(await readFile('package.json', 'utf8'));
   await rm('dist', { recursive: true, force: true });
   await bundler.build({
-    entryPoints: ['src/main.ts'],
-    outfile: output,
+    entryPoints: [
+      { in: 'src/main.ts', out: 'swtpm-mirror' },
+      ...PARTS.map((part) => ({ in: `src/wiring/${part}.ts`, out: part })),
+    ],
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
     bundle: true,
     platform: 'node',
     target: 'node20',
     format: 'cjs',
+    // `import()` would start a loader of its own beside that for CommonJS.
+    supported: { 'dynamic-import': false },
+    plugins: [partsApart],
     sourcemap: 'linked',
     legalComments: 'eof',
     define: { PROGRAM_VERSION: JSON.stringify(version) },

@@ -1,291 +1,34 @@
 /**
- * main: from argv to a command, and the wiring of the real parts: files, storage process, clock, terminal.
+ * main: which of its lives this process begins. Each of them loads its own part of the program and nothing else: libvirt waits for the hook, and a
+ * share that hangs for a new storage process.
  */
-import { chmod, rm } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
-import type { Server } from 'node:http';
-import { hostname } from 'node:os';
-import { pino } from 'pino';
-import type { AgentContext, ChangeSource } from './agent/agent-context.js';
-import type { DomainPlace } from './agent/domain-place.js';
-import type { CliEnvironment, LogTarget, OpenContext, OpenShare, Terminal } from './cli/environment.js';
-import { runProgram } from './cli/program.js';
-import { holdAgentLock, withDomainLock } from './host/domain-lock.js';
-import { domainPaths, type DomainPaths } from './host/domain-paths.js';
-import { FileJournal } from './host/journal.js';
-import { FileKnownShare } from './host/known-share.js';
-import { readMachine, type Machine } from './host/machine.js';
-import { ensureOwnDirectory } from './host/node-directories.js';
-import { systemClock, systemRandom } from './host/node-environment.js';
-import { listRunningSwtpm } from './host/node-running-swtpm.js';
-import { Spool } from './host/spool.js';
-import { removeEmptyStateDirectory, restoreState } from './host/state-directory.js';
-import { unlinkStateLinks } from './host/state-links.js';
-import { readState, readStateNow } from './host/state-reader.js';
-import { ChokidarStateWatcher } from './host/watcher.js';
-import { listRunningGuests } from './libvirt/virsh-adapter.js';
-import { parseConfig, type Config } from './model/config.js';
-import { sleep } from './model/environment.js';
-import { errnoOf, MirrorError } from './model/errors.js';
-import { parseHostName, type DomainUuid } from './model/identifiers.js';
-import { confineProcess, emptyCoreDumps } from './storage/confine-process.js';
-import { NodeFileSystem } from './storage/node-filesystem.js';
-import { nodeFork, STORAGE_PROCESS_COMMAND } from './storage/node-fork.js';
-import { parentChannel } from './storage/parent-channel.js';
-import { StorageClient } from './storage/storage-client.js';
-import type { StorageEvent } from './storage/storage-events.js';
-import { runStorageProcess } from './storage/storage-process.js';
-import { createLocalShareStore } from './volume/local-share-store.js';
-
-declare const PROGRAM_VERSION: string;
-
-const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
-const SOCKET_MODE = 0o600;
-/** Looks at files that do not validate themselves, before their writer counts as never resting. */
-const SETTLE_LOOKS = 20;
-/** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
-const DOMAIN_LOCK_WAIT_MS = 30_000;
-const AGENT_LOCK_WAIT_MS = 15_000;
-/** virsh waits for domains that other hooks hold; it is asked again. */
-const VIRSH_DEADLINE_MS = 5_000;
+import { emptyCoreDumps } from './storage/confine-process.js';
+import { STORAGE_PROCESS_COMMAND } from './storage/storage-command.js';
 
 // Whatever this program makes is for its own user alone.
 process.umask(0o077);
 emptyCoreDumps();
 
-const fs = new NodeFileSystem();
+const args = process.argv.slice(2);
 
-const terminal: Terminal = {
-  out: (text) => {
-    process.stdout.write(text);
-  },
-  err: (text) => {
-    process.stderr.write(text);
-  },
-  isInteractive: process.stdout.isTTY,
-  columns: process.stdout.columns || 80,
-};
-
-/** Without a configuration file at its default place, the built-in defaults hold; one that was asked for must be there. */
-async function loadConfig(asked: string | undefined): Promise<Config> {
-  const path = asked ?? process.env['SWTPM_MIRROR_CONFIG'];
-  return parseConfig(readConfigFile(path ?? DEFAULT_CONFIG, path !== undefined), { hostName: hostname() });
-}
-
-function readConfigFile(path: string, required: boolean): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' && !required) return '';
-    throw new MirrorError('CONFIG_INVALID', `cannot read ${path}: ${errnoOf(error) ?? 'unreadable'}`, {
-      next: 'give a readable file with --config, or none to use the defaults',
-      cause: error,
+switch (args[0]) {
+  case STORAGE_PROCESS_COMMAND:
+    void import('./wiring/storage-entry.js').then(({ serveShare }) => {
+      serveShare();
     });
-  }
-}
-
-async function openShare(config: Config, root = config.share): Promise<OpenShare> {
-  return openShareAs(config, root, await readMachine(fs));
-}
-
-function openShareAs(
-  config: Config,
-  root: string,
-  { machineId }: Machine,
-  agent?: { readonly knownShare: FileKnownShare; readonly log: AgentContext['log'] },
-): OpenShare & { share: StorageClient } {
-  const { host, storage, timing, limits } = config;
-  const share = new StorageClient({
-    fork: nodeFork({
-      program: __filename,
-      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid },
-      ...(agent && { shareId: () => agent.knownShare.known }),
-    }),
-    clock: systemClock,
-    deadlineMs: timing.shareDeadlineMs,
-    limits: {
-      queuePerVolumeMax: limits.queuePerVolume,
-      queueMax: limits.queue,
-      processesMax: limits.storageProcesses,
-    },
-    onEvent: (event) => {
-      if (agent) logStorage(agent.log, event);
-    },
-  });
-  return { share, close: () => share.close() };
-}
-
-async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
-  const { stateDir, runDir, libvirt, timing } = config;
-  for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
-  const machine = await readMachine(fs);
-  const log = openLog(config, target);
-  const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
-  const knownShare = new FileKnownShare(hostContext);
-  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log });
-  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
-    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
-  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
-  const context: AgentContext = {
-    config,
-    bootId: machine.bootId,
-    share,
-    knownShare,
-    journal: new FileJournal(hostContext),
-    spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
-    files: {
-      read: (place, final) =>
-        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
-      restore: async (place, capture) => {
-        await restoreState(hostContext, pathsOf(place), capture);
-      },
-      removeEmpty: (place) => removeEmptyStateDirectory(hostContext, pathsOf(place)),
-      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
-    },
-    running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
-    guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
-    locks: {
-      withDomain: (uuid, work) =>
-        withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),
-    },
-    clock: systemClock,
-    random: systemRandom,
-    log,
-  };
-  return {
-    context,
-    fs,
-    changes: (onDirty) => openChanges(config, onDirty, log),
-    holdAgentLock: async () => {
-      const held = await holdAgentLock(
-        { fs, runDirectory: runDir },
-        { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
-      );
-      const lost = new Promise<string>((resolve) => {
-        held.lost.addEventListener('abort', () => {
-          resolve('the lock of this host was lost');
-        });
+    break;
+  case 'hook':
+    void import('./wiring/hook-entry.js')
+      .then(async ({ runHook }) => await runHook(args))
+      .then((status) => {
+        // libvirt waits for its hook without a limit: nothing that is still open here may hold it up.
+        process.exit(status);
       });
-      return { lost, release: () => held.release() };
-    },
-    close,
-  };
-}
-
-function openChanges(
-  config: Config,
-  onDirty: (uuid: DomainUuid) => void,
-  log: AgentContext['log'],
-): ChangeSource {
-  const { swtpmDir } = config.libvirt;
-  const watcher = new ChokidarStateWatcher({
-    fs,
-    swtpmRoot: swtpmDir,
-    onDirty,
-    onError: ({ code, message }) => {
-      log.warn({ code }, message);
-    },
-  });
-  return {
-    watch: ({ uuid, nvramPath }) => watcher.watch(domainPaths(swtpmDir, uuid, nvramPath)),
-    unwatch: (uuid) => watcher.unwatch(uuid),
-    close: () => watcher.close(),
-  };
-}
-
-/** Written synchronously: the last lines before a kill are the ones that are wanted. */
-function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] {
-  const level = target === 'silent' ? 'silent' : log.level;
-  return pino(
-    { level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ dest: 1, sync: true }),
-  );
-}
-
-/** What befalls the storage processes is news; the requests that they serve are not. */
-function logStorage(log: AgentContext['log'], event: StorageEvent): void {
-  switch (event.kind) {
-    case 'process-stalled':
-    case 'process-killed':
-    case 'process-failed':
-      log.warn(event, 'storage process in trouble');
-      break;
-    default:
-      log.debug(event, 'storage');
-  }
-}
-
-async function listen(server: Server, path: string): Promise<void> {
-  // Whoever made it is gone: the caller holds the lock of this host's one agent.
-  await rm(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, resolve);
-  });
-  await chmod(path, SOCKET_MODE);
-}
-
-function interrupted(): Promise<string> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        resolve(signal);
+    break;
+  default:
+    void import('./wiring/command-line.js')
+      .then(async ({ runCommandLine }) => await runCommandLine(args))
+      .then((status) => {
+        process.exitCode = status;
       });
-    }
-  });
-}
-
-function pause(ms: number): Promise<void> {
-  return sleep(systemClock, ms);
-}
-
-async function readInput(bytesMax: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length <= bytesMax) chunks.push(chunk);
-  }
-  if (length <= bytesMax) return Buffer.concat(chunks).toString('utf8');
-  throw new MirrorError('USAGE', `standard input has ${length} bytes, expected at most ${bytesMax}`, {
-    next: 'give the command the input that its help names',
-  });
-}
-
-const environment: CliEnvironment = {
-  terminal,
-  fs,
-  clock: systemClock,
-  version: PROGRAM_VERSION,
-  program: { node: process.execPath, program: __filename },
-  loadConfig,
-  openContext,
-  openShare,
-  listen,
-  interrupted,
-  pause,
-  readInput,
-};
-
-if (process.argv[2] === STORAGE_PROCESS_COMMAND) {
-  runStorageProcess({
-    channel: parentChannel(),
-    confine: confineProcess,
-    open: ({ root, host, machineId, shareId }) =>
-      createLocalShareStore({
-        fs,
-        root,
-        host: parseHostName(host),
-        machineId,
-        shareId,
-        clock: systemClock,
-        random: systemRandom,
-      }),
-  });
-} else {
-  void runProgram(environment, process.argv.slice(2)).then((status) => {
-    process.exitCode = status;
-    // libvirt waits for its hook without a limit: nothing that is still open here may hold it up.
-    if (process.argv[2] === 'hook') process.exit();
-  });
 }

@@ -10,15 +10,19 @@
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
  *   POST /v1/domains/UUID/capture           -> {generation}
+ *   POST /v1/hook?operation=O&extra=E       libvirt's hook, with the domain's XML as the body
  *
  * A failure answers `{error: {code, message, next, retriable}}` with an HTTP status by kind.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { z } from 'zod';
+import * as z from 'zod';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import { parseDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import { DOMAIN_XML_LENGTH_MAX } from '../libvirt/hook-operation.js';
+import type { FileSystem } from '../model/filesystem.js';
 import type { AgentContext } from './agent-context.js';
 import { DOMAIN_NAME_CHARACTERS_MAX } from './domain-record.js';
+import { carryOutHook, type HookedDomains } from './libvirt-hook.js';
 import { domainStatus, hostStatus } from './status.js';
 import type { Supervisor } from './supervisor.js';
 
@@ -36,9 +40,10 @@ type Body = z.output<typeof BODY>;
 
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
-export function controlApi(context: AgentContext, supervisor: Supervisor): RequestHandler {
+/** @param fs this host's files, for what libvirt's hook says beside its arguments */
+export function controlApi(context: AgentContext, supervisor: Supervisor, fs: FileSystem): RequestHandler {
   return (request, response) => {
-    answer(context, supervisor, request)
+    answer(context, supervisor, fs, request)
       .then((result) => {
         send(response, 200, result);
       })
@@ -52,13 +57,21 @@ export function controlApi(context: AgentContext, supervisor: Supervisor): Reque
 async function answer(
   context: AgentContext,
   supervisor: Supervisor,
+  fs: FileSystem,
   request: IncomingMessage,
 ): Promise<object> {
-  const path = (request.url ?? '').split('?')[0] ?? '';
+  const [path = '', query] = (request.url ?? '').split('?');
   const [, version, noun, id, verb] = path.split('/');
   if (request.method === 'GET' && path === '/healthz') return { ok: true };
   if (request.method === 'GET' && path === '/v1/status') {
     return hostStatus(context, supervisor.health(), supervisor.replicators(), supervisor.attention());
+  }
+  if (request.method === 'POST' && path === '/v1/hook') {
+    const words = new URLSearchParams(query);
+    const call = { operation: words.get('operation') ?? '', extra: words.get('extra') ?? '' };
+    const xml = await readText(request, DOMAIN_XML_LENGTH_MAX);
+    await carryOutHook({ ...context, fs }, hookedDomains(supervisor), call, xml);
+    return {};
   }
   if (version === 'v1' && noun === 'domains' && id !== undefined) {
     const uuid = parseDomainUuid(id);
@@ -75,6 +88,15 @@ async function answer(
       next: 'see the control socket in the README',
     },
   );
+}
+
+function hookedDomains(supervisor: Supervisor): HookedDomains {
+  return {
+    prepare: (uuid, start) => supervisor.prepare(uuid, start),
+    launched: (uuid, facts) => supervisor.launched(uuid, facts),
+    running: (uuid, facts) => supervisor.launched(uuid, facts),
+    stopped: (uuid, reason) => supervisor.stopped(uuid, reason),
+  };
 }
 
 async function act(
@@ -136,21 +158,24 @@ async function look(
 }
 
 async function readBody(request: IncomingMessage): Promise<Body> {
+  const text = await readText(request, BODY_BYTES_MAX);
+  if (text === '') return {};
+  try {
+    return BODY.parse(JSON.parse(text));
+  } catch {
+    throw badBody('expected a JSON object with name, nvramPath, incoming or reason');
+  }
+}
+
+async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > BODY_BYTES_MAX) {
-      throw badBody(`${String(length)} bytes or more, at most ${String(BODY_BYTES_MAX)} expected`);
-    }
+    if (length > bytesMax) throw badBody(`${length} bytes or more, at most ${bytesMax} expected`);
     chunks.push(chunk);
   }
-  if (length === 0) return {};
-  try {
-    return BODY.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
-  } catch {
-    throw badBody('expected a JSON object with name, nvramPath, incoming or reason');
-  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 function badBody(why: string): MirrorError {

@@ -9,7 +9,7 @@
  * Compatibility: keys that format 1 does not know are accepted and ignored, so a later version may add some without a new
  * format. So are new reasons. A new role, or a change of what a key means, needs a new format, which this version refuses by name.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   isStateFileName,
   isTpmRole,

@@ -16,11 +16,11 @@ import { command, type CommonOptions } from './options.js';
 export function agentCommand(environment: CliEnvironment): Command {
   return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
     const config = await environment.loadConfig(options.config);
-    const { context, changes, holdAgentLock, close } = await environment.openContext(config, 'stdout');
+    const { context, fs, changes, holdAgentLock, close } = await environment.openContext(config, 'stdout');
     const lock = await holdAgentLock();
     const supervisor = new Supervisor(context, changes);
     const interrupted = environment.interrupted();
-    const server = createServer(controlApi(context, supervisor));
+    const server = createServer(controlApi(context, supervisor, fs));
     try {
       await environment.listen(server, `${config.runDir}/control.sock`);
       await supervisor.start();

@@ -2,7 +2,7 @@
  * capture: `swtpm-mirror capture DOMAIN`: read the state now and wait until the share has it.
  */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { resolveDomain } from './domain-argument.js';
 import { actOnDomain } from './domain-session.js';
 import type { CliEnvironment } from './environment.js';

@@ -2,38 +2,45 @@
  * control-client: asks this host's agent over its control socket.
  */
 import { request as httpRequest } from 'node:http';
-import { z } from 'zod';
-import { MirrorError, type ErrorCode } from '../model/errors.js';
-import type { Config } from '../model/config.js';
+import type { AgentPlace } from '../model/agent-place.js';
+import { MirrorError, type ErrorCode, type ErrorRecord } from '../model/errors.js';
 
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
-const ERROR_BODY = z.object({
-  error: z.object({ code: z.string(), message: z.string(), next: z.string(), retriable: z.boolean() }),
-});
 /** How a socket says that nobody listens, or not any more: an agent that was killed in the middle of its answer is no agent. */
 const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
 
 export interface ControlCall {
   readonly method: 'GET' | 'POST';
   readonly path: string;
-  readonly body?: object;
+  /** An object is sent as JSON, a text as it is. */
+  readonly body?: object | string;
 }
 
 /**
  * @returns the answer's JSON, or `undefined` when no agent runs on this host
  * @throws MirrorError what the agent answered, or `AGENT_UNREACHABLE`
  */
-export async function askAgent(config: Config, call: ControlCall): Promise<unknown> {
-  const { startDeadlineMs, stopDeadlineMs, shareDeadlineMs } = config.timing;
+export async function askAgent({ runDir, timing }: AgentPlace, call: ControlCall): Promise<unknown> {
+  const { startDeadlineMs, stopDeadlineMs, shareDeadlineMs } = timing;
   const patienceMs = Math.max(startDeadlineMs, stopDeadlineMs) + 3 * shareDeadlineMs;
-  const answer = await exchange(`${config.runDir}/control.sock`, call, patienceMs);
+  const answer = await exchange(`${runDir}/control.sock`, call, patienceMs);
   if (!answer) return undefined;
   const body = parseJson(answer.text);
   if (answer.status < 400) return body;
-  const failure = ERROR_BODY.safeParse(body);
-  if (!failure.success) throw unreachable(`it answered HTTP ${String(answer.status)}`);
-  const { error } = failure.data;
-  throw MirrorError.fromRecord({ ...error, code: error.code as ErrorCode });
+  const record = errorIn(body);
+  throw record ? MirrorError.fromRecord(record) : unreachable(`it answered HTTP ${String(answer.status)}`);
+}
+
+/** Checked by hand: the hook wants this module light. */
+function errorIn(body: unknown): ErrorRecord | undefined {
+  const { error } = asTable(body);
+  const { code, message, next, retriable } = asTable(error);
+  if (typeof code !== 'string' || typeof message !== 'string' || typeof next !== 'string') return undefined;
+  return { code: code as ErrorCode, message, next, retriable: retriable === true };
+}
+
+function asTable(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
 function exchange(
@@ -41,8 +48,9 @@ function exchange(
   { method, path, body }: ControlCall,
   patienceMs: number,
 ): Promise<{ status: number; text: string } | undefined> {
-  const text = body === undefined ? '' : JSON.stringify(body);
-  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+  const text = typeof body === 'string' ? body : JSON.stringify(body ?? {});
+  const type = typeof body === 'string' ? 'text/plain' : 'application/json';
+  const headers = { 'content-type': type, 'content-length': Buffer.byteLength(text) };
   return new Promise((resolve, reject) => {
     const request = httpRequest({ socketPath, method, path, headers, timeout: patienceMs }, (response) => {
       const chunks: Buffer[] = [];

@@ -13,7 +13,7 @@ import type { CliEnvironment } from './environment.js';
 export type Verb = 'prepare' | 'started' | 'launched' | 'stopped' | 'capture';
 
 export interface VerbFields {
-  readonly name?: string;
+  readonly name?: string | undefined;
   readonly nvramPath?: string | undefined;
   readonly incoming?: boolean;
   readonly reason?: string;

@@ -2,7 +2,7 @@
  * status: `swtpm-mirror status [DOMAIN] [--watch]`: this host's domains, the share, and what needs attention.
  */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
 import type { Attention } from '../agent/attention.js';
 import type { ShareHealthReport } from '../agent/share-health.js';

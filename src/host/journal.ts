@@ -11,7 +11,7 @@
  * I3 A damaged record is an error that names its file. It is never taken for "this host knows nothing": that would let an older state in.
  * Not guaranteed: order among concurrent writes of one domain's record; each domain has one writer, who holds its lock.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';

@@ -10,6 +10,7 @@
 import { SaxesParser, type SaxesTagNS } from 'saxes';
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import { DOMAIN_XML_LENGTH_MAX } from './hook-operation.js';
 
 /** Where a domain's NVRAM lies. */
 export type NvramPlace =
@@ -37,8 +38,6 @@ export interface DomainXml {
   readonly mirrored: boolean;
 }
 
-/** Longest XML accepted, in characters; libvirt's own are a few thousand. */
-export const DOMAIN_XML_LENGTH_MAX = 4 * 1024 * 1024;
 const DEPTH_MAX = 64;
 /** A domain's name is a file name to libvirt; a record of this host must hold both. */
 const NAME_BYTES_MAX = 255;

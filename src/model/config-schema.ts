@@ -4,8 +4,10 @@
  */
 import * as z from 'zod';
 import { formatByteSize, parseByteSize } from './byte-size.js';
+import { DEFAULT_DEADLINES, DEFAULT_RUN_DIR } from './config-defaults.js';
 import { formatDuration, parseDurationMs } from './duration.js';
 import { isHostName, type HostName } from './identifiers.js';
+import { plainPath } from './plain-path.js';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -62,13 +64,6 @@ function choice<const Values extends readonly [string, ...string[]]>(...values: 
   return z.enum(values, { error: `expected one of ${values.map((value) => `"${value}"`).join(', ')}` });
 }
 
-/** Slashes that mean nothing are dropped, so that equal paths are equal texts. */
-function plainPath(text: string): string | undefined {
-  const names = text.split('/').filter((name) => name !== '');
-  const isPlain = text.startsWith('/') && !text.includes('\0') && !names.some((name) => /^\.\.?$/.test(name));
-  return isPlain && names.length > 0 ? `/${names.join('/')}` : undefined;
-}
-
 function absolutePath() {
   return parsed('expected an absolute path without "." and ".."', plainPath);
 }
@@ -89,7 +84,7 @@ const TOP = {
   host: parsed(EXPECTED_HOST_NAME, hostName).optional(),
   share: absolutePath().optional(),
   state_dir: absolutePath().prefault('/var/lib/swtpm-mirror'),
-  run_dir: absolutePath().prefault('/run/swtpm-mirror'),
+  run_dir: absolutePath().prefault(DEFAULT_RUN_DIR),
   placement: choice('mirror', 'direct').default('mirror'),
 };
 
@@ -108,9 +103,9 @@ const TIMING = {
   settle: duration(0, 10 * SECOND).prefault('100ms'),
   heartbeat: duration(100, 5 * MINUTE).prefault('5s'),
   host_expiry: duration(300, HOUR).prefault('30s'),
-  share_deadline: duration(100, 10 * MINUTE).prefault('5s'),
-  start_deadline: duration(100, HOUR).prefault('30s'),
-  stop_deadline: duration(100, HOUR).prefault('20s'),
+  share_deadline: duration(100, 10 * MINUTE).prefault(DEFAULT_DEADLINES.share_deadline),
+  start_deadline: duration(100, HOUR).prefault(DEFAULT_DEADLINES.start_deadline),
+  stop_deadline: duration(100, HOUR).prefault(DEFAULT_DEADLINES.stop_deadline),
   rescan: duration(100, HOUR).prefault('30s'),
   retry_max: duration(100, HOUR).prefault('30s'),
 };

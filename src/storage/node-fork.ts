@@ -6,11 +6,9 @@
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import type { ChildListener, Fork } from './child-channel.js';
+import { STORAGE_PROCESS_COMMAND } from './storage-command.js';
 import { STORAGE_THREADS } from './storage-limits.js';
 import type { ParentMessage, StorageParameters } from './wire.js';
-
-/** The command word by which the program knows that it is a storage process. */
-export const STORAGE_PROCESS_COMMAND = 'storage-process';
 
 const STDERR_CHARACTERS_MAX = 2_000;
 

@@ -3,11 +3,12 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { domainXml } from '../fixtures/domain-xml.js';
 import { HostFixture } from '../fixtures/host.js';
+import { runCommand } from '../fixtures/process.js';
 import { builtProgram, runProgram } from '../fixtures/program.js';
 import { readStateBlob } from '../fixtures/state-blobs.js';
 import { temporaryDirectory } from '../fixtures/temporary-directory.js';
@@ -122,6 +123,31 @@ t.test('G4: a domain that migrated away is released and its stale state not publ
   const entries = await logOf(host);
   t.match(entries[0], { kind: 'release', reason: 'migrated' });
   t.equal(entries.filter(({ kind }) => kind === 'publish').length, 1);
+});
+
+t.test('where an agent runs, the hook asks it and loads nothing else of the program', async (t) => {
+  const host = await makeHost(t);
+  await host.startAgent(t);
+  const alone = join(await temporaryDirectory(t), 'swtpm-mirror.cjs');
+  await copyFile(await builtProgram(), alone);
+  const run = async (operation: string, input = XML): ReturnType<typeof runCommand> =>
+    await runCommand(
+      process.execPath,
+      [alone, 'hook', '--config', host.config, '--', 'guest', operation, 'begin', '-'],
+      { input },
+    );
+  for (const operation of ['prepare', 'start', 'started', 'stopped']) {
+    t.match(await run(operation), { status: 0, stderr: '' }, operation);
+  }
+  t.match(await host.runJson(['status', UUID]), { domains: [{ state: 'running', name: 'guest' }] });
+  t.match(await run('prepare', 'not XML'), {
+    status: 2,
+    stderr: /^swtpm-mirror: XML_INVALID: .+\n {2}.+\n$/,
+  });
+  t.match(await run('reconnect', 'not XML'), { status: 0, stderr: /XML_INVALID/ });
+  await putState(host);
+  t.match(await run('release'), { status: 0, stderr: '' });
+  t.match((await logOf(host))[0], { kind: 'release', reason: 'stopped' });
 });
 
 t.test('no process that the hook starts keeps a descriptor of its caller', async (t) => {

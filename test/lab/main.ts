@@ -1,8 +1,8 @@
 /**
  * main: `scripts/lab up|run|down|list`.
  */
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { serveInput } from './interactive.js';
 import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
@@ -42,12 +42,14 @@ function chosen(names: readonly string[]): readonly Scenario[] {
   });
 }
 
-function labFiles(): LabFiles {
+async function labFiles(): Promise<LabFiles> {
   const bundles = values.bundles ?? '';
   const guest = 'test/lab/guest';
+  const program = dirname(values.program ?? 'dist/swtpm-mirror.cjs');
+  const parts = (await readdir(program)).filter((name) => name.endsWith('.cjs'));
   return {
     programs: [
-      values.program ?? 'dist/swtpm-mirror.cjs',
+      ...parts.map((name) => join(program, name)),
       join(bundles, 'driver.mjs'),
       join(guest, 'shell.sh'),
       join(guest, 'plain-publisher.sh'),
@@ -109,7 +111,7 @@ async function main(): Promise<number> {
     return BAD_USAGE;
   }
   const scenarios = chosen(names);
-  const runner = new Runner(labFiles(), { say, detail: values.verbose ? say : () => undefined });
+  const runner = new Runner(await labFiles(), { say, detail: values.verbose ? say : () => undefined });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       void runner.end().finally(() => process.exit(INTERRUPTED));

@@ -66,6 +66,7 @@ const RIGHT_IMPORTS: readonly (readonly [file: string, from: string])[] = [
   ['src/cli/x.ts', '../agent/x.js'],
   ['src/storage/x.ts', '../volume/x.js'],
   ['src/main.ts', './storage/x.js'],
+  ['src/wiring/x.ts', '../storage/x.js'],
   ['src/main.ts', 'node:child_process'],
   ['src/storage/node-x.ts', 'node:fs/promises'],
   ['src/storage/node-x.ts', 'node:timers/promises'],

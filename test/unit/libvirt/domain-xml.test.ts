@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
-import { DOMAIN_XML_LENGTH_MAX, readDomainXml } from '../../../src/libvirt/domain-xml.js';
+import { readDomainXml } from '../../../src/libvirt/domain-xml.js';
+import { DOMAIN_XML_LENGTH_MAX } from '../../../src/libvirt/hook-operation.js';
 import { MirrorError } from '../../../src/model/errors.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { mustSucceed, readHookRequest } from '../../../src/libvirt/hook-request.js';
+import { mustSucceed } from '../../../src/libvirt/hook-operation.js';
+import { readHookRequest } from '../../../src/libvirt/hook-request.js';
 
 const TPM = "<tpm><backend type='emulator' version='2.0'/></tpm>";
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';

@@ -1,0 +1,233 @@
+/**
+ * command-line: runs a command with the real parts: files, storage process, clock, terminal.
+ */
+import { chmod, rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
+import type { DomainPlace } from '../agent/domain-place.js';
+import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
+import { runProgram } from '../cli/program.js';
+import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
+import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
+import { FileJournal } from '../host/journal.js';
+import { FileKnownShare } from '../host/known-share.js';
+import { readMachine, type Machine } from '../host/machine.js';
+import { ensureOwnDirectory } from '../host/node-directories.js';
+import { systemClock, systemRandom } from '../host/node-environment.js';
+import { listRunningSwtpm } from '../host/node-running-swtpm.js';
+import { Spool } from '../host/spool.js';
+import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
+import { unlinkStateLinks } from '../host/state-links.js';
+import { readState, readStateNow } from '../host/state-reader.js';
+import { ChokidarStateWatcher } from '../host/watcher.js';
+import { listRunningGuests } from '../libvirt/virsh-adapter.js';
+import { parseConfig, type Config } from '../model/config.js';
+import { sleep } from '../model/environment.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { NodeFileSystem } from '../storage/node-filesystem.js';
+import { nodeFork } from '../storage/node-fork.js';
+import { StorageClient } from '../storage/storage-client.js';
+import type { StorageEvent } from '../storage/storage-events.js';
+import { readConfigFile } from './config-file.js';
+import { readInput, terminal } from './terminal.js';
+
+declare const PROGRAM_VERSION: string;
+
+/** The executable, which this part of it lies beside. */
+const PROGRAM = join(__dirname, 'swtpm-mirror.cjs');
+
+const SOCKET_MODE = 0o600;
+/** Looks at files that do not validate themselves, before their writer counts as never resting. */
+const SETTLE_LOOKS = 20;
+/** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
+const DOMAIN_LOCK_WAIT_MS = 30_000;
+const AGENT_LOCK_WAIT_MS = 15_000;
+/** virsh waits for domains that other hooks hold; it is asked again. */
+const VIRSH_DEADLINE_MS = 5_000;
+
+const fs = new NodeFileSystem();
+
+async function loadConfig(asked: string | undefined): Promise<Config> {
+  return parseConfig(readConfigFile(asked), { hostName: hostname() });
+}
+
+async function openShare(config: Config, root = config.share): Promise<OpenShare> {
+  return openShareAs(config, root, await readMachine(fs));
+}
+
+function openShareAs(
+  config: Config,
+  root: string,
+  { machineId }: Machine,
+  agent?: { readonly knownShare: FileKnownShare; readonly log: AgentContext['log'] },
+): OpenShare & { share: StorageClient } {
+  const { host, storage, timing, limits } = config;
+  const share = new StorageClient({
+    fork: nodeFork({
+      program: PROGRAM,
+      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid },
+      ...(agent && { shareId: () => agent.knownShare.known }),
+    }),
+    clock: systemClock,
+    deadlineMs: timing.shareDeadlineMs,
+    limits: {
+      queuePerVolumeMax: limits.queuePerVolume,
+      queueMax: limits.queue,
+      processesMax: limits.storageProcesses,
+    },
+    onEvent: (event) => {
+      if (agent) logStorage(agent.log, event);
+    },
+  });
+  return { share, close: () => share.close() };
+}
+
+async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
+  const { stateDir, runDir, libvirt, timing } = config;
+  for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
+  const machine = await readMachine(fs);
+  const log = openLog(config, target);
+  const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
+  const knownShare = new FileKnownShare(hostContext);
+  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log });
+  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
+    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
+  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const context: AgentContext = {
+    config,
+    bootId: machine.bootId,
+    share,
+    knownShare,
+    journal: new FileJournal(hostContext),
+    spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
+    files: {
+      read: (place, final) =>
+        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
+      restore: async (place, capture) => {
+        await restoreState(hostContext, pathsOf(place), capture);
+      },
+      removeEmpty: (place) => removeEmptyStateDirectory(hostContext, pathsOf(place)),
+      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
+    },
+    running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
+    guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
+    locks: {
+      withDomain: (uuid, work) =>
+        withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),
+    },
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  };
+  return {
+    context,
+    fs,
+    changes: (onDirty) => openChanges(config, onDirty, log),
+    holdAgentLock: async () => {
+      const held = await holdAgentLock(
+        { fs, runDirectory: runDir },
+        { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
+      );
+      const lost = new Promise<string>((resolve) => {
+        held.lost.addEventListener('abort', () => {
+          resolve('the lock of this host was lost');
+        });
+      });
+      return { lost, release: () => held.release() };
+    },
+    close,
+  };
+}
+
+function openChanges(
+  config: Config,
+  onDirty: (uuid: DomainUuid) => void,
+  log: AgentContext['log'],
+): ChangeSource {
+  const { swtpmDir } = config.libvirt;
+  const watcher = new ChokidarStateWatcher({
+    fs,
+    swtpmRoot: swtpmDir,
+    onDirty,
+    onError: ({ code, message }) => {
+      log.warn({ code }, message);
+    },
+  });
+  return {
+    watch: ({ uuid, nvramPath }) => watcher.watch(domainPaths(swtpmDir, uuid, nvramPath)),
+    unwatch: (uuid) => watcher.unwatch(uuid),
+    close: () => watcher.close(),
+  };
+}
+
+/** Written synchronously: the last lines before a kill are the ones that are wanted. */
+function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] {
+  const level = target === 'silent' ? 'silent' : log.level;
+  return pino(
+    { level, base: { host }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 1, sync: true }),
+  );
+}
+
+/** What befalls the storage processes is news; the requests that they serve are not. */
+function logStorage(log: AgentContext['log'], event: StorageEvent): void {
+  switch (event.kind) {
+    case 'process-stalled':
+    case 'process-killed':
+    case 'process-failed':
+      log.warn(event, 'storage process in trouble');
+      break;
+    default:
+      log.debug(event, 'storage');
+  }
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  // Whoever made it is gone: the caller holds the lock of this host's one agent.
+  await rm(path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  await chmod(path, SOCKET_MODE);
+}
+
+function interrupted(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function pause(ms: number): Promise<void> {
+  return sleep(systemClock, ms);
+}
+
+const environment: Omit<CliEnvironment, 'readInput'> = {
+  terminal,
+  fs,
+  clock: systemClock,
+  version: PROGRAM_VERSION,
+  program: { node: process.execPath, program: PROGRAM },
+  loadConfig,
+  openContext,
+  openShare,
+  listen,
+  interrupted,
+  pause,
+};
+
+/**
+ * @param args the words after the program's name
+ * @param input reads standard input
+ * @returns the exit status
+ */
+export async function runCommandLine(args: readonly string[], input = readInput): Promise<number> {
+  return await runProgram({ ...environment, readInput: input }, args);
+}

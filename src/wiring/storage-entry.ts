@@ -1,0 +1,28 @@
+/**
+ * storage-entry: the storage process, with the real share under it.
+ */
+import { systemClock, systemRandom } from '../host/node-environment.js';
+import { parseHostName } from '../model/identifiers.js';
+import { confineProcess } from '../storage/confine-process.js';
+import { NodeFileSystem } from '../storage/node-filesystem.js';
+import { parentChannel } from '../storage/parent-channel.js';
+import { runStorageProcess } from '../storage/storage-process.js';
+import { createLocalShareStore } from '../volume/local-share-store.js';
+
+export function serveShare(): void {
+  const fs = new NodeFileSystem();
+  runStorageProcess({
+    channel: parentChannel(),
+    confine: confineProcess,
+    open: ({ root, host, machineId, shareId }) =>
+      createLocalShareStore({
+        fs,
+        root,
+        host: parseHostName(host),
+        machineId,
+        shareId,
+        clock: systemClock,
+        random: systemRandom,
+      }),
+  });
+}

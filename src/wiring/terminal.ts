@@ -1,0 +1,34 @@
+/**
+ * terminal: this process's own input and output.
+ */
+import type { Terminal } from '../cli/environment.js';
+import { MirrorError } from '../model/errors.js';
+
+export const terminal: Terminal = {
+  out: (text) => {
+    process.stdout.write(text);
+  },
+  err: (text) => {
+    process.stderr.write(text);
+  },
+  isInteractive: process.stdout.isTTY,
+  columns: process.stdout.columns || 80,
+};
+
+/**
+ * Standard input to its end.
+ *
+ * @throws MirrorError `USAGE` when it is longer than `bytesMax`
+ */
+export async function readInput(bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length <= bytesMax) chunks.push(chunk);
+  }
+  if (length <= bytesMax) return Buffer.concat(chunks).toString('utf8');
+  throw new MirrorError('USAGE', `standard input has ${length} bytes, expected at most ${bytesMax}`, {
+    next: 'give the command the input that its help names',
+  });
+}
