@@ -11,6 +11,7 @@
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
  *   POST /v1/domains/UUID/capture           -> {generation}
  *   POST /v1/hook?operation=O&extra=E       libvirt's hook, with the domain's XML as the body
+ *   POST /v1/domains/UUID/dismiss           the agent lets go of a stopped domain
  *
  * A failure answers `{error: {code, message, next, retriable}}` with an HTTP status by kind.
  */
@@ -122,6 +123,9 @@ async function act(
       return {};
     case 'stopped':
       return { outcome: await supervisor.stopped(uuid, reason ?? 'stopped') };
+    case 'dismiss':
+      await supervisor.dismiss(uuid);
+      return {};
     case 'capture':
       return { generation: await supervisor.captureNow(uuid) };
     default:

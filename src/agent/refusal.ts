@@ -131,6 +131,13 @@ export function alreadyRunning(uuid: DomainUuid): MirrorError {
   });
 }
 
+/** For what needs a domain that has stopped. */
+export function inUse(uuid: DomainUuid, run: string): MirrorError {
+  return new MirrorError('DOMAIN_RUNNING', `${uuid} is in use on this host (${run})`, {
+    next: 'shut the domain down first; `swtpm-mirror status` shows when its final state is stored',
+  });
+}
+
 export function stillFinishing(uuid: DomainUuid): MirrorError {
   return new MirrorError(
     'SHARE_TIMEOUT',

@@ -57,6 +57,11 @@ export class Replicator {
     return this.#run.place;
   }
 
+  /** Whether the domain has stopped and nothing is on its way to start it. */
+  get isIdle(): boolean {
+    return this.state.run === 'stopped' && !this.#preparing;
+  }
+
   /** How long the share has been behind, ms; `undefined` when it is not. */
   get lagMs(): number | undefined {
     return this.#run.lagMs;

@@ -16,6 +16,7 @@ import type { DomainFacts } from './domain-place.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepared.js';
+import { inUse } from './refusal.js';
 
 /** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
 const LOOKS_UNTIL_GONE = 2;
@@ -159,6 +160,22 @@ export class Supervisor {
       });
     }
     return await replicator.captureNow();
+  }
+
+  /**
+   * Lets go of a domain that has stopped, so that what this host remembers of it can be removed.
+   *
+   * @throws MirrorError `DOMAIN_RUNNING` when it has not, or when its start is being prepared
+   */
+  async dismiss(uuid: DomainUuid): Promise<void> {
+    await this.#ready;
+    const replicator = this.#taken.get(uuid);
+    if (!replicator) return;
+    if (!replicator.isIdle) throw inUse(uuid, replicator.state.run);
+    this.#taken.delete(uuid);
+    this.#replicators.delete(uuid);
+    await this.#changes.unwatch(uuid);
+    await replicator.close();
   }
 
   /** Ends cleanly: running domains stay held, and what they have is on the share or in the spool. */

@@ -7,7 +7,7 @@ import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import type { ShareStore } from '../volume/share-store.js';
+import type { ShareAdministration, ShareService } from '../volume/share-administration.js';
 
 export interface Terminal {
   /** Results, to stdout. */
@@ -28,7 +28,11 @@ export interface AgentLock {
 /** An agent context with what must be ended after use. */
 export interface OpenContext {
   readonly context: AgentContext;
+  /** The same share as the context's. */
+  readonly administration: ShareAdministration;
   readonly fs: FileSystem;
+  /** Removes all that this host remembers of a domain: its journal record and its spooled state. */
+  readonly forgetDomain: (uuid: DomainUuid) => Promise<void>;
   readonly changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource;
   /** @throws MirrorError `DOMAIN_BUSY` when another agent runs on this host */
   readonly holdAgentLock: () => Promise<AgentLock>;
@@ -36,7 +40,7 @@ export interface OpenContext {
 }
 
 export interface OpenShare {
-  readonly share: ShareStore;
+  readonly share: ShareService;
   readonly close: () => Promise<void>;
 }
 

@@ -7,10 +7,12 @@ import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
 import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
+import { forgetCommand } from './forget.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { reportError } from './report-error.js';
 import { installCommand, uninstallCommand } from './install.js';
+import { purgeCommand } from './purge.js';
 import { restoreCommand } from './restore.js';
 import { shareCommand } from './share.js';
 import { statusCommand } from './status.js';
@@ -67,6 +69,8 @@ function build(environment: CliEnvironment): Command {
     takeOverCommand,
     verifyCommand,
     undefineCommand,
+    forgetCommand,
+    purgeCommand,
     installCommand,
     uninstallCommand,
   ];

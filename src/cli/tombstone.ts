@@ -3,14 +3,22 @@
  */
 import type { AgentContext } from '../agent/agent-context.js';
 import { MirrorError } from '../model/errors.js';
+import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { movedMeanwhile } from './idle-volume.js';
 
 /**
  * Claims the volume and closes it for good. Nothing to do for one that does not exist or is forgotten already.
  *
+ * @param onTopOf only if the log still ends at this slot
  * @throws MirrorError `HELD_ELSEWHERE`, `TAKE_OVER_LOST`, `SHARE_*`
  */
-export async function buryVolume(context: AgentContext, uuid: DomainUuid, reason: string): Promise<void> {
+export async function buryVolume(
+  context: AgentContext,
+  uuid: DomainUuid,
+  reason: string,
+  onTopOf?: Slot,
+): Promise<void> {
   const { share, knownShare, config } = context;
   const { hostExpiryMs } = config.timing;
   const shareId = await knownShare.read();
@@ -18,8 +26,9 @@ export async function buryVolume(context: AgentContext, uuid: DomainUuid, reason
   const { volume } = await share.inspect({ uuid, withHead: false, since, hostExpiryMs, shareId });
   if (!volume || volume.log.tombstone) return;
   const claim = { uuid, reason: 'operator', scope: 'free', hostExpiryMs, revive: false, shareId } as const;
-  const outcome = await share.claim(claim);
+  const outcome = await share.claim({ ...claim, ...(onTopOf !== undefined && { onTopOf }) });
   if (outcome.kind === 'tombstoned') return;
+  if (outcome.kind === 'moved') throw movedMeanwhile(uuid);
   if (outcome.kind !== 'claimed') {
     throw heldElsewhere(uuid, outcome.kind === 'held' ? outcome.holder.host : '?');
   }

@@ -75,6 +75,12 @@ export interface Journal {
   list(): Promise<JournalListing>;
 }
 
+/** What only the end of a domain needs. */
+export interface ForgettingJournal extends Journal {
+  /** Resolves when nothing of the domain is remembered. @throws MirrorError `HOST_IO` */
+  remove(uuid: DomainUuid): Promise<void>;
+}
+
 /** One block of every file system, so that a record is written whole or not at all. */
 const RECORD_BYTES_MAX = 4096;
 const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -101,7 +107,7 @@ const RECORD_SUFFIX = '.json';
 /** What write-file-atomic leaves when it is killed: the record's name and a number. */
 const LEFTOVER = /^(.{36})\.json\.\d+$/;
 
-export class FileJournal implements Journal {
+export class FileJournal implements ForgettingJournal {
   readonly #fs: HostContext['fs'];
   readonly #stateDirectory: string;
   readonly #replace: ReplaceFile;
@@ -148,6 +154,13 @@ export class FileJournal implements Journal {
       }
     }
     return { records, damaged };
+  }
+
+  async remove(uuid: DomainUuid): Promise<void> {
+    await orHostError(`remove the journal of ${uuid}`, async () => {
+      await ifAny(() => this.#fs.unlink('journal:unlink', this.#path(uuid)));
+      await ifAny(() => this.#fs.syncDirectory('journal:sync', this.#directory));
+    });
   }
 
   /**

@@ -12,6 +12,10 @@ export type DomainUuid = string & { readonly [brand]: 'DomainUuid' };
 /** A host's name in this system: `[a-z0-9.-]`, at most 63 characters, beginning and ending with a letter or digit. */
 export type HostName = string & { readonly [brand]: 'HostName' };
 
+/** A snapshot's name: letters, digits and `._-`, at most 64 characters, beginning with a letter or digit. */
+export type SnapshotName = string & { readonly [brand]: 'SnapshotName' };
+
+const SNAPSHOT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/;
 const QUOTED_MAX = 80;
@@ -52,5 +56,19 @@ export function parseHostName(text: string): HostName {
   if (isHostName(lower)) return lower;
   throw new MirrorError('CONFIG_INVALID', `${quoted(text)} cannot be used as a host name`, {
     next: 'set `host` in the configuration to letters, digits, dots and hyphens (63 at most), unique for each host of the share',
+  });
+}
+
+export function isSnapshotName(text: string): text is SnapshotName {
+  return SNAPSHOT_NAME.test(text);
+}
+
+/**
+ * @throws MirrorError `USAGE` when `text` cannot serve as a snapshot's name
+ */
+export function parseSnapshotName(text: string): SnapshotName {
+  if (isSnapshotName(text)) return text;
+  throw new MirrorError('USAGE', `${quoted(text)} cannot be used as a snapshot's name`, {
+    next: 'give letters, digits, dots, hyphens and underscores, beginning with a letter or digit (64 at most)',
   });
 }

@@ -27,6 +27,7 @@ export const CLAIM_REASONS = [
   'recover',
   'compact',
   'operator',
+  'purge',
 ] as const;
 export type ClaimReason = (typeof CLAIM_REASONS)[number];
 

@@ -1,10 +1,10 @@
 /**
  * operations: what the storage client has to know about each share operation in order to queue it, to wait for it and to give it up.
  */
-import type { ShareOperation, ShareStore } from '../volume/share-store.js';
+import type { ShareOperation, ShareService } from '../volume/share-administration.js';
 
-export type CallOf<Operation extends ShareOperation> = Parameters<ShareStore[Operation]>[0];
-export type ResultOf<Operation extends ShareOperation> = Awaited<ReturnType<ShareStore[Operation]>>;
+export type CallOf<Operation extends ShareOperation> = Parameters<ShareService[Operation]>[0];
+export type ResultOf<Operation extends ShareOperation> = Awaited<ReturnType<ShareService[Operation]>>;
 
 /**
  * Requests of one lane run one after another, in the order of their arrival. Every volume has a lane, named by its UUID; the heartbeat has its
@@ -42,6 +42,14 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   tidy: { title: 'tidying', lane: 'volume', commits: false, wholeVolume: true },
   history: { title: 'history', lane: 'volume', commits: false, wholeVolume: true },
   verify: { title: 'verification', lane: 'volume', commits: false, wholeVolume: true },
+  // Its claim is followed by nothing that would have to know of it.
+  purge: { title: 'purge', lane: 'volume', commits: false, wholeVolume: true },
+  pin: { title: 'making a snapshot', lane: 'volume', commits: false, wholeVolume: false },
+  unpin: { title: 'deleting a snapshot', lane: 'volume', commits: false, wholeVolume: false },
+  pins: { title: 'listing the snapshots', lane: 'volume', commits: false, wholeVolume: true },
+  fetchPin: { title: 'reading a snapshot', lane: 'volume', commits: false, wholeVolume: false },
+  survey: { title: 'survey of the share', lane: 'share', commits: false, wholeVolume: true },
+  summarise: { title: 'summary', lane: 'volume', commits: false, wholeVolume: false },
 };
 
 export function commits(operation: ShareOperation): boolean {

@@ -6,7 +6,7 @@
  */
 import type { Clock } from '../model/environment.js';
 import type { MirrorError } from '../model/errors.js';
-import type { ShareOperation } from '../volume/share-store.js';
+import type { ShareOperation } from '../volume/share-administration.js';
 import { laneOf, nameOf, patienceMs, volumeOf, type Lane } from './operations.js';
 import { onOverrun } from './overrun-timer.js';
 

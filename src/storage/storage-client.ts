@@ -14,7 +14,7 @@
  */
 import type { Clock } from '../model/environment.js';
 import { asMirrorError, type ErrorCode } from '../model/errors.js';
-import type { ShareOperation, ShareStore } from '../volume/share-store.js';
+import type { ShareOperation, ShareService } from '../volume/share-administration.js';
 import type { Fork } from './child-channel.js';
 import { volumeOf, type CallOf, type ResultOf } from './operations.js';
 import { ProcessPool } from './process-pool.js';
@@ -32,7 +32,7 @@ export interface StorageClientOptions {
   readonly onEvent?: (event: StorageEvent) => void;
 }
 
-export class StorageClient implements ShareStore {
+export class StorageClient implements ShareService {
   readonly #clock: Clock;
   readonly #deadlineMs: number;
   readonly #limits: StorageLimits;
@@ -110,6 +110,34 @@ export class StorageClient implements ShareStore {
     return this.#request('verify', call);
   }
 
+  purge(call: CallOf<'purge'>): Promise<ResultOf<'purge'>> {
+    return this.#request('purge', call);
+  }
+
+  pin(call: CallOf<'pin'>): Promise<ResultOf<'pin'>> {
+    return this.#request('pin', call);
+  }
+
+  unpin(call: CallOf<'unpin'>): Promise<ResultOf<'unpin'>> {
+    return this.#request('unpin', call);
+  }
+
+  pins(call: CallOf<'pins'>): Promise<ResultOf<'pins'>> {
+    return this.#request('pins', call);
+  }
+
+  fetchPin(call: CallOf<'fetchPin'>): Promise<ResultOf<'fetchPin'>> {
+    return this.#request('fetchPin', call);
+  }
+
+  survey(call: CallOf<'survey'>): Promise<ResultOf<'survey'>> {
+    return this.#request('survey', call);
+  }
+
+  summarise(call: CallOf<'summarise'>): Promise<ResultOf<'summarise'>> {
+    return this.#request('summarise', call);
+  }
+
   gauges(): StorageGauges {
     return this.#pool.gauges();
   }
@@ -129,7 +157,7 @@ export class StorageClient implements ShareStore {
     const began = this.#clock.monotonicMs();
     let outcome: 'ok' | ErrorCode = 'ok';
     try {
-      // The storage process ran the same operation of a `ShareStore`, so its result is what that declares.
+      // The storage process ran the same operation of a `ShareService`, so its result is what that declares.
       return (await this.#submit(operation, call)) as ResultOf<Operation>;
     } catch (error) {
       outcome = asMirrorError(error).code;

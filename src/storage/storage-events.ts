@@ -2,7 +2,7 @@
  * storage-events: what the storage client tells its owner for the log and the metrics. Nothing depends on anybody listening.
  */
 import type { ErrorCode } from '../model/errors.js';
-import type { ShareOperation } from '../volume/share-store.js';
+import type { ShareOperation } from '../volume/share-administration.js';
 
 export type StorageEvent =
   | { readonly kind: 'process-started'; readonly pid: number | undefined }

@@ -9,7 +9,7 @@
  * I2 It does not outlive its parent, except for a thread that sleeps in the kernel.
  */
 import { asMirrorError, type ErrorRecord } from '../model/errors.js';
-import type { ShareStore } from '../volume/share-store.js';
+import type { ShareService } from '../volume/share-administration.js';
 import type { ParentChannel } from './parent-channel.js';
 import { isParentMessage, type Reply, type RequestMessage, type StorageParameters } from './wire.js';
 
@@ -18,12 +18,12 @@ export interface StorageProcessOptions {
   /** Makes this process what `parameters` say: see `confineProcess`. */
   readonly confine: (parameters: StorageParameters) => void;
   /** Opens the store without touching the share. */
-  readonly open: (parameters: StorageParameters) => ShareStore;
+  readonly open: (parameters: StorageParameters) => ShareService;
 }
 
 /** Serves until the channel closes. */
 export function runStorageProcess({ channel, confine, open }: StorageProcessOptions): void {
-  let store: ShareStore | undefined;
+  let store: ShareService | undefined;
 
   const start = (parameters: StorageParameters): void => {
     try {
@@ -35,7 +35,7 @@ export function runStorageProcess({ channel, confine, open }: StorageProcessOpti
     }
   };
 
-  const serve = async (store: ShareStore, request: RequestMessage): Promise<void> => {
+  const serve = async (store: ShareService, request: RequestMessage): Promise<void> => {
     deliver(channel, await perform(store, request));
   };
 
@@ -51,7 +51,7 @@ export function runStorageProcess({ channel, confine, open }: StorageProcessOpti
   });
 }
 
-async function perform(store: ShareStore, { id, operation, call }: RequestMessage): Promise<Reply> {
+async function perform(store: ShareService, { id, operation, call }: RequestMessage): Promise<Reply> {
   try {
     // The parent's types tie the call to its operation; here that tie has gone through a pipe.
     const run = store[operation].bind(store) as (call: object) => Promise<unknown>;

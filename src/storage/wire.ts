@@ -8,7 +8,7 @@
  * they are. A result's bytes may be a view of a larger buffer.
  */
 import type { ErrorRecord } from '../model/errors.js';
-import type { ShareOperation } from '../volume/share-store.js';
+import type { ShareOperation } from '../volume/share-administration.js';
 
 /** What a storage process works on and as whom. */
 export interface StorageParameters {

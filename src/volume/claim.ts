@@ -87,6 +87,7 @@ export async function judgeHolder(
 }
 
 function refuse(call: ClaimCall, log: VolumeLog, holder: LivingHolder | undefined): ClaimOutcome | undefined {
+  if (call.onTopOf !== undefined && log.top !== call.onTopOf) return { kind: 'moved', log };
   if (log.tombstone && !call.revive) return { kind: 'tombstoned', log };
   if (!holder) return call.scope === 'own' ? { kind: 'free', log } : undefined;
   if (holder.self || call.scope === 'forced') return undefined;

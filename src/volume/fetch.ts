@@ -5,7 +5,7 @@
  *    manifest belongs to this volume, slot, epoch and writer (so a file that was copied to the wrong place is found).
  * I2 A damaged generation is passed over only when the caller asks for it, and every one passed over is named.
  */
-import { BUNDLE_BYTES_MAX, decodeBundle } from '../bundle/archive.js';
+import { BUNDLE_BYTES_MAX, decodeBundle, type Bundle } from '../bundle/archive.js';
 import type { Manifest } from '../bundle/manifest.js';
 import { isTpmRole } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
@@ -100,12 +100,18 @@ export async function readArchive(
     }
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
-  const { manifest, capture } = await decodeBundle(data);
+  const { manifest, capture } = await openArchive(data);
   checkPlace(uuid, name, manifest);
-  for (const file of capture.files) {
+  return { name, manifest, capture, bytes: data.length };
+}
+
+/** Decodes an archive from anywhere, and validates the state in it. */
+export async function openArchive(data: Uint8Array): Promise<Bundle> {
+  const bundle = await decodeBundle(data);
+  for (const file of bundle.capture.files) {
     if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
   }
-  return { name, manifest, capture, bytes: data.length };
+  return bundle;
 }
 
 function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest): void {

@@ -11,11 +11,12 @@ import {
   type GenerationName,
   type Slot,
 } from '../model/generation-name.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { DomainUuid, SnapshotName } from '../model/identifiers.js';
 import type { LogEntry, PublishEntry } from '../model/log-entry.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { readLog } from './log.js';
+import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
 import type { DamagedGeneration, Generation, HistoryEntry, VerifyResult } from './share-store.js';
@@ -25,10 +26,11 @@ export async function history(context: ShareContext, uuid: DomainUuid): Promise<
   const log = await readLog(context, uuid, 'all');
   if (!log) throw noSuchVolume(uuid);
   const pruned = await prunedSlots(context, uuid, log);
+  const pins = await pinnedGenerations(context, uuid);
   const lines: HistoryEntry[] = [];
   for (const entry of log.entries) {
     if (entry.kind !== 'publish') lines.push(signedLine(entry));
-    else if (!pruned.has(entry.slot)) lines.push(await publishLine(context, uuid, log, entry));
+    else if (!pruned.has(entry.slot)) lines.push(await publishLine(context, uuid, log, entry, pins));
   }
   for (const name of await listDiverged(context, uuid)) {
     const path = `${volumePaths(context, uuid).diverged}/${name.file}`;
@@ -51,10 +53,17 @@ async function publishLine(
   uuid: DomainUuid,
   log: VolumeLog,
   { generation }: PublishEntry,
+  pins: readonly PinnedGeneration[],
 ): Promise<HistoryEntry> {
   const counts = log.published.some((entry) => entry.generation === generation);
   const reading = readGeneration(context, uuid, generation);
-  return await generationLine(counts ? 'publish' : 'diverged', generation, generation === log.head, reading);
+  const line = await generationLine(
+    counts ? 'publish' : 'diverged',
+    generation,
+    generation === log.head,
+    reading,
+  );
+  return { ...line, pins: pins.filter((pin) => isSame(pin.generation, generation)).map(({ name }) => name) };
 }
 
 async function generationLine(
@@ -137,4 +146,22 @@ async function listDiverged(
     const generation = parseGenerationName(file);
     return generation ? [{ file, generation }] : [];
   });
+}
+
+interface PinnedGeneration {
+  readonly name: SnapshotName;
+  readonly generation: GenerationName;
+}
+
+/** Those that can be read. */
+async function pinnedGenerations(context: ShareContext, uuid: DomainUuid): Promise<PinnedGeneration[]> {
+  const pins: PinnedGeneration[] = [];
+  for (const name of await pinNames(context, uuid)) {
+    try {
+      pins.push({ name, generation: (await fetchPin(context, { uuid, name })).name });
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+    }
+  }
+  return pins;
 }

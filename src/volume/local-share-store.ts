@@ -11,16 +11,20 @@ import { history, verify } from './history.js';
 import { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { initialise, verifyMarker } from './marker.js';
+import { fetchPin, listPins, pin, unpin } from './pins.js';
 import { closeEpoch, diverge, publish } from './publish.js';
+import { purge } from './purge.js';
 import { markerPath, volumesPath, type ShareContext } from './share-context.js';
+import type { ShareService } from './share-administration.js';
 import { shareError } from './share-errors.js';
 import type { HostBeat, InspectCall, Inspection, ShareIdentity, ShareStore } from './share-store.js';
+import { summarise, survey } from './survey.js';
 import { tidy } from './tidy.js';
 
 /** Beats between two checks of the marker: one RPC a beat, and another export under the same path is noticed all the same. */
 const BEATS_PER_MARKER_CHECK = 6;
 
-export function createLocalShareStore(context: ShareContext): ShareStore {
+export function createLocalShareStore(context: ShareContext): ShareService {
   const heartbeat = new Heartbeat(context);
   const gate = new MarkerGate(context);
   let beatsUntilCheck = 0;
@@ -78,6 +82,21 @@ export function createLocalShareStore(context: ShareContext): ShareStore {
     tidy: (call) => onVolume(`tidy volume ${call.uuid}`, () => tidy(context, call)),
     history: (call) => onVolume(`read the history of ${call.uuid}`, () => history(context, call.uuid)),
     verify: (call) => onVolume(`verify volume ${call.uuid}`, () => verify(context, call.uuid)),
+    purge: (call) =>
+      guarded(
+        `purge volume ${call.uuid}`,
+        gate.verify(call.shareId).then(() => purge(context, heartbeat, call)),
+      ),
+    pin: (call) => onVolume(`make a snapshot of ${call.uuid}`, () => pin(context, call)),
+    unpin: (call) => onVolume(`delete a snapshot of ${call.uuid}`, () => unpin(context, call)),
+    pins: (call) => onVolume(`list the snapshots of ${call.uuid}`, () => listPins(context, call.uuid)),
+    fetchPin: (call) => onVolume(`read a snapshot of ${call.uuid}`, () => fetchPin(context, call)),
+    survey: (call) =>
+      guarded(
+        'look at the hosts and volumes of the share',
+        gate.verify(call.shareId).then((share) => survey(context, heartbeat, share, call)),
+      ),
+    summarise: (call) => onVolume(`read volume ${call.uuid}`, () => summarise(context, call.uuid)),
   };
 }
 

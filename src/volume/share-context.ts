@@ -31,6 +31,7 @@ export interface VolumePaths {
   readonly log: string;
   readonly gen: string;
   readonly diverged: string;
+  readonly pins: string;
 }
 
 export function markerPath(share: Pick<ShareContext, 'root'>): string {
@@ -45,9 +46,24 @@ export function hostsPath(share: Pick<ShareContext, 'root'>): string {
   return `${share.root}/hosts`;
 }
 
+/** Where volumes go to be deleted. */
+export function purgedPath(share: Pick<ShareContext, 'root'>): string {
+  return `${share.root}/purged`;
+}
+
 export function volumePaths(share: Pick<ShareContext, 'root'>, uuid: DomainUuid): VolumePaths {
-  const root = `${volumesPath(share)}/${uuid}`;
-  return { root, log: `${root}/log`, gen: `${root}/gen`, diverged: `${root}/diverged` };
+  return pathsAt(`${volumesPath(share)}/${uuid}`);
+}
+
+/** Where things lie in a volume at `root`. */
+export function pathsAt(root: string): VolumePaths {
+  return {
+    root,
+    log: `${root}/log`,
+    gen: `${root}/gen`,
+    diverged: `${root}/diverged`,
+    pins: `${root}/pins`,
+  };
 }
 
 export function slotPath(paths: VolumePaths, slot: Slot): string {

@@ -86,6 +86,8 @@ export interface ClaimCall extends DomainCall {
   readonly revive: boolean;
   /** The share this host knows; a different one is refused. `undefined`: any. */
   readonly shareId: string | undefined;
+  /** The claim is made only if the log still ends at this slot: what was decided on that log holds. */
+  readonly onTopOf?: Slot;
 }
 
 export type ClaimOutcome =
@@ -98,7 +100,9 @@ export type ClaimOutcome =
   | { readonly kind: 'held'; readonly holder: LivingHolder; readonly log: VolumeLog }
   /** Scope `own` only: the volume is free, so this host no longer holds it. */
   | { readonly kind: 'free'; readonly log: VolumeLog }
-  | { readonly kind: 'tombstoned'; readonly log: VolumeLog };
+  | { readonly kind: 'tombstoned'; readonly log: VolumeLog }
+  /** With `onTopOf` only: the log has grown since. */
+  | { readonly kind: 'moved'; readonly log: VolumeLog };
 
 /** What a manifest says beside the capture itself. */
 export interface PublishNote {
@@ -222,5 +226,3 @@ export interface ShareStore {
   history(call: DomainCall): Promise<HistoryEntry[]>;
   verify(call: DomainCall): Promise<VerifyResult>;
 }
-
-export type ShareOperation = keyof ShareStore;

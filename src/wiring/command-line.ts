@@ -96,13 +96,15 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
     domainPaths(libvirt.swtpmDir, uuid, nvramPath);
   const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const journal = new FileJournal(hostContext);
+  const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
     share,
     knownShare,
-    journal: new FileJournal(hostContext),
-    spool: new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax }),
+    journal,
+    spool,
     files: {
       read: (place, final) =>
         final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
@@ -124,7 +126,13 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   };
   return {
     context,
+    administration: share,
     fs,
+    forgetDomain: async (uuid) => {
+      const entries = (await spool.list()).filter((entry) => entry.uuid === uuid);
+      for (const { name } of entries) await spool.remove(uuid, name);
+      await journal.remove(uuid);
+    },
     changes: (onDirty) => openChanges(config, onDirty, log),
     holdAgentLock: async () => {
       const held = await holdAgentLock(

@@ -4,7 +4,7 @@
 import type { ErrorRecord } from '../../src/model/errors.js';
 import type { ChildListener, Fork } from '../../src/storage/child-channel.js';
 import type { RequestMessage } from '../../src/storage/wire.js';
-import type { ShareOperation } from '../../src/volume/share-store.js';
+import type { ShareOperation } from '../../src/volume/share-administration.js';
 
 const FIRST_PID = 1001;
 

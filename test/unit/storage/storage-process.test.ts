@@ -3,7 +3,7 @@ import { MirrorError } from '../../../src/model/errors.js';
 import type { ParentChannel, ParentListener } from '../../../src/storage/parent-channel.js';
 import { runStorageProcess } from '../../../src/storage/storage-process.js';
 import type { ChildMessage, StorageParameters } from '../../../src/storage/wire.js';
-import type { ShareStore } from '../../../src/volume/share-store.js';
+import type { ShareService } from '../../../src/volume/share-administration.js';
 import { settled } from '../../fakes/manual-clock.js';
 
 const PARAMETERS: StorageParameters = { root: '/share', host: 'kvm-a', machineId: 'm', uid: 36, gid: 36 };
@@ -36,8 +36,8 @@ class FakeParent implements ParentChannel {
 }
 
 /** The operations that a test needs of a store, and no others. */
-function storeWith(operations: Partial<ShareStore>): ShareStore {
-  return operations as ShareStore;
+function storeWith(operations: Partial<ShareService>): ShareService {
+  return operations as ShareService;
 }
 
 t.test('it becomes who it shall be before it opens the store, then says that it is ready', (t) => {

@@ -1,0 +1,113 @@
+/**
+ * idle-volume: the proof that nobody uses a domain's TPM, for commands that put another state into its place.
+ *
+ *   P1 look at the share    nobody else holds the volume, and how far its log goes
+ *   P2 look at this host    the domain does not run here, nor is its start or stop under way, nor does a state of it wait in the spool
+ *
+ * I1 What starts after P1 makes the log grow, on whatever host. A claim on top of the log of P1 (`onTopOf`) therefore succeeds only if
+ *    everything found here still holds; and a start on this host says so in its journal before it claims, so P2 misses none before P1.
+ */
+import type { AgentContext } from '../agent/agent-context.js';
+import { inUse } from '../agent/refusal.js';
+import { MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { ClaimOutcome, LivingHolder, VolumeReading } from '../volume/share-store.js';
+import { shortDuration } from './text-table.js';
+
+export interface IdleVolume {
+  readonly shareId: string | undefined;
+  /** `undefined`: there is none. */
+  readonly volume: VolumeReading | undefined;
+}
+
+/**
+ * @param expired what becomes of a volume whose holder's heartbeat has expired: it may have been cut off and run on
+ * @throws MirrorError `HELD_ELSEWHERE`, `DOMAIN_RUNNING`, `STATE_BEHIND`
+ */
+export async function expectIdle(
+  context: AgentContext,
+  uuid: DomainUuid,
+  expired: 'allow' | 'refuse',
+): Promise<IdleVolume> {
+  const { share, knownShare, config } = context;
+  const { hostExpiryMs } = config.timing;
+  const shareId = await knownShare.read();
+  const { volume } = await share.inspect({
+    uuid,
+    withHead: false,
+    since: Number.MAX_SAFE_INTEGER,
+    hostExpiryMs,
+    shareId,
+  });
+  const holder = volume?.holder;
+  if (holder && !holder.self && (holder.alive || expired === 'refuse')) throw heldElsewhere(uuid, holder);
+  await expectIdleHere(context, uuid);
+  return { shareId, volume };
+}
+
+/** P2 alone, for a volume that cannot be read. */
+export async function expectIdleHere({ journal, running }: AgentContext, uuid: DomainUuid): Promise<void> {
+  if ((await running.list()).has(uuid)) throw inUse(uuid, 'running');
+  const record = await journal.read(uuid);
+  if (record && (record.phase !== 'stopped' || record.holding)) throw unfinished(uuid, record.phase);
+}
+
+/** @throws MirrorError `STATE_BEHIND` when a state of the domain waits in this host's spool */
+export async function expectNothingSpooled({ spool }: AgentContext, uuid: DomainUuid): Promise<void> {
+  if (!(await spool.peek(uuid)).newest) return;
+  throw new MirrorError(
+    'STATE_BEHIND',
+    `this host's spool has a state of ${uuid} that the share has not taken yet`,
+    {
+      next: 'it is published as soon as the share takes it: see `swtpm-mirror status`, then try again',
+      retriable: true,
+    },
+  );
+}
+
+/** The claim that was to be made on top of what was found, or why it was not. */
+export function expectClaimed(
+  uuid: DomainUuid,
+  outcome: ClaimOutcome,
+): Extract<ClaimOutcome, { kind: 'claimed' }> {
+  switch (outcome.kind) {
+    case 'claimed':
+      return outcome;
+    case 'held':
+      throw heldElsewhere(uuid, outcome.holder);
+    case 'tombstoned':
+      throw new MirrorError('TOMBSTONED', `the volume of ${uuid} was marked as forgotten`, {
+        next: `to use it again run \`swtpm-mirror take-over ${uuid}\``,
+      });
+    case 'free':
+    case 'moved':
+      throw movedMeanwhile(uuid);
+  }
+}
+
+export function movedMeanwhile(uuid: DomainUuid): MirrorError {
+  return new MirrorError('TAKE_OVER_LOST', `the volume of ${uuid} came into use in this moment`, {
+    next: 'see with `swtpm-mirror history --all` by whom; nothing was changed',
+    retriable: true,
+  });
+}
+
+function heldElsewhere(uuid: DomainUuid, { host, alive, heartbeatAgeMs }: LivingHolder): MirrorError {
+  const age = heartbeatAgeMs === undefined ? '' : `, last heartbeat ${shortDuration(heartbeatAgeMs)} ago`;
+  return new MirrorError(
+    'HELD_ELSEWHERE',
+    `host ${host} holds the volume of ${uuid} (${alive ? 'alive' : 'expired'}${age})`,
+    {
+      next: alive
+        ? `shut the domain down on ${host} first`
+        : `if the domain certainly does not run on ${host} any more, run \`swtpm-mirror take-over ${uuid}\` first`,
+    },
+  );
+}
+
+function unfinished(uuid: DomainUuid, phase: string): MirrorError {
+  if (phase === 'prepared' || phase === 'incoming' || phase === 'leaving') return inUse(uuid, phase);
+  return new MirrorError('DOMAIN_RUNNING', `this host has not stored the final state of ${uuid} yet`, {
+    next: `start the agent, or run \`swtpm-mirror domain stopped ${uuid}\`; then try again`,
+  });
+}

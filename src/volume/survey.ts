@@ -1,0 +1,117 @@
+/**
+ * survey: hosts and volumes of a share, seen from the share alone.
+ *
+ * Ages are measured as in `hosts.ts`, with one clock, the server's; but by a file of its own: who only looks does not beat, or a host
+ * without an agent would look alive.
+ */
+import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
+import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
+import { readHead } from './fetch.js';
+import { unlinkIfThere, writeAll } from './files.js';
+import type { Heartbeat } from './hosts.js';
+import { readLog } from './log.js';
+import { pinNames } from './pins.js';
+import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
+import {
+  FILE_MODE,
+  hostsPath,
+  newToken,
+  purgedPath,
+  TEMPORARY_PREFIX,
+  volumePaths,
+  volumesPath,
+  type ShareContext,
+} from './share-context.js';
+import type { ShareIdentity } from './share-store.js';
+
+export async function survey(
+  context: ShareContext,
+  heartbeat: Heartbeat,
+  share: ShareIdentity,
+  { hostExpiryMs }: SurveyCall,
+): Promise<Survey> {
+  const { fs } = context;
+  const names = (await fs.readdir('survey:readdir-hosts', hostsPath(context))).filter(isHostName).sort();
+  const hosts: HostPresence[] = [];
+  const nowNs = await serverTimeNs(context);
+  for (const host of names) hosts.push(await presenceOf(heartbeat, host, nowNs, hostExpiryMs));
+  const entries = (await fs.readdir('survey:readdir', volumesPath(context))).sort();
+  const left = await namesIn(context, purgedPath(context));
+  const strays = [...entries.filter((name) => !isDomainUuid(name)).map((name) => `volumes/${name}`)];
+  return {
+    share,
+    hosts,
+    volumes: entries.filter(isDomainUuid),
+    strays: [...strays, ...left.sort().map((name) => `purged/${name}`)],
+  };
+}
+
+async function presenceOf(
+  heartbeat: Heartbeat,
+  host: HostName,
+  nowNs: bigint,
+  hostExpiryMs: number,
+): Promise<HostPresence> {
+  const heartbeatAgeMs = await heartbeat.ageOf(host, nowNs);
+  return { host, heartbeatAgeMs, alive: heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs };
+}
+
+/** The server's clock, ns: the time that it gives a file that is written now. */
+async function serverTimeNs(context: ShareContext): Promise<bigint> {
+  const { fs } = context;
+  const path = `${hostsPath(context)}/${TEMPORARY_PREFIX}clock-${newToken(context)}`;
+  const file = await fs.open('survey:open', path, 'overwrite', FILE_MODE);
+  try {
+    await writeAll(file, 'survey:write', new Uint8Array(1));
+    await file.sync('survey:fsync');
+    return (await file.stat('survey:stat')).mtimeNs;
+  } finally {
+    // The time is what is wanted; what becomes of the file is not.
+    await file.close('survey:close').catch(() => undefined);
+    await unlinkIfThere(fs, 'survey:unlink', path);
+  }
+}
+
+/** @throws MirrorError `NO_SUCH_DOMAIN` */
+export async function summarise(context: ShareContext, uuid: DomainUuid): Promise<VolumeSummary> {
+  const { diverged } = volumePaths(context, uuid);
+  const counts = {
+    uuid,
+    pins: (await pinNames(context, uuid)).length,
+    diverged: (await namesIn(context, diverged)).length,
+  };
+  const nothing = { name: '', holder: undefined, tombstoned: false, head: undefined, generations: 0 };
+  try {
+    const log = await readLog(context, uuid, 'all');
+    if (!log) return { ...counts, ...nothing };
+    const head = await readHead(context, uuid, log);
+    return {
+      ...counts,
+      ...nothing,
+      holder: log.holder,
+      tombstoned: log.tombstone !== undefined,
+      generations: log.published.length,
+      diverged: counts.diverged + log.diverged.length,
+      ...(head.kind === 'whole' && {
+        name: head.generation.manifest.name,
+        head: head.generation.manifest,
+      }),
+      ...(head.kind === 'damaged' && { problem: head.error }),
+    };
+  } catch (error) {
+    if (!(error instanceof MirrorError) || !PROBLEMS.has(error.code)) throw error;
+    return { ...counts, ...nothing, problem: asMirrorError(error).toRecord() };
+  }
+}
+
+const PROBLEMS: ReadonlySet<string> = new Set(['VOLUME_DAMAGED', 'SHARE_VERSION']);
+
+/** None when there is no such directory. */
+async function namesIn({ fs }: ShareContext, path: string): Promise<string[]> {
+  try {
+    return (await fs.readdir('survey:readdir', path)).filter((name) => !name.startsWith(TEMPORARY_PREFIX));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
