@@ -16,6 +16,8 @@ t.test('G3: a start is refused while a host that is alive holds the volume', asy
   const holder = await site.host('kvm-a');
   await holder.startAgent(t);
   await Guest.start(t, holder);
+  // Nothing of the start is still on its way to the share.
+  await mustRun(holder, ['capture', DOMAIN]);
   await isRefused(t, await site.host('kvm-b'), {
     status: 3,
     code: 'HELD_ELSEWHERE',
