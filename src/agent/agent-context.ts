@@ -3,7 +3,7 @@
  */
 import type { Journal } from '../host/journal.js';
 import type { Spool } from '../host/spool.js';
-import type { UnlinkedState } from '../host/state-links.js';
+import type { TakenLink } from '../host/state-links.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
@@ -23,8 +23,10 @@ export interface StateFiles {
   restore(place: DomainPlace, capture: Capture): Promise<void>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
   removeEmpty(place: DomainPlace): Promise<void>;
-  /** Removes symbolic links at the domain's TPM directories, and nothing that they point to. @returns what was removed */
-  unlink(place: DomainPlace): Promise<readonly UnlinkedState[]>;
+  /** The domains with a symbolic link in place of one of their TPM directories. */
+  linked(): Promise<readonly DomainUuid[]>;
+  /** Takes such links away, and nothing that they point to. @returns what was taken */
+  takeLinksAway(uuid: DomainUuid): Promise<readonly TakenLink[]>;
 }
 
 /** Which domains have a running swtpm on this host, seen without anybody's help. */

@@ -13,6 +13,7 @@ import type { AgentContext, ChangeSource } from './agent-context.js';
 import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
 import type { DomainFacts } from './domain-place.js';
+import { sweepLinks } from './link-sweep.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepared.js';
@@ -71,7 +72,7 @@ export class Supervisor {
     const { records, damaged } = await journal.list();
     for (const error of damaged) {
       log.error({ code: error.code }, error.message);
-      this.#attention.push({ code: error.code, message: error.message, next: error.next });
+      this.#note(error);
     }
     const live = records.filter(
       (record) => record.phase !== 'stopped' || record.holding || record.fenced !== null,
@@ -80,8 +81,25 @@ export class Supervisor {
     // They may have died with the former run of this program, or with the whole host.
     for (const { uuid, phase } of live) if (phase === 'running') this.#seen.set(uuid, 0);
     await this.#look();
+    await this.#sweepLinks().catch((error: unknown) => {
+      this.#note(asMirrorError(error));
+    });
     this.#scheduleRescan();
     this.#arrivals.watch();
+  }
+
+  async #sweepLinks(): Promise<void> {
+    const { journal, bootId } = this.#context;
+    const found = await sweepLinks(this.#context, async (uuid) => {
+      const record = await journal.read(uuid);
+      if (!record) return false;
+      return record.phase === 'incoming' || (record.phase === 'prepared' && record.bootId === bootId);
+    });
+    for (const error of found) this.#note(error);
+  }
+
+  #note({ code, message, next }: MirrorError): void {
+    this.#attention.push({ code, message, next });
   }
 
   health(): ShareHealthReport {

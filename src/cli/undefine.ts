@@ -64,9 +64,8 @@ async function refuseRunning(virsh: Virsh, uuid: string): Promise<void> {
 async function storeState(environment: CliEnvironment, config: Config, domain: DomainXml): Promise<void> {
   const { uuid, name } = domain;
   const nvramPath = nvramPathOf(domain, config.libvirt.nvramDir);
-  const place = domainPlace(config, uuid, nvramPath);
   const isKnown = await withContext(environment, config, async (context) => {
-    for (const { path, target } of await context.files.unlink(place)) {
+    for (const { path, target } of await context.files.takeLinksAway(uuid)) {
       environment.terminal.err(
         `removed the link ${printable(path)}; what is in ${printable(target)} stays there\n`,
       );

@@ -49,6 +49,12 @@ export function parseStagingName(name: string): DomainUuid | undefined {
   return isDomainUuid(uuid) ? uuid : undefined;
 }
 
+/** Where a link that stood in place of the domain's directory, or of one of its TPM's, is kept. */
+export function movedLinkPath(paths: DomainPaths, role?: TpmDirectoryName): string {
+  const name = role === undefined ? paths.uuid : `${paths.uuid}.${role}`;
+  return `${swtpmRoot(paths)}/.${name}.swtpm-mirror-link`;
+}
+
 /** A restore's temporary NVRAM file, beside the NVRAM. */
 export function stagedNvramPath(nvramPath: string): string {
   return `${dirname(nvramPath)}/.${basename(nvramPath)}.swtpm-mirror`;

@@ -43,6 +43,7 @@ import { ifAny, lstatIfAny, namesIn, removeTree, writeDurable } from './files.js
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, type HostContext } from './host-context.js';
 import { setAside } from './set-aside.js';
+import { forgetMovedLinks } from './state-links.js';
 
 export interface Ownership {
   readonly uid: number;
@@ -90,6 +91,7 @@ export async function restoreState(
     if (nvram !== undefined) await replaceNvram(fs, nvram);
     await moveIn(fs, paths, capture);
     await sweep(fs, paths);
+    await forgetMovedLinks(fs, paths);
     return outcome;
   });
 }

@@ -31,6 +31,7 @@ import { validateStateFile } from '../model/swtpm-blob.js';
 import { placeOf, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
+import { movedLink } from './state-links.js';
 
 export interface ReaderContext {
   readonly fs: FileSystem;
@@ -92,7 +93,7 @@ async function look(fs: FileSystem, paths: DomainPaths): Promise<SeenFile[]> {
       for (const name of STATE_FILE_NAMES[role]) files.push(...(await seeFile(fs, paths, role, name)));
     }
     const lost = files.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, files);
-    if (lost !== undefined) throw noState(paths, lost);
+    if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
     files.push(...(await seeFile(fs, paths, 'nvram', NVRAM_FILE_NAME)));
     return files.sort(compareStateFiles);
   });
@@ -181,6 +182,18 @@ function toCapture(paths: DomainPaths, seen: readonly SeenFile[]): Capture {
   });
   const identity = seen.find((file) => file.identity !== undefined)?.identity;
   return { uuid: paths.uuid, files, digest: contentDigest(files), identity };
+}
+
+async function linkTakenAway(fs: FileSystem, paths: DomainPaths): Promise<MirrorError | undefined> {
+  const link = await movedLink(fs, paths);
+  return (
+    link &&
+    new MirrorError(
+      'STATE_INVALID',
+      `cannot read the state of ${paths.uuid}: ${link.path} was a link to ${link.target}, which was taken away because undefining the domain would have emptied it`,
+      { next: `move what is in ${link.target} to ${link.path}; nothing of it was changed` },
+    )
+  );
 }
 
 function noState(paths: DomainPaths, missing: string): MirrorError {

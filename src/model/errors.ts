@@ -42,6 +42,7 @@ const EXIT_STATUS = {
   // 5: state invalid or damaged
   STATE_INVALID: 5,
   STATE_UNSTABLE: 5,
+  STATE_LINKED: 5,
   JOURNAL_DAMAGED: 5,
   GENERATION_DAMAGED: 5,
   VOLUME_DAMAGED: 5,

@@ -7,11 +7,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
-import type { DomainPlace } from '../agent/domain-place.js';
+import { hostStateFiles } from '../agent/state-files.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
 import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
-import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
+import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
 import { readMachine, type Machine } from '../host/machine.js';
@@ -19,9 +19,6 @@ import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
 import { listRunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
-import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
-import { unlinkStateLinks } from '../host/state-links.js';
-import { readState, readStateNow } from '../host/state-reader.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
 import { listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
@@ -40,8 +37,6 @@ declare const PROGRAM_VERSION: string;
 const PROGRAM = join(__dirname, 'swtpm-mirror.cjs');
 
 const SOCKET_MODE = 0o600;
-/** Looks at files that do not validate themselves, before their writer counts as never resting. */
-const SETTLE_LOOKS = 20;
 /** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
 const DOMAIN_LOCK_WAIT_MS = 30_000;
 const AGENT_LOCK_WAIT_MS = 15_000;
@@ -86,16 +81,13 @@ function openShareAs(
 }
 
 async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
-  const { stateDir, runDir, libvirt, timing } = config;
+  const { stateDir, runDir, libvirt } = config;
   for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
   const machine = await readMachine(fs);
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
   const knownShare = new FileKnownShare(hostContext);
   const { share, close } = openShareAs(config, config.share, machine, { knownShare, log });
-  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
-    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
-  const reader = { fs, clock: systemClock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const context: AgentContext = {
@@ -105,15 +97,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     knownShare,
     journal,
     spool,
-    files: {
-      read: (place, final) =>
-        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
-      restore: async (place, capture) => {
-        await restoreState(hostContext, pathsOf(place), capture);
-      },
-      removeEmpty: (place) => removeEmptyStateDirectory(hostContext, pathsOf(place)),
-      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
-    },
+    files: hostStateFiles(hostContext, config),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
     guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
     locks: {

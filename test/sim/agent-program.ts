@@ -3,15 +3,11 @@
  * host's disk, mount and clock.
  */
 import type { AgentContext, ChangeSource } from '../../src/agent/agent-context.js';
-import type { DomainPlace } from '../../src/agent/domain-place.js';
-import { domainPaths, type DomainPaths } from '../../src/host/domain-paths.js';
+import { hostStateFiles } from '../../src/agent/state-files.js';
 import { FileJournal } from '../../src/host/journal.js';
 import { FileKnownShare } from '../../src/host/known-share.js';
 import type { ReplaceFile } from '../../src/host/replace-file.js';
 import { Spool } from '../../src/host/spool.js';
-import { removeEmptyStateDirectory, restoreState } from '../../src/host/state-directory.js';
-import { unlinkStateLinks } from '../../src/host/state-links.js';
-import { readState, readStateNow } from '../../src/host/state-reader.js';
 import type { Config } from '../../src/model/config.js';
 import type { FileSystem } from '../../src/model/filesystem.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
@@ -21,7 +17,6 @@ import { storageFork, type StorageForkOptions } from './storage-fork.js';
 import { systemError } from './system-error.js';
 import type { RunningProgram } from './world.js';
 
-const SETTLE_LOOKS = 20;
 const RECORD_MODE = 0o600;
 
 /** What of its host a program is given beside its own ports. */
@@ -47,7 +42,7 @@ export interface AgentProgram {
 
 export function agentProgram(program: RunningProgram, surroundings: ProgramSurroundings): AgentProgram {
   const { config, bootId, machineId, storage, observe } = surroundings;
-  const { stateDir, libvirt, timing, limits } = config;
+  const { stateDir, timing, limits } = config;
   const { local: fs, clock, random } = program;
   const client = new StorageClient({
     fork: storageFork({ ...storage, root: config.share, host: config.host, machineId, parent: program }),
@@ -61,9 +56,6 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
   });
   const host = { fs, clock, random, stateDirectory: stateDir };
   const replace = replaceOn(fs);
-  const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
-    domainPaths(libvirt.swtpmDir, uuid, nvramPath);
-  const reader = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const context: AgentContext = {
     config,
     bootId,
@@ -71,15 +63,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     knownShare: new FileKnownShare(host, replace),
     journal: new FileJournal(host, replace),
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
-    files: {
-      read: (place, final) =>
-        final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
-      restore: async (place, capture) => {
-        await restoreState(host, pathsOf(place), capture);
-      },
-      removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
-      unlink: (place) => unlinkStateLinks(fs, pathsOf(place)),
-    },
+    files: hostStateFiles(host, config),
     running: { list: () => Promise.resolve(surroundings.running()) },
     guests: { list: () => Promise.resolve(surroundings.guests()) },
     locks: surroundings.locks(program),
