@@ -3,6 +3,7 @@
  */
 import type { Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
+import type { Compressor } from '../bundle/ovirt.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
@@ -63,6 +64,8 @@ export interface CliEnvironment {
   readonly listen: (server: Server, path: string) => Promise<void>;
   /** Resolves with the signal's name at SIGTERM or SIGINT. */
   readonly interrupted: () => Promise<string>;
+  /** For forms of state that other programs use. */
+  readonly compressor: Compressor;
   readonly pause: (ms: number) => Promise<void>;
   /** Standard input to its end. @throws MirrorError `USAGE` when it is longer than `bytesMax` */
   readonly readInput: (bytesMax: number) => Promise<string>;

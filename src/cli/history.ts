@@ -2,11 +2,12 @@
  * history: `swtpm-mirror history DOMAIN`: the generations of a volume, newest first; with `--all` its whole story.
  */
 import type { Command } from 'commander';
+import type { DomainUuid } from '../model/identifiers.js';
 import type { HistoryEntry } from '../volume/share-store.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
-import { textTable } from './text-table.js';
+import { displayTime, textTable } from './text-table.js';
 
 type HistoryOptions = CommonOptions & { readonly all?: boolean };
 
@@ -19,9 +20,9 @@ export function historyCommand(environment: CliEnvironment): Command {
       const uuid = await resolveDomain(environment, config, argument);
       const { share, close } = await environment.openShare(config);
       try {
-        const entries = (await share.history({ uuid })).filter(
-          (entry) => options.all ?? entry.kind === 'publish',
-        );
+        const story = await share.history({ uuid });
+        const entries = story.filter((entry) => options.all ?? entry.kind === 'publish');
+        if (entries.length === 0 && !options.json) terminal.err(emptyText(uuid, story));
         terminal.out(
           options.json
             ? `${JSON.stringify(entries.map(historyJson), null, 2)}\n`
@@ -42,15 +43,32 @@ function historyJson({ slot, damage, ...entry }: HistoryEntry): object {
 }
 
 function historyTable(entries: readonly HistoryEntry[], columns: number): string {
+  if (entries.length === 0) return '';
   const rows = entries.map((entry) => [
     String(entry.slot),
     entry.kind,
     String(entry.epoch),
     entry.host,
-    entry.time.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    displayTime(entry.time),
     entry.reason,
     entry.bytes === undefined ? '' : String(entry.bytes),
-    entry.damage ? `DAMAGED: ${entry.damage.message}` : entry.head ? 'head' : '',
+    remarks(entry),
   ]);
   return textTable(['GENERATION', 'KIND', 'EPOCH', 'HOST', 'TIME', 'REASON', 'BYTES', ''], rows, columns);
+}
+
+function remarks({ damage, head, pins }: HistoryEntry): string {
+  const tags = [...(head ? ['head'] : []), ...pins.map((name) => `snapshot ${name}`)];
+  return damage ? `DAMAGED: ${damage.message}` : tags.join(', ');
+}
+
+/** What is there when nothing was ever published, newest first as the story. */
+function emptyText(uuid: DomainUuid, story: readonly HistoryEntry[]): string {
+  const [newest] = story;
+  const diverged = story.filter(({ kind }) => kind === 'diverged').length;
+  const last = newest
+    ? `; its newest entry is a ${newest.kind} of ${newest.host || 'an unknown host'} (${newest.reason || 'no reason'}, ${displayTime(newest.time)})`
+    : '';
+  const copies = diverged > 0 ? `; it has ${String(diverged)} diverged copies` : '';
+  return `the volume of ${uuid} has no generation yet${last}${copies}\n  see all of it with \`swtpm-mirror history --all ${uuid}\`\n`;
 }

@@ -5,16 +5,21 @@ import { Command, CommanderError } from 'commander';
 import { MirrorError } from '../model/errors.js';
 import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
+import { cloneCommand } from './clone.js';
 import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
+import { exportCommand } from './export.js';
 import { forgetCommand } from './forget.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
+import { importCommand } from './import.js';
 import { reportError } from './report-error.js';
 import { installCommand, uninstallCommand } from './install.js';
 import { purgeCommand } from './purge.js';
 import { restoreCommand } from './restore.js';
+import { rollbackCommand } from './rollback.js';
 import { shareCommand } from './share.js';
+import { snapshotCommand } from './snapshot.js';
 import { statusCommand } from './status.js';
 import { takeOverCommand } from './take-over.js';
 import { undefineCommand } from './undefine.js';
@@ -66,6 +71,11 @@ function build(environment: CliEnvironment): Command {
     captureCommand,
     historyCommand,
     restoreCommand,
+    rollbackCommand,
+    snapshotCommand,
+    exportCommand,
+    importCommand,
+    cloneCommand,
     takeOverCommand,
     verifyCommand,
     undefineCommand,

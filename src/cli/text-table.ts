@@ -53,3 +53,8 @@ export function shortDuration(ms: number): string {
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
   return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(0)} h`;
 }
+
+/** An RFC 3339 time as a table shows it: `2026-03-01 12:00:00Z`. */
+export function displayTime(time: string): string {
+  return time.replace('T', ' ').replace(/\.\d+Z$/, 'Z');
+}

@@ -28,6 +28,7 @@ import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
 import { StorageClient } from '../storage/storage-client.js';
 import type { StorageEvent } from '../storage/storage-events.js';
+import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
 import { readInput, terminal } from './terminal.js';
 
@@ -212,6 +213,7 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   openShare,
   listen,
   interrupted,
+  compressor,
   pause,
 };
 

@@ -1,0 +1,150 @@
+/**
+ * ovirt: a domain's TPM and NVRAM as oVirt's engine keeps them in its database and in OVF descriptors: text.
+ *
+ *   TPM     base64 of a tar.xz of libvirt's directory of the domain: `./tpm2/tpm2-00.permall`, …
+ *   NVRAM   `=0=`, then base64 of the file compressed with bzip2
+ *
+ * So vdsm writes them (lib/vdsm/virt/filedata.py). It reads either of them with or without `=0=` and bzip2, and with line breaks;
+ * so does this.
+ */
+import { extract, pack, type ExtractEvents } from 'tar-stream';
+import {
+  isStateFileName,
+  isTpmRole,
+  NVRAM_FILE_NAME,
+  STATE_FILE_BYTES_MAX,
+  type Capture,
+  type FileRole,
+  type StateFile,
+} from '../model/capture.js';
+import { MirrorError } from '../model/errors.js';
+import { contentDigest, sha256 } from '../model/hash.js';
+import type { DomainUuid } from '../model/identifiers.js';
+
+export type Compression = 'xz' | 'bzip2';
+
+/** @throws MirrorError `GENERATION_DAMAGED` for data that does not unpack, or to more than `bytesMax`; `HOST_IO` when it cannot be done here */
+export interface Compressor {
+  compress(kind: Compression, data: Uint8Array): Promise<Uint8Array>;
+  decompress(kind: Compression, data: Uint8Array, bytesMax: number): Promise<Uint8Array>;
+}
+
+export interface OvirtData {
+  readonly tpm: string;
+  readonly nvram?: string | undefined;
+}
+
+type Header = ExtractEvents['entry'][0];
+
+const BZIP2_MARK = '=0=';
+const TAR_BYTES_MAX = 4 * STATE_FILE_BYTES_MAX;
+/** Largest text that is taken: what does not compress, in base64. */
+export const OVIRT_TEXT_BYTES_MAX = 2 * TAR_BYTES_MAX;
+const SWTPM_USER = 'tss';
+const FILE_MODE = 0o600;
+
+export async function encodeOvirt({ files }: Capture, compressor: Compressor): Promise<OvirtData> {
+  const nvram = files.find((file) => file.role === 'nvram');
+  const tar = await tarOf(files.filter((file) => isTpmRole(file.role)));
+  return {
+    tpm: base64(await compressor.compress('xz', tar)),
+    nvram: nvram && BZIP2_MARK + base64(await compressor.compress('bzip2', nvram.data)),
+  };
+}
+
+/** @throws MirrorError `GENERATION_DAMAGED`; whether the state in it is valid is for the caller to check */
+export async function decodeOvirt(
+  uuid: DomainUuid,
+  { tpm, nvram }: OvirtData,
+  compressor: Compressor,
+): Promise<Capture> {
+  const packed = await unwrap('TPM', tpm, compressor, TAR_BYTES_MAX);
+  const files = await stateFilesOf(await compressor.decompress('xz', packed, TAR_BYTES_MAX));
+  if (files.length === 0) throw damaged('its TPM data holds no state file of swtpm');
+  if (nvram !== undefined) {
+    const data = await unwrap('NVRAM', nvram, compressor, STATE_FILE_BYTES_MAX);
+    files.push(stateFile('nvram', NVRAM_FILE_NAME, data, 0n));
+  }
+  return { uuid, files, digest: contentDigest(files), identity: undefined };
+}
+
+async function tarOf(files: readonly StateFile[]): Promise<Uint8Array> {
+  const tar = pack();
+  const common = { uname: SWTPM_USER, gname: SWTPM_USER, mtime: new Date(0) };
+  tar.entry({ ...common, name: './', type: 'directory', mode: 0o711 });
+  for (const role of new Set(files.map((file) => file.role))) {
+    tar.entry({ ...common, name: `./${role}/`, type: 'directory', mode: 0o700 });
+    for (const file of files.filter((each) => each.role === role)) {
+      const mtime = new Date(Number(file.mtimeNs / 1_000_000n));
+      tar.entry(
+        { ...common, name: `./${role}/${file.name}`, mode: FILE_MODE, mtime },
+        Buffer.from(file.data),
+      );
+    }
+  }
+  tar.finalize();
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of tar as AsyncIterable<Uint8Array>) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** The state files of a tar archive; whatever else is in it, such as swtpm's lock, is passed over. */
+async function stateFilesOf(tar: Uint8Array): Promise<StateFile[]> {
+  const files = new Map<string, StateFile>();
+  try {
+    const entries = extract();
+    entries.end(tar);
+    for await (const entry of entries) {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of entry as AsyncIterable<Uint8Array>) chunks.push(chunk);
+      const file = stateFileOf(entry.header, Buffer.concat(chunks));
+      if (file) files.set(`${file.role}/${file.name}`, file);
+    }
+  } catch {
+    // The cause is dropped: it may quote what it found.
+    throw damaged('its TPM data is no tar archive');
+  }
+  return [...files.values()].sort((a, b) => (`${a.role}/${a.name}` < `${b.role}/${b.name}` ? -1 : 1));
+}
+
+function stateFileOf({ name, type, mtime }: Header, data: Uint8Array): StateFile | undefined {
+  const [role = '', file = '', ...deeper] = name.replace(/^\.\//, '').split('/');
+  const isState = isTpmRoleName(role) && isStateFileName(role, file) && deeper.length === 0;
+  if (type !== 'file' || !isState) return undefined;
+  return stateFile(role, file, data, BigInt(mtime.getTime()) * 1_000_000n);
+}
+
+function isTpmRoleName(text: string): text is 'tpm2' | 'tpm1.2' {
+  return text === 'tpm2' || text === 'tpm1.2';
+}
+
+function stateFile(role: FileRole, name: string, data: Uint8Array, mtimeNs: bigint): StateFile {
+  return { role, name, mode: FILE_MODE, mtimeNs, data, sha256: sha256(data) };
+}
+
+async function unwrap(
+  what: string,
+  text: string,
+  compressor: Compressor,
+  bytesMax: number,
+): Promise<Uint8Array> {
+  const plain = text.replaceAll(/\s/g, '');
+  const mark = /^=(.)=/.exec(plain);
+  if (mark && mark[0] !== BZIP2_MARK) {
+    throw damaged(`its ${what} data has an encoding that is not known here`);
+  }
+  const body = plain.slice(mark?.[0].length ?? 0);
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(body)) throw damaged(`its ${what} data is not base64`);
+  const data = Buffer.from(body, 'base64');
+  return mark ? await compressor.decompress('bzip2', data, bytesMax) : data;
+}
+
+function base64(data: Uint8Array): string {
+  return Buffer.from(data).toString('base64');
+}
+
+function damaged(fault: string): MirrorError {
+  return new MirrorError('GENERATION_DAMAGED', `cannot read oVirt's data: ${fault}`, {
+    next: 'give the text as the engine has it, for instance from its database or an OVF descriptor',
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * export: `swtpm-mirror export DOMAIN FILE`: a generation as one file that can be kept, sent, or put into an OVA, and imported anywhere.
+ */
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { orHostError } from '../host/host-error.js';
+import { writeDurable } from '../host/files.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
+import type { FileSystem } from '../model/filesystem.js';
+import { resolveDomain } from './domain-argument.js';
+import type { CliEnvironment } from './environment.js';
+import { command, parseGeneration, type CommonOptions } from './options.js';
+import { encodeState, parseStateFormat, type EncodedState } from './state-formats.js';
+
+type ExportOptions = CommonOptions & {
+  readonly generation?: string;
+  readonly format: string;
+  readonly nvram?: string;
+};
+
+export function exportCommand(environment: CliEnvironment): Command {
+  return command('export <domain> <file>', 'a generation as one new file of mode 0600')
+    .option('--generation <number>', 'which generation (default: the head)')
+    .option('--format <format>', "bundle, ovirt (the engine's TPM data) or metadata (XML)", 'bundle')
+    .option('--nvram <file>', "with --format ovirt: where the engine's NVRAM data goes")
+    .action(async (argument: string, path: string, options: ExportOptions) => {
+      const { terminal, fs } = environment;
+      const format = parseStateFormat(options.format);
+      const slot = options.generation === undefined ? 'head' : parseGeneration(options.generation);
+      const config = await environment.loadConfig(options.config);
+      const uuid = await resolveDomain(environment, config, argument);
+      const { share, close } = await environment.openShare(config);
+      try {
+        const { generation } = await share.fetch({ uuid, slot, fallBack: false });
+        const encoded = await encodeState(generation, format, environment.compressor);
+        const files = targets(encoded, path, options.nvram);
+        for (const { to, data } of files) await writeNew(fs, to, data);
+        if (encoded.nvram && options.nvram === undefined) {
+          terminal.err('the NVRAM is not in it: give --nvram FILE to have it, too\n');
+        }
+        const result = {
+          uuid,
+          generation: generation.name.slot,
+          format,
+          sha256: generation.capture.digest,
+          files: files.map(({ to }) => to),
+        };
+        terminal.out(
+          options.json ? `${JSON.stringify(result)}\n` : files.map(({ to }) => `${to}\n`).join(''),
+        );
+      } finally {
+        await close();
+      }
+    });
+}
+
+function targets(
+  { data, nvram }: EncodedState,
+  path: string,
+  nvramPath: string | undefined,
+): { readonly to: string; readonly data: Uint8Array }[] {
+  const file = { to: resolve(path), data };
+  if (nvramPath === undefined) return [file];
+  if (nvram) return [file, { to: resolve(nvramPath), data: nvram }];
+  throw new MirrorError('USAGE', 'there is no NVRAM to be written to a file of its own', {
+    next: 'leave --nvram out: this generation has none, or this format keeps it with the TPM',
+  });
+}
+
+async function writeNew(fs: FileSystem, path: string, data: Uint8Array): Promise<void> {
+  await orHostError(`write ${path}`, async () => {
+    try {
+      await writeDurable(fs, 'export', path, data);
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') {
+        throw new MirrorError('USAGE', `${path} exists`, { next: 'give the name of a new file' });
+      }
+      // Half a file is no export; the failure above is the one to report.
+      await fs.unlink('export:unlink', path).catch(() => undefined);
+      throw error;
+    }
+  });
+}
