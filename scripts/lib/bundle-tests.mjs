@@ -2,7 +2,7 @@
  * bundle-tests: test files as programs that node runs as they are. What they share is compiled once, where a loader would compile it anew in
  * every one of their processes.
  */
-import { readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -10,18 +10,29 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Within the project, so that packages are found. */
-const OUTPUT = join(root, 'node_modules/.cache/swtpm-mirror-tests');
+const CACHE = join(root, 'node_modules/.cache');
 
 /**
- * @param files paths of test files, relative to the project
- * @returns for each file the path of its program
+ * @param files paths relative to the project
+ * @param use is called with a map from each file to the path of its program, which is there until `use` has ended
+ * @returns what `use` returns
  */
-export async function bundleTests(files) {
-  await rm(OUTPUT, { recursive: true, force: true });
-  await build({
+export async function withBundledTests(files, use) {
+  await mkdir(CACHE, { recursive: true });
+  const output = await mkdtemp(join(CACHE, 'tests-'));
+  try {
+    await bundle(files, output);
+    return await use(new Map(files.map((file) => [file, join(output, file.replace(/\.ts$/, '.mjs'))])));
+  } finally {
+    await rm(output, { recursive: true, force: true });
+  }
+}
+
+function bundle(files, output) {
+  return build({
     absWorkingDir: root,
     entryPoints: files,
-    outdir: OUTPUT,
+    outdir: output,
     outbase: root,
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -34,7 +45,6 @@ export async function bundleTests(files) {
     logLevel: 'warning',
     plugins: [keepPlaces],
   });
-  return new Map(files.map((file) => [file, join(OUTPUT, file.replace(/\.ts$/, '.mjs'))]));
 }
 
 /** A module goes on to find what lies beside its source. */

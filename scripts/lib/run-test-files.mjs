@@ -3,7 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { bundleTests } from './bundle-tests.mjs';
+import { withBundledTests } from './bundle-tests.mjs';
 import { readTap } from './tap-results.mjs';
 
 /** Many tests wait more than they work. */
@@ -17,8 +17,11 @@ const REPORT_MS = 15_000;
  * @param onFile called as each file ends, with `{ name, passed, failed, skipped, timeMs, failures: [{ name, details }] }`
  * @returns `{ passed, failed, skipped }` of all of them
  */
-export async function runTestFiles(files, timeoutSeconds, onFile) {
-  const programs = [...(await bundleTests(files))];
+export function runTestFiles(files, timeoutSeconds, onFile) {
+  return withBundledTests(files, (programs) => runPrograms([...programs], timeoutSeconds, onFile));
+}
+
+async function runPrograms(programs, timeoutSeconds, onFile) {
   const totals = { passed: 0, failed: 0, skipped: 0 };
   const work = async () => {
     for (let next = programs.shift(); next; next = programs.shift()) {

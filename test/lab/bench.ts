@@ -26,8 +26,10 @@ export interface BenchOptions {
 
 export interface BenchSetup {
   readonly cluster: Cluster;
-  /** Unlike every other bench's on this cluster; short. */
+  /** Of the VM, unlike every other's on this cluster; short. */
   readonly id: string;
+  /** Of its share and of the service's directories; benches may have them in common. @default id */
+  readonly site?: string;
   readonly makeMirror: (place: Place, program: string) => Mirror;
   readonly isControl: boolean;
   /** Follows what the services and the lab do. */
@@ -47,7 +49,7 @@ export class Bench {
   readonly #onLine: (line: string) => void;
   #runs = 0;
 
-  constructor({ cluster, id, makeMirror, isControl, onLine, options }: BenchSetup) {
+  constructor({ cluster, id, site = id, makeMirror, isControl, onLine, options }: BenchSetup) {
     const { timing = USUAL_TIMING, mount = USUAL_MOUNT, uid = 0 } = options;
     this.cluster = cluster;
     this.verdict = new Verdict(isControl);
@@ -55,11 +57,11 @@ export class Bench {
     this.#onLine = onLine;
     this.place = {
       uuid: `6b0c2d4e-7a1f-4c3b-9d55-${Buffer.from(id).toString('hex').slice(-12).padStart(12, '0')}`,
-      share: `${MOUNT_POINT}/${id}`,
-      shareOnServer: `${DATA}/${mount.from}/${id}`,
-      stateDirectory: `/local/${id}/state`,
-      swtpmDirectory: `/local/${id}/swtpm`,
-      runDirectory: `/run/${id}`,
+      share: `${MOUNT_POINT}/${site}`,
+      shareOnServer: `${DATA}/${mount.from}/${site}`,
+      stateDirectory: `/local/${site}/state`,
+      swtpmDirectory: `/local/${site}/swtpm`,
+      runDirectory: `/run/${site}`,
       timing,
       uid,
     };
@@ -82,6 +84,7 @@ export class Bench {
   }
 
   take(event: HostEvent): void {
+    if ('tpm' in event && event.tpm !== this.place.uuid) return;
     switch (event.kind) {
       case 'writing':
         this.ledger.writing(event.host, event.value);
@@ -119,8 +122,9 @@ export class Bench {
   async runVm(host: Host): Promise<void> {
     const { uuid, swtpmDirectory, runDirectory } = this.place;
     const state = `${swtpmDirectory}/${uuid}/tpm2`;
-    await host.machine.shell.run(`mkdir -p ${state} ${runDirectory}/tpm`);
-    await host.driver.do({ kind: 'tpm-start', tpm: uuid, state, run: `${runDirectory}/tpm` });
+    const run = `${runDirectory}/tpm-${uuid.slice(-8)}`;
+    await host.machine.shell.run(`mkdir -p ${state} ${run}`);
+    await host.driver.do({ kind: 'tpm-start', tpm: uuid, state, run });
     await this.mirror.started(host);
   }
 

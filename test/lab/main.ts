@@ -1,5 +1,5 @@
 /**
- * main: `scripts/lab up|run|down|list`.
+ * main: `scripts/lab up|run|soak|down|list`.
  */
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,9 +9,11 @@ import { details, headline, isPassed, writeReport, type Outcome } from './report
 import { Runner, type LabFiles } from './runner.js';
 import type { Scenario } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
+import { runSoak } from './soak-command.js';
 
 const USAGE = `usage: scripts/lab list
        scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE] [--verbose]
+       scripts/lab soak    [--minutes N] [--vms N] [--seed SEED] [--report DIRECTORY] [--verbose]
        scripts/lab up      the guests, with a prompt for commands in them, until its end or \`scripts/lab down\`
        scripts/lab down`;
 const UP_RECORD = '/tmp/nfs-lab.pid';
@@ -22,6 +24,9 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     report: { type: 'string' },
+    minutes: { type: 'string', default: '30' },
+    vms: { type: 'string', default: '4' },
+    seed: { type: 'string', default: Date.now().toString(36) },
     program: { type: 'string' },
     bundles: { type: 'string' },
     verbose: { type: 'boolean' },
@@ -78,6 +83,12 @@ async function run(runner: Runner, scenarios: readonly Scenario[]): Promise<bool
   return passed === outcomes.length;
 }
 
+async function soak(): Promise<boolean> {
+  const { minutes, vms, seed, report, verbose } = values;
+  const options = { minutes: Number(minutes), vms: Number(vms), seed, report };
+  return await runSoak(await labFiles(), options, say, verbose ? say : () => undefined);
+}
+
 async function up(runner: Runner): Promise<void> {
   const cluster = await runner.cluster();
   await writeFile(UP_RECORD, `${process.pid}\n`);
@@ -106,6 +117,7 @@ async function main(): Promise<number> {
     await down();
     return 0;
   }
+  if (command === 'soak') return (await soak()) ? 0 : 1;
   if (command !== 'up' && (command !== 'run' || names.length === 0)) {
     console.error(USAGE);
     return BAD_USAGE;
