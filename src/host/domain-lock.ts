@@ -14,7 +14,7 @@ import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { ensureDirectories, readRegular } from './files.js';
 import { orHostError } from './host-error.js';
-import { FILE_MODE } from './host-context.js';
+import { FILE_MODE } from '../model/durable-file.js';
 
 /** Age at which a lock that nobody refreshed may be taken. */
 export const STALE_MS = 10_000;

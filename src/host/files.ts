@@ -1,18 +1,12 @@
 /**
  * files: whole files and directories on this host's disks.
  *
- * I1 `writeDurable` resolves only when `write` took every byte and `fsync` and `close` each said so: a full disk may answer late.
- * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
- * I3 `readRegular` never follows a link, never waits for a FIFO, and reads a bounded number of bytes from one descriptor.
+ * I1 `readRegular` never follows a link, never waits for a FIFO, and reads a bounded number of bytes from one descriptor.
  */
+import { writeDurable } from '../model/durable-file.js';
 import { errnoOf } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem, OpenFile } from '../model/filesystem.js';
-import { DIRECTORY_MODE, FILE_MODE } from './host-context.js';
-
-/** The file system's own word for a write that took fewer bytes than asked and then none. */
-class ShortWriteError extends Error {
-  readonly code = 'ENOSPC';
-}
+import { DIRECTORY_MODE } from './host-context.js';
 
 /** What stands at a path is not a regular file of a bounded size. Its message continues `<path> is …`. */
 export class UnfitFileError extends Error {}
@@ -22,38 +16,9 @@ export interface FileReading {
   readonly data: Uint8Array;
 }
 
-/**
- * Makes a new file of mode 0600 whose bytes are durable; its name is not yet, until the directory is synced.
- *
- * @param operation prefix of the call sites: `spool` gives `spool:open`, `spool:write`, `spool:fsync`, `spool:close`
- */
-export async function writeDurable(
-  fs: FileSystem,
-  operation: string,
-  path: string,
-  data: Uint8Array,
-): Promise<void> {
-  const file = await fs.open(`${operation}:open`, path, 'create-exclusive', FILE_MODE);
-  try {
-    await writeAll(file, `${operation}:write`, data);
-    await file.sync(`${operation}:fsync`);
-  } catch (error) {
-    // The first failure is the one to report; the descriptor is freed whatever close says.
-    await file.close(`${operation}:close`).catch(() => undefined);
-    throw error;
-  }
-  await file.close(`${operation}:close`);
-}
-
-async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
-  let position = 0;
-  while (position < data.length) {
-    const written = await file.write(site, data.subarray(position), position);
-    if (written <= 0) {
-      throw new ShortWriteError(`no space left on device, wrote ${position} of ${data.length} bytes`);
-    }
-    position += written;
-  }
+/** Writes a file that is not there yet (see `durable-file`). */
+export function writeNew(fs: FileSystem, operation: string, path: string, data: Uint8Array): Promise<void> {
+  return writeDurable(fs, operation, path, data, 'create-exclusive');
 }
 
 /**

@@ -13,6 +13,5 @@ export interface HostContext {
 }
 
 export const DIRECTORY_MODE = 0o700;
-export const FILE_MODE = 0o600;
 /** Prefix of a name under `stateDirectory` that is still being written; nothing ever reads one. */
 export const TEMPORARY_PREFIX = '.tmp-';

@@ -10,7 +10,7 @@ import type { Clock } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { ensureDirectories, ifAny } from './files.js';
-import { FILE_MODE } from './host-context.js';
+import { FILE_MODE } from '../model/durable-file.js';
 import { orHostError } from './host-error.js';
 
 export interface MarkerContext {

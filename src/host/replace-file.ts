@@ -5,7 +5,7 @@
  * directory.
  */
 import writeFileAtomic from 'write-file-atomic';
-import { FILE_MODE } from './host-context.js';
+import { FILE_MODE } from '../model/durable-file.js';
 
 export type ReplaceFile = (path: string, text: string) => Promise<void>;
 

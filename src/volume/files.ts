@@ -1,55 +1,19 @@
 /**
  * files: whole small files on the share.
- *
- * I1 `writeWhole` resolves only when every byte was taken by `write`, `fsync` and `close` each said so: a full disk may answer late.
- * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
  */
-import type { CallSite, FileSystem, OpenFile } from '../model/filesystem.js';
+import { writeDurable } from '../model/durable-file.js';
+import type { CallSite, FileSystem } from '../model/filesystem.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
-import { FILE_MODE } from './share-context.js';
 
 /** A file replaced by another client while it was open answers `ESTALE`: it is opened anew by its name, this often. */
 const STALE_ATTEMPTS = 3;
 
-/** The file systems' own word for a write that took fewer bytes than asked and then none. */
-export class ShortWriteError extends Error {
-  readonly code = 'ENOSPC';
-}
-
 /**
  * Writes a new file and makes its bytes durable under that name in an unsynced directory. The name is unique, so there is nothing to empty; and an
  * open that empties, delivered by the network a second time and late, would take what was written since.
- *
- * @param operation prefix of the call sites: `publish` gives `publish:open`, `publish:write`, `publish:fsync`, `publish:close`
  */
-export async function writeWhole(
-  fs: FileSystem,
-  operation: string,
-  path: string,
-  data: Uint8Array,
-): Promise<void> {
-  const file = await fs.open(`${operation}:open`, path, 'overwrite', FILE_MODE);
-  try {
-    await writeAll(file, `${operation}:write`, data);
-    await file.sync(`${operation}:fsync`);
-  } catch (error) {
-    // The first failure is the one to report; the descriptor is freed whatever close says.
-    await file.close(`${operation}:close`).catch(() => undefined);
-    throw error;
-  }
-  await file.close(`${operation}:close`);
-}
-
-/** Writes at offset 0; a short write goes on after what was taken. */
-export async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
-  let position = 0;
-  while (position < data.length) {
-    const written = await file.write(site, data.subarray(position), position);
-    if (written <= 0) {
-      throw new ShortWriteError(`wrote ${String(position)} of ${String(data.length)} bytes`);
-    }
-    position += written;
-  }
+export function writeWhole(fs: FileSystem, operation: string, path: string, data: Uint8Array): Promise<void> {
+  return writeDurable(fs, operation, path, data, 'overwrite');
 }
 
 /**

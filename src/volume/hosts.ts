@@ -8,18 +8,12 @@
  * I1 One host name belongs to one machine: `host.json` is created exclusively with the machine's id and never replaced.
  * Not guaranteed: that a host judged expired has stopped. It may be cut off and come back; its commits then find their slots taken.
  */
+import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { OpenFile } from '../model/filesystem.js';
 import type { HostName } from '../model/identifiers.js';
-import { ensureDirectory, readWhole, writeAll, writeWhole } from './files.js';
-import {
-  DIRECTORY_MODE,
-  FILE_MODE,
-  hostsPath,
-  newToken,
-  TEMPORARY_PREFIX,
-  type ShareContext,
-} from './share-context.js';
+import { ensureDirectory, readWhole, writeWhole } from './files.js';
+import { DIRECTORY_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
 
 const HOST_RECORD_BYTES_MAX = 4096;
 const NS_PER_MS = 1_000_000n;

@@ -20,7 +20,6 @@ export interface ShareContext {
 }
 
 export const DIRECTORY_MODE = 0o700;
-export const FILE_MODE = 0o600;
 /** Hexadecimal digits of a token, and of a generation's nonce. */
 export const TOKEN_DIGITS = 16;
 /** Prefix of a file that is still being written; nothing ever reads one. */

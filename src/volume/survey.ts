@@ -4,16 +4,16 @@
  * Ages are measured as in `hosts.ts`, with one clock, the server's; but by a file of its own: who only looks does not beat, or a host
  * without an agent would look alive.
  */
+import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import { readHead } from './fetch.js';
-import { unlinkIfThere, writeAll } from './files.js';
+import { unlinkIfThere } from './files.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { pinNames } from './pins.js';
 import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
 import {
-  FILE_MODE,
   hostsPath,
   newToken,
   purgedPath,

@@ -26,8 +26,9 @@ function play(rounds: number) {
   };
 }
 
-/** At a random point: after some publishes, and a random while more. */
+/** At a random point: after some publishes, and a random while more. What the host's disk had before that is the least that comes back. */
 async function cutWhileWriting(bench: Bench, host: Host): Promise<void> {
+  await host.machine.shell.run('sync');
   await bench.acknowledged(host, 1 + Math.floor(Math.random() * ACKNOWLEDGED_MAX));
   await new Promise((resolve) => setTimeout(resolve, Math.random() * EXTRA_MS_MAX));
   await host.powerCut();

@@ -8,7 +8,7 @@ import { createLocalShareStore } from '../../../src/volume/local-share-store.js'
 import { parseHostName } from '../../../src/model/identifiers.js';
 import { compileStorageEntry, realStorage } from '../../fixtures/real-storage.js';
 import { claimCall, publishCall, uuidOf } from '../../fixtures/share-calls.js';
-import { systemClock, systemRandom } from '../../fixtures/system-environment.js';
+import { systemClock, systemRandom } from '../../../src/host/node-environment.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 

@@ -1,0 +1,51 @@
+/**
+ * durable-file: a new file's bytes, on disk before anybody is told so.
+ *
+ * I1 `writeDurable` resolves only when every byte was taken by `write`, and `fsync` and `close` each said so: a full disk may answer late.
+ * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
+ */
+import type { CallSite, FileSystem, OpenFile, OpenMode } from './filesystem.js';
+
+/** Nobody but the program reads what it stores. */
+export const FILE_MODE = 0o600;
+
+/** The file systems' own word for a write that took fewer bytes than asked and then none. */
+export class ShortWriteError extends Error {
+  readonly code = 'ENOSPC';
+}
+
+/**
+ * Makes a file of mode 0600 whose bytes are durable; its name is not yet, until the directory is synced.
+ *
+ * @param operation prefix of the call sites: `spool` gives `spool:open`, `spool:write`, `spool:fsync`, `spool:close`
+ */
+export async function writeDurable(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  data: Uint8Array,
+  mode: OpenMode,
+): Promise<void> {
+  const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
+  try {
+    await writeAll(file, `${operation}:write`, data);
+    await file.sync(`${operation}:fsync`);
+  } catch (error) {
+    // The first failure is the one to report; the descriptor is freed whatever close says.
+    await file.close(`${operation}:close`).catch(() => undefined);
+    throw error;
+  }
+  await file.close(`${operation}:close`);
+}
+
+/** Writes at offset 0; a short write goes on after what was taken. */
+export async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
+  let position = 0;
+  while (position < data.length) {
+    const written = await file.write(site, data.subarray(position), position);
+    if (written <= 0) {
+      throw new ShortWriteError(`no space left on device, wrote ${position} of ${data.length} bytes`);
+    }
+    position += written;
+  }
+}
