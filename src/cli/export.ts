@@ -4,7 +4,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { orHostError } from '../host/host-error.js';
-import { writeNew } from '../host/files.js';
+import { writeNewFile } from '../host/files.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { resolveDomain } from './domain-argument.js';
@@ -70,7 +70,7 @@ function targets(
 async function writeNew(fs: FileSystem, path: string, data: Uint8Array): Promise<void> {
   await orHostError(`write ${path}`, async () => {
     try {
-      await writeNew(fs, 'export', path, data);
+      await writeNewFile(fs, 'export', path, data);
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') {
         throw new MirrorError('USAGE', `${path} exists`, { next: 'give the name of a new file' });

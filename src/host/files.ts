@@ -17,7 +17,12 @@ export interface FileReading {
 }
 
 /** Writes a file that is not there yet (see `durable-file`). */
-export function writeNew(fs: FileSystem, operation: string, path: string, data: Uint8Array): Promise<void> {
+export function writeNewFile(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  data: Uint8Array,
+): Promise<void> {
   return writeDurable(fs, operation, path, data, 'create-exclusive');
 }
 

@@ -26,7 +26,7 @@ import {
   readRegular,
   removeTree,
   UnfitFileError,
-  writeNew,
+  writeNewFile,
 } from './files.js';
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, TEMPORARY_PREFIX, type HostContext } from './host-context.js';
@@ -132,11 +132,11 @@ async function write(
     for (const { name, content } of files.filter((file) => file.role === role)) {
       const path = `${directory}/${name}`;
       if ('target' in content) await fs.symlink('set-aside:symlink', content.target, path);
-      else await writeNew(fs, 'set-aside', path, content.data);
+      else await writeNewFile(fs, 'set-aside', path, content.data);
     }
     await fs.syncDirectory('set-aside:sync-role', directory);
   }
-  await writeNew(fs, 'set-aside', `${temporary}/why.txt`, new TextEncoder().encode(why));
+  await writeNewFile(fs, 'set-aside', `${temporary}/why.txt`, new TextEncoder().encode(why));
   await fs.syncDirectory('set-aside:sync-entry', temporary);
   await fs.rename('set-aside:rename', temporary, `${home}/${entry}`);
   await fs.syncDirectory('set-aside:sync-home', home);

@@ -31,7 +31,7 @@ import {
   namesIn,
   readRegular,
   UnfitFileError,
-  writeNew,
+  writeNewFile,
 } from './files.js';
 import { orHostError } from './host-error.js';
 import { TEMPORARY_PREFIX, type HostContext } from './host-context.js';
@@ -245,7 +245,7 @@ export class Spool {
     const { fs } = this.#context;
     const temporary = `${this.#directory(uuid)}/${TEMPORARY_PREFIX}${name}`;
     try {
-      await writeNew(fs, 'spool', temporary, bundle);
+      await writeNewFile(fs, 'spool', temporary, bundle);
       await fs.rename('spool:rename', temporary, this.#path(uuid, name));
     } catch (error) {
       // The failure above is the one to report; what stays is swept by the next put.

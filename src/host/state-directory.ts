@@ -39,7 +39,7 @@ import {
   tpmDirectory,
   type DomainPaths,
 } from './domain-paths.js';
-import { ifAny, lstatIfAny, namesIn, removeTree, writeNew } from './files.js';
+import { ifAny, lstatIfAny, namesIn, removeTree, writeNewFile } from './files.js';
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, type HostContext } from './host-context.js';
 import { setAside } from './set-aside.js';
@@ -199,7 +199,7 @@ async function writeOwned(
   file: StateFile,
   ownership: Ownership | undefined,
 ): Promise<void> {
-  await writeNew(fs, 'restore', path, file.data);
+  await writeNewFile(fs, 'restore', path, file.data);
   await setOwner(fs, path, ownership);
 }
 

@@ -7,7 +7,7 @@
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { Capture } from '../model/capture.js';
 import type { FileSystem } from '../model/filesystem.js';
-import { ensureDirectories, writeNew } from './files.js';
+import { ensureDirectories, writeNewFile } from './files.js';
 import { DIRECTORY_MODE } from './host-context.js';
 import { orHostError } from './host-error.js';
 
@@ -27,7 +27,7 @@ export async function writeStateTree(fs: FileSystem, directory: string, capture:
     const written: string[] = [];
     for (const file of capture.files) {
       const parent = await ensureDirectories(fs, 'state-tree', directory, file.role);
-      await writeNew(fs, 'state-tree', `${parent}/${file.name}`, file.data);
+      await writeNewFile(fs, 'state-tree', `${parent}/${file.name}`, file.data);
       written.push(`${file.role}/${file.name}`);
     }
     return written;
