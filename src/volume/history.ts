@@ -19,7 +19,7 @@ import { readLog } from './log.js';
 import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
-import type { DamagedGeneration, Generation, HistoryEntry, VerifyResult } from './share-store.js';
+import type { Generation, HistoryEntry } from './share-store.js';
 
 /** @returns every entry and every diverged copy, newest first */
 export async function history(context: ShareContext, uuid: DomainUuid): Promise<HistoryEntry[]> {
@@ -91,35 +91,8 @@ function signedLine(entry: Exclude<LogEntry, PublishEntry>): HistoryEntry {
   return { kind, slot, epoch, host: entry.host, time: entry.at, reason: entry.reason, head: false, pins: [] };
 }
 
-/** Reads back every generation and every diverged copy of a volume. */
-export async function verify(context: ShareContext, uuid: DomainUuid): Promise<VerifyResult> {
-  const log = await readLog(context, uuid, 'all');
-  if (!log) throw noSuchVolume(uuid);
-  const damaged: DamagedGeneration[] = [];
-  let checked = 0;
-  const check = async (name: GenerationName, reading: Promise<Generation>): Promise<void> => {
-    checked++;
-    try {
-      await reading;
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      damaged.push({ name, error: asMirrorError(error).toRecord() });
-    }
-  };
-  const pruned = await prunedSlots(context, uuid, log);
-  for (const { slot, generation } of [...log.published, ...log.diverged]) {
-    if (!pruned.has(slot)) await check(generation, readGeneration(context, uuid, generation));
-  }
-  for (const { file, generation } of await listDiverged(context, uuid)) {
-    await check(
-      generation,
-      readArchive(context, uuid, generation, `${volumePaths(context, uuid).diverged}/${file}`),
-    );
-  }
-  return { uuid, checked, damaged };
-}
-
-async function prunedSlots(
+/** Slots whose generations pruning took. */
+export async function prunedSlots(
   context: ShareContext,
   uuid: DomainUuid,
   { published, head }: VolumeLog,
@@ -131,7 +104,8 @@ async function prunedSlots(
   return new Set(published.slice(0, kept).map((entry) => entry.slot));
 }
 
-async function listDiverged(
+/** Names in `diverged/`, parsed. */
+export async function listDiverged(
   context: ShareContext,
   uuid: DomainUuid,
 ): Promise<{ file: string; generation: GenerationName }[]> {

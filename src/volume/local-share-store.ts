@@ -7,7 +7,7 @@ import type { FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
 import { fetch, readHead } from './fetch.js';
-import { history, verify } from './history.js';
+import { history } from './history.js';
 import { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { initialise, verifyMarker } from './marker.js';
@@ -20,6 +20,7 @@ import { shareError } from './share-errors.js';
 import type { HostBeat, InspectCall, Inspection, ShareIdentity, ShareStore } from './share-store.js';
 import { summarise, survey } from './survey.js';
 import { tidy } from './tidy.js';
+import { verify } from './verify.js';
 
 /** Beats between two checks of the marker: one RPC a beat, and another export under the same path is noticed all the same. */
 const BEATS_PER_MARKER_CHECK = 6;

@@ -202,6 +202,8 @@ export interface VerifyResult {
   readonly uuid: DomainUuid;
   readonly checked: number;
   readonly damaged: readonly DamagedGeneration[];
+  /** What is wrong beside its generations: the log, snapshots. */
+  readonly problems: readonly ErrorRecord[];
 }
 
 /** Every operation takes one argument and gives one result; `deadlineMs` bounds how long the caller waits. */

@@ -1,0 +1,79 @@
+/**
+ * verify: read back all that a volume has: its log, every generation, diverged copy and snapshot. Nothing is written.
+ *
+ * A log that cannot be read hides which generations count. Then every archive in `gen/` is checked by itself: they are what the volume is
+ * mended with.
+ */
+import { asMirrorError, MirrorError, type ErrorRecord } from '../model/errors.js';
+import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { listDiverged, prunedSlots } from './history.js';
+import { readLog } from './log.js';
+import { listPins } from './pins.js';
+import { volumePaths, type ShareContext } from './share-context.js';
+import type { DamagedGeneration, VerifyResult } from './share-store.js';
+
+/** @throws MirrorError `NO_SUCH_DOMAIN`; `SHARE_*` when the share does not answer, which is no verdict */
+export async function verify(context: ShareContext, uuid: DomainUuid): Promise<VerifyResult> {
+  const checks = new Checks();
+  const { log, problem } = await logOrProblem(context, uuid);
+  const { gen, diverged } = volumePaths(context, uuid);
+  for (const name of log ? await inLog(context, uuid, log) : await inDirectory(context, gen)) {
+    await checks.check(name, readGeneration(context, uuid, name));
+  }
+  for (const { file, generation } of await listDiverged(context, uuid)) {
+    await checks.check(generation, readArchive(context, uuid, generation, `${diverged}/${file}`));
+  }
+  const pins = await listPins(context, uuid);
+  const damagedPins = pins.flatMap(({ name, damage }) =>
+    damage ? [{ ...damage, message: `snapshot ${name}: ${damage.message}` }] : [],
+  );
+  return {
+    uuid,
+    checked: checks.count + pins.length,
+    damaged: checks.damaged,
+    problems: [...(problem ? [problem] : []), ...damagedPins],
+  };
+}
+
+class Checks {
+  count = 0;
+  readonly damaged: DamagedGeneration[] = [];
+
+  async check(name: GenerationName, reading: Promise<unknown>): Promise<void> {
+    this.count++;
+    try {
+      await reading;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.damaged.push({ name, error: asMirrorError(error).toRecord() });
+    }
+  }
+}
+
+async function logOrProblem(
+  context: ShareContext,
+  uuid: DomainUuid,
+): Promise<{ log?: VolumeLog; problem?: ErrorRecord }> {
+  try {
+    const log = await readLog(context, uuid, 'all');
+    if (log) return { log };
+  } catch (error) {
+    if (!(error instanceof MirrorError) || error.code !== 'VOLUME_DAMAGED') throw error;
+    return { problem: error.toRecord() };
+  }
+  throw noSuchVolume(uuid);
+}
+
+async function inLog(context: ShareContext, uuid: DomainUuid, log: VolumeLog): Promise<GenerationName[]> {
+  const pruned = await prunedSlots(context, uuid, log);
+  const entries = [...log.published, ...log.diverged].filter(({ slot }) => !pruned.has(slot));
+  return entries.map(({ generation }) => generation);
+}
+
+async function inDirectory({ fs }: ShareContext, gen: string): Promise<GenerationName[]> {
+  const names = (await fs.readdir('verify:readdir-gen', gen)).sort();
+  return names.map(parseGenerationName).filter((name) => name !== undefined);
+}
