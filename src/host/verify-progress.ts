@@ -12,7 +12,7 @@ import type { FileSystem, OpenFile } from '../model/filesystem.js';
 import { errnoOf } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { ifAny, readRegular } from './files.js';
-import { FILE_MODE } from './host-context.js';
+import { FILE_MODE } from '../model/durable-file.js';
 import { orHostError } from './host-error.js';
 
 const FORMAT = 1;
