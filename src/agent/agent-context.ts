@@ -19,7 +19,10 @@ export interface StateFiles {
    * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `STATE_UNSTABLE`, `HOST_IO`
    */
   read(place: DomainPlace, final: boolean): Promise<Capture>;
-  /** Puts a capture in place; what it replaces is set aside first. */
+  /**
+   * Puts a capture in place; what it replaces is set aside first. Where swtpm is to work on the share itself (`place.live`), the share has the TPM's files
+   * already, and a link to them is put in place.
+   */
   restore(place: DomainPlace, capture: Capture): Promise<void>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
   removeEmpty(place: DomainPlace): Promise<void>;

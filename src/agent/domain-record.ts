@@ -47,7 +47,7 @@ export class DomainRecord {
     return this.#current;
   }
 
-  change(fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath'>>): void {
+  change(fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath' | 'live'>>): void {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
   }
 
@@ -133,6 +133,7 @@ export class DomainRecord {
       identity: null,
       fenced: null,
       nvramPath: null,
+      live: null,
       bootId: '',
       updatedAt: '',
     };

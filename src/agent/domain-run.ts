@@ -74,7 +74,12 @@ export class DomainRun {
   }
 
   get place(): DomainPlace {
-    return domainPlace(this.#context.config, this.uuid, this.record.current?.nvramPath);
+    return domainPlace(
+      this.#context.config,
+      this.uuid,
+      this.record.current?.nvramPath,
+      this.record.current?.live,
+    );
   }
 
   /** How long the share has been behind, ms; `undefined` when it is not. */

@@ -44,12 +44,15 @@ export class HeldStart {
   }
 
   async run({ kind }: { readonly kind: HeldDecision }): Promise<Prepared> {
+    // One that a crash left, or somebody made: nothing is put in place through it.
+    await this.#context.files.takeLinksAway(this.#request.uuid);
     switch (kind) {
       case 'start-new':
+        // On this host even with `placement = "direct"`: in a directory that is there, libvirt makes a TPM without certificates.
         await this.#context.files.removeEmpty(this.#request);
         return this.#held(kind, undefined, undefined);
       case 'adopt-local':
-        return await this.#publishLocal(kind, 'adopt');
+        return await this.#adoptLocal(kind);
       case 'keep-local':
         return await this.#keepLocal(kind);
       case 'keep-diverged-restore-head':
@@ -76,12 +79,33 @@ export class HeldStart {
       : undefined;
   }
 
+  async #adoptLocal(kind: HeldDecision): Promise<Prepared> {
+    const adopted = await this.#publishLocal(kind, 'adopt');
+    return this.#isDirect ? { ...adopted, live: await this.#putInPlace(this.#local()) } : adopted;
+  }
+
   async #keepLocal(kind: HeldDecision): Promise<Prepared> {
     const local = this.#local();
-    if (this.#situation.nvramMissing) await this.#context.files.restore(this.#request, local);
-    return this.#isInHead(local)
+    const live = this.#situation.nvramMissing || this.#isDirect ? await this.#putInPlace(local) : undefined;
+    const start = this.#isInHead(local)
       ? this.#held(kind, this.#head(), local.identity)
       : await this.#publishLocal(kind, 'recover');
+    return { ...start, live };
+  }
+
+  /** Whether swtpm is to work on the share, now or still. */
+  get #isDirect(): boolean {
+    return this.#context.config.placement === 'direct' || this.#request.live !== undefined;
+  }
+
+  /** @returns the run's name on the share, when swtpm is going to work there */
+  async #putInPlace(capture: Capture): Promise<Slot | undefined> {
+    const { files, share, config } = this.#context;
+    const { uuid } = this.#request;
+    const live = config.placement === 'direct' ? this.#epoch : undefined;
+    if (live !== undefined) await this.#deadline.within(share.placeLive({ uuid, live, capture }));
+    await files.restore({ ...this.#request, live }, capture);
+    return live;
   }
 
   /** Whether the head has every file of the capture as it is. */
@@ -151,16 +175,16 @@ export class HeldStart {
   }
 
   async #restore(kind: HeldDecision, fallBack: boolean): Promise<Prepared> {
-    const { files, share } = this.#context;
+    const { share } = this.#context;
     const head = this.#situation.volume?.head;
     const generation =
       head?.kind === 'whole' && !fallBack
         ? head.generation
         : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })))
             .generation;
-    await files.restore(this.#request, generation.capture);
+    const live = await this.#putInPlace(generation.capture);
     const { digest, identity } = generation.capture;
-    return this.#held(kind, { slot: generation.name.slot, digest }, identity);
+    return { ...this.#held(kind, { slot: generation.name.slot, digest }, identity), live };
   }
 
   #held(kind: HeldDecision, published: PublishedState | undefined, identity: string | undefined): Prepared {

@@ -9,19 +9,18 @@ import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext } from './agent-context.js';
 
 /**
- * @param isInUse whether this host's records say that the domain runs or is about to
  * @returns what the operator should know
  * @throws MirrorError `HOST_IO`
  */
-export async function sweepLinks(
-  { files, running, locks, log }: AgentContext,
-  isInUse: (uuid: DomainUuid) => Promise<boolean>,
-): Promise<MirrorError[]> {
+export async function sweepLinks(context: AgentContext): Promise<MirrorError[]> {
+  const { files, locks, log } = context;
   const found: MirrorError[] = [];
   for (const uuid of await files.linked()) {
     await locks.withDomain(uuid, async () => {
-      if ((await running.list()).has(uuid) || (await isInUse(uuid))) return;
-      for (const { path, target } of await files.takeLinksAway(uuid)) {
+      if (await isInUse(context, uuid)) return;
+      for (const { path, target, isOurs } of await files.takeLinksAway(uuid)) {
+        // The journal knows what ours was for.
+        if (isOurs) continue;
         log.warn(
           { uuid, path, target },
           'took a link in place of a TPM directory away; its target is untouched',
@@ -35,4 +34,12 @@ export async function sweepLinks(
     });
   }
   return found;
+}
+
+/** Whether the domain runs, or is about to: between libvirt's hook and the start of its swtpm there is nothing to be seen of it. */
+async function isInUse({ running, journal, bootId }: AgentContext, uuid: DomainUuid): Promise<boolean> {
+  if ((await running.list()).has(uuid)) return true;
+  const record = await journal.read(uuid);
+  if (!record) return false;
+  return record.phase === 'incoming' || (record.phase === 'prepared' && record.bootId === bootId);
 }

@@ -2,6 +2,7 @@
  * prepared: what a start is asked with, and what it is allowed with.
  */
 import type { Capture } from '../model/capture.js';
+import type { Slot } from '../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
 import type { ClaimEntry } from '../model/log-entry.js';
 import type { RestoreDecision } from '../model/restore-plan.js';
@@ -23,6 +24,8 @@ export interface Prepared {
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
+  /** The claim that names the directory in which swtpm is going to work on the share itself. */
+  readonly live?: Slot | undefined;
   /** Of an incoming domain: the volume's last claim, its source's. */
   readonly source?: ClaimEntry | undefined;
 }

@@ -80,7 +80,7 @@ export class Replicator {
   async prepare(request: StartRequest): Promise<Prepared> {
     const { uuid } = this;
     const run = this.#run;
-    const place = domainPlace(this.#context.config, uuid, request.nvramPath);
+    const place = domainPlace(this.#context.config, uuid, request.nvramPath, run.place.live);
     if (this.#preparing) throw alreadyPreparing(uuid);
     this.#preparing = true;
     let claimed: Slot | undefined;
@@ -106,6 +106,7 @@ export class Replicator {
         name: request.name,
         shareId: prepared.shareId ?? null,
         nvramPath: place.nvramPath ?? null,
+        live: prepared.live ?? null,
       });
       run.begin(prepared);
       await run.record.saved();
@@ -115,7 +116,7 @@ export class Replicator {
       const cause = asMirrorError(error);
       run.attention.raise('plan', cause);
       this.#context.log.warn({ uuid, code: cause.code }, `start refused: ${cause.message}`);
-      if (claimed !== undefined) this.#giveBack(claimed);
+      if (claimed !== undefined) await this.#giveBack(claimed);
       throw cause;
     } finally {
       this.#preparing = false;
@@ -172,6 +173,7 @@ export class Replicator {
     } finally {
       cancel();
     }
+    await this.#leaveShare();
     await run.record.saved();
     const { pending, spoolFailed, unread } = run.state;
     if (unread) throw neitherTookIt(this.uuid, run.attention);
@@ -202,6 +204,8 @@ export class Replicator {
   /** The share may answer again: what waits for it is tried now. */
   retry(): void {
     this.#run.retry();
+    // State that lies on the share could not be read while it was away.
+    if (this.place.live !== undefined && this.attention.has('capture')) this.changed();
   }
 
   /** Resolves when nothing is under way and nothing waits, or the share is in trouble and a final state is safe. */
@@ -243,9 +247,30 @@ export class Replicator {
     return run.state.run !== 'finishing';
   }
 
+  /**
+   * swtpm has ended. A link to the share goes before libvirt could delete it, and what lies behind it as soon as it is safe; what this misses, the next
+   * holder's tidying finds.
+   */
+  async #leaveShare(): Promise<void> {
+    const { uuid } = this;
+    const { live } = this.place;
+    if (live === undefined) return;
+    const { files, share, log } = this.#context;
+    await files.takeLinksAway(uuid);
+    const { unread, pending, trouble } = this.state;
+    if (unread || (pending && !pending.spooled)) return;
+    this.#run.record.change({ live: null });
+    if (trouble) return;
+    await share.removeLive({ uuid, live }).catch((error: unknown) => {
+      const { code, message } = asMirrorError(error);
+      log.info({ uuid, code }, `cannot remove where the domain's swtpm worked: ${message}`);
+    });
+  }
+
   /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
-  #giveBack(epoch: Slot): void {
+  async #giveBack(epoch: Slot): Promise<void> {
     const { published, pending } = this.state;
+    if (this.#context.config.placement === 'direct') await this.#context.files.takeLinksAway(this.uuid);
     this.#run.dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
     this.#run.dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
   }

@@ -108,8 +108,9 @@ async function diverge(
 }
 
 async function tidy(context: AgentContext, domain: DomainTask, epoch: number): Promise<TaskOutcome> {
-  const { uuid } = domain;
-  const result = await context.share.tidy({ uuid, epoch, keep: context.config.retention.generations });
+  const { uuid, live } = domain;
+  const keep = context.config.retention.generations;
+  const result = await context.share.tidy({ uuid, epoch, keep, live });
   if (!result.needsCompaction) return { event: { kind: 'tidied' } };
   return held(await claim(context, domain, 'compact', 'own'), domain);
 }

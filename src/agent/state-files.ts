@@ -5,27 +5,42 @@ import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
 import type { HostContext } from '../host/host-context.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
 import { linkedDomains, takeLinksAway } from '../host/state-links.js';
-import { readState, readStateNow } from '../host/state-reader.js';
+import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
 import type { Config } from '../model/config.js';
+import { livePath, volumePaths } from '../volume/share-context.js';
+import type { ShareStore } from '../volume/share-store.js';
 import type { StateFiles } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
 
 /** Looks at files that do not validate themselves, before their writer counts as never resting. */
 const SETTLE_LOOKS = 20;
 
-export function hostStateFiles(host: HostContext, { libvirt, timing }: Config): StateFiles {
+/** @param share reads the state of a domain whose swtpm works on the share itself: no path of it is touched here */
+export function hostStateFiles(
+  host: HostContext,
+  { libvirt, timing, share: root }: Config,
+  share: Pick<ShareStore, 'readLive'>,
+): StateFiles {
   const { fs, clock } = host;
-  const reader = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const settling = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
+  const readerFor = ({ uuid, live }: DomainPlace): ReaderContext => ({
+    ...settling,
+    readTpm: live === undefined ? undefined : () => share.readLive({ uuid, live }),
+  });
   const pathsOf = ({ uuid, nvramPath }: DomainPlace): DomainPaths =>
     domainPaths(libvirt.swtpmDir, uuid, nvramPath);
   return {
     read: (place, final) =>
-      final ? readStateNow(reader, pathsOf(place)) : readState(reader, pathsOf(place)),
+      final ? readStateNow(readerFor(place), pathsOf(place)) : readState(readerFor(place), pathsOf(place)),
     restore: async (place, capture) => {
-      await restoreState(host, pathsOf(place), capture);
+      const linkTo = place.live === undefined ? undefined : livePath({ root }, place.uuid, place.live);
+      await restoreState(host, pathsOf(place), capture, { linkTo });
     },
     removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
     linked: () => linkedDomains(fs, libvirt.swtpmDir),
-    takeLinksAway: (uuid) => takeLinksAway(fs, domainPaths(libvirt.swtpmDir, uuid)),
+    takeLinksAway: (uuid) => {
+      const ours = `${volumePaths({ root }, uuid).live}/`;
+      return takeLinksAway(fs, domainPaths(libvirt.swtpmDir, uuid), (target) => target.startsWith(ours));
+    },
   };
 }

@@ -23,6 +23,7 @@ export interface DomainStatus {
   readonly uuid: DomainUuid;
   readonly name: string;
   readonly state: 'stopped' | 'prepared' | 'incoming' | 'running' | 'finishing' | 'fenced';
+  /** Where its swtpm works, or worked last. */
   readonly placement: Config['placement'];
   /** Claim under which this host holds, or last held, the volume; 0 for none. */
   readonly epoch: number;
@@ -84,7 +85,7 @@ export function domainStatus(
     uuid,
     name,
     state: state.hold.kind === 'fenced' ? 'fenced' : state.run,
-    placement: config.placement,
+    placement: replicator.place.live === undefined ? 'mirror' : 'direct',
     epoch: 'epoch' in state.hold ? state.hold.epoch : 0,
     head: state.published?.slot ?? 0,
     published: state.published?.digest ?? null,
@@ -97,7 +98,7 @@ export function domainStatus(
 
 /** The same for a domain that no agent looks after just now, from its journal, its spool and a look at its volume. */
 export function recordStatus(
-  { config, clock }: StatusContext,
+  { clock }: StatusContext,
   record: JournalRecord,
   spooled: SpoolEntry | undefined,
   volume: VolumeReading | undefined,
@@ -108,7 +109,7 @@ export function recordStatus(
     uuid,
     name,
     state: fenced ? 'fenced' : stateOf(phase, holding),
-    placement: config.placement,
+    placement: record.live === null ? 'mirror' : 'direct',
     epoch,
     head: volume?.log.head?.slot ?? slot,
     published: volume?.log.head?.digestPrefix ?? digest,

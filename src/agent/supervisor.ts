@@ -14,6 +14,7 @@ import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
 import type { DomainFacts } from './domain-place.js';
 import { sweepLinks } from './link-sweep.js';
+import { LiveWatch } from './live-watch.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepared.js';
@@ -41,7 +42,10 @@ export class Supervisor {
 
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
-    this.#changes = changes((uuid) => this.#taken.get(uuid)?.changed());
+    const markDirty = (uuid: DomainUuid): void => {
+      this.#taken.get(uuid)?.changed();
+    };
+    this.#changes = new LiveWatch(context, changes(markDirty), markDirty);
     this.#arrivals = new Arrivals(context, {
       expected: () =>
         this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
@@ -81,21 +85,10 @@ export class Supervisor {
     // They may have died with the former run of this program, or with the whole host.
     for (const { uuid, phase } of live) if (phase === 'running') this.#seen.set(uuid, 0);
     await this.#look();
-    await this.#sweepLinks().catch((error: unknown) => {
-      this.#note(asMirrorError(error));
-    });
+    const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
+    for (const error of links) this.#note(error);
     this.#scheduleRescan();
     this.#arrivals.watch();
-  }
-
-  async #sweepLinks(): Promise<void> {
-    const { journal, bootId } = this.#context;
-    const found = await sweepLinks(this.#context, async (uuid) => {
-      const record = await journal.read(uuid);
-      if (!record) return false;
-      return record.phase === 'incoming' || (record.phase === 'prepared' && record.bootId === bootId);
-    });
-    for (const error of found) this.#note(error);
   }
 
   #note({ code, message, next }: MirrorError): void {

@@ -88,7 +88,7 @@ async function hasVolume({ share, knownShare, config }: AgentContext, { uuid }: 
 
 async function hasLocalState({ files, config }: AgentContext, { uuid }: DomainXml): Promise<boolean> {
   try {
-    await files.read(domainPlace(config, uuid, undefined), true);
+    await files.read(domainPlace(config, uuid, undefined, undefined), true);
     return true;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return false;

@@ -54,6 +54,8 @@ export interface JournalRecord {
   /** The foreign claim that fenced this host. */
   readonly fenced: { readonly host: HostName; readonly epoch: Slot; readonly at: string } | null;
   readonly nvramPath: string | null;
+  /** The claim that names the directory in which the domain's swtpm works on the share itself; `null` when it works on this host. */
+  readonly live: Slot | null;
   /** Boot of this host in which its disk was last known to hold the newest state; '' if never. A power loss ends it. */
   readonly bootId: string;
   /** RFC 3339 UTC: for display only. */
@@ -99,6 +101,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
+  live: SLOT.nullable().default(null),
   bootId: z.string(),
   updatedAt: z.string(),
 });

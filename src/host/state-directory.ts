@@ -50,6 +50,16 @@ export interface Ownership {
   readonly gid: number;
 }
 
+export interface RestoreOptions {
+  /** Of files that replace none. @default root's */
+  readonly ownership?: Ownership;
+  /**
+   * A directory that holds the capture's TPM directories: they are linked to, never `<uuid>` itself, and P3 stages the links. The path is written and
+   * never followed here.
+   */
+  readonly linkTo?: string | undefined;
+}
+
 export interface RestoreOutcome {
   /** Where the replaced local files are kept, when there were any that the capture does not hold. */
   readonly setAside: string | undefined;
@@ -63,7 +73,7 @@ const PASSABLE = 0o111;
 type Standing = ReadonlyMap<TpmDirectoryName, FileStat>;
 
 /**
- * Files get the owner of what they replace; with nothing to replace, `ownership`, or root's (libvirt sets the owner at every start).
+ * Files get the owner of what they replace (libvirt sets the owner at every start).
  *
  * @throws MirrorError `STATE_INVALID` for an invalid capture, a link, or something that cannot be set aside; `HOST_IO`
  */
@@ -71,7 +81,7 @@ export async function restoreState(
   context: HostContext,
   paths: DomainPaths,
   capture: Capture,
-  ownership?: Ownership,
+  { ownership, linkTo }: RestoreOptions = {},
 ): Promise<RestoreOutcome> {
   const { fs } = context;
   return orHostError(`restore the state of ${paths.uuid}`, async () => {
@@ -84,7 +94,8 @@ export async function restoreState(
     await sweep(fs, paths);
     // libvirt makes it only with the first TPM of a host.
     await ensurePassableDirectory(fs, 'restore:sync-above-root', swtpmRoot(paths));
-    await stage(fs, paths, capture, standing.values().next().value ?? ownership);
+    if (linkTo === undefined) await stage(fs, paths, capture, standing.values().next().value ?? ownership);
+    else await stageLinks(fs, paths, capture, linkTo);
     const nvram = await stageNvram(fs, paths, capture);
     await ensurePassableDirectory(fs, 'restore:sync-root', paths.swtpmDirectory);
     await moveOut(fs, paths, standing);
@@ -180,6 +191,20 @@ async function stage(
     }
     await setOwner(fs, directory, ownership);
     await fs.syncDirectory('restore:sync-role', directory);
+  }
+  await fs.syncDirectory('restore:sync-staging', staging);
+}
+
+async function stageLinks(
+  fs: FileSystem,
+  paths: DomainPaths,
+  capture: Capture,
+  linkTo: string,
+): Promise<void> {
+  const staging = stagingDirectory(paths);
+  await fs.mkdir('restore:mkdir-staging', staging, DIRECTORY_MODE);
+  for (const role of rolesOf(capture)) {
+    await fs.symlink('restore:symlink', `${linkTo}/${role}`, `${staging}/${role}`);
   }
   await fs.syncDirectory('restore:sync-staging', staging);
 }

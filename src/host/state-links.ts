@@ -27,6 +27,8 @@ export interface TakenLink {
   readonly path: string;
   /** Where it pointed: there the state still is. */
   readonly target: string;
+  /** Whether this program made it. */
+  readonly isOurs: boolean;
 }
 
 /**
@@ -44,9 +46,10 @@ export async function takeLinksAway(
     for (const [path, moved] of placesOf(paths)) {
       if (!(await isLink(fs, path))) continue;
       const target = await fs.readlink('state-links:readlink', path);
-      if (isOurs(target)) await fs.unlink('state-links:unlink', path);
+      const link = { path, target, isOurs: isOurs(target) };
+      if (link.isOurs) await fs.unlink('state-links:unlink', path);
       else await fs.rename('state-links:rename', path, moved);
-      taken.push({ path, target });
+      taken.push(link);
       // Nothing lies below it any more.
       if (path === paths.swtpmDirectory) break;
     }
@@ -59,7 +62,10 @@ export async function takeLinksAway(
 }
 
 /** A link that was taken away and that no restore has made needless, if there is one. */
-export async function movedLink(fs: FileSystem, paths: DomainPaths): Promise<TakenLink | undefined> {
+export async function movedLink(
+  fs: FileSystem,
+  paths: DomainPaths,
+): Promise<Omit<TakenLink, 'isOurs'> | undefined> {
   for (const [path, moved] of placesOf(paths)) {
     if (await isLink(fs, moved)) return { path, target: await fs.readlink('state-links:readlink', moved) };
   }

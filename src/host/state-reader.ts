@@ -20,7 +20,7 @@ import {
   STATE_FILE_NAMES,
   type Capture,
   type FileRole,
-  type StateFile,
+  type SeenFile,
   type TpmDirectoryName,
 } from '../model/capture.js';
 import { sleep, type Clock } from '../model/environment.js';
@@ -40,14 +40,12 @@ export interface ReaderContext {
   readonly settleMs: number;
   /** How many looks are taken before giving up; at least 2. */
   readonly settleLooks: number;
+  /** Where the TPM's files are read when they do not lie in the domain's own directory. @default there */
+  readonly readTpm?: ReadTpm | undefined;
 }
 
-interface SeenFile extends StateFile {
-  readonly inode: bigint;
-  readonly identity: string | undefined;
-  /** Whether one look is enough. */
-  readonly selfValidating: boolean;
-}
+/** One look at the files of a domain's TPM. */
+export type ReadTpm = () => Promise<readonly SeenFile[]>;
 
 /** What a writer at work can cause, so that another look may find better. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['NO_STATE', 'STATE_INVALID']);
@@ -63,7 +61,7 @@ export async function readState(context: ReaderContext, paths: DomainPaths): Pro
   for (let looks = 0; looks < Math.max(2, context.settleLooks); looks++) {
     if (looks > 0) await sleep(context.clock, context.settleMs);
     try {
-      const files = await look(context.fs, paths);
+      const files = await look(context, paths);
       if (isSettled(paths, files, previous)) return toCapture(paths, files);
       previous = files;
       obstacle = undefined;
@@ -81,22 +79,33 @@ export async function readState(context: ReaderContext, paths: DomainPaths): Pro
  *
  * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO`
  */
-export async function readStateNow(context: Pick<ReaderContext, 'fs'>, paths: DomainPaths): Promise<Capture> {
-  return toCapture(paths, await look(context.fs, paths));
+export async function readStateNow(
+  context: Pick<ReaderContext, 'fs' | 'readTpm'>,
+  paths: DomainPaths,
+): Promise<Capture> {
+  return toCapture(paths, await look(context, paths));
 }
 
 /** @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO` */
-async function look(fs: FileSystem, paths: DomainPaths): Promise<SeenFile[]> {
+async function look(
+  { fs, readTpm }: Pick<ReaderContext, 'fs' | 'readTpm'>,
+  paths: DomainPaths,
+): Promise<SeenFile[]> {
   return orHostError(`read the state of ${paths.uuid}`, async () => {
-    const files: SeenFile[] = [];
-    for (const role of await tpmDirectories(fs, paths)) {
-      for (const name of STATE_FILE_NAMES[role]) files.push(...(await seeFile(fs, paths, role, name)));
-    }
+    const files = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
     const lost = files.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, files);
     if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
     files.push(...(await seeFile(fs, paths, 'nvram', NVRAM_FILE_NAME)));
     return files.sort(compareStateFiles);
   });
+}
+
+async function seeTpm(fs: FileSystem, paths: DomainPaths): Promise<SeenFile[]> {
+  const files: SeenFile[] = [];
+  for (const role of await tpmDirectories(fs, paths)) {
+    for (const name of STATE_FILE_NAMES[role]) files.push(...(await seeFile(fs, paths, role, name)));
+  }
+  return files;
 }
 
 async function tpmDirectories(fs: FileSystem, paths: DomainPaths): Promise<TpmDirectoryName[]> {

@@ -22,6 +22,14 @@ export interface StateFile {
   readonly sha256: string;
 }
 
+/** A state file as one look found it. */
+export interface SeenFile extends StateFile {
+  readonly inode: bigint;
+  readonly identity: string | undefined;
+  /** Whether one look is enough. */
+  readonly selfValidating: boolean;
+}
+
 export interface Capture {
   readonly uuid: DomainUuid;
   /** Sorted by role, then name. At least one file, and at least one of a TPM role. */

@@ -40,6 +40,10 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   fetch: { title: 'fetch', lane: 'volume', commits: false, wholeVolume: false },
   diverge: { title: 'keeping a diverged copy', lane: 'volume', commits: false, wholeVolume: false },
   tidy: { title: 'tidying', lane: 'volume', commits: false, wholeVolume: true },
+  placeLive: { title: 'placing live state', lane: 'volume', commits: false, wholeVolume: false },
+  readLive: { title: 'reading live state', lane: 'volume', commits: false, wholeVolume: false },
+  lookLive: { title: 'look at live state', lane: 'volume', commits: false, wholeVolume: false },
+  removeLive: { title: 'removing live state', lane: 'volume', commits: false, wholeVolume: false },
   history: { title: 'history', lane: 'volume', commits: false, wholeVolume: true },
   verify: { title: 'verification', lane: 'volume', commits: false, wholeVolume: true },
   // Its claim is followed by nothing that would have to know of it.

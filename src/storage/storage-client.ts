@@ -102,6 +102,22 @@ export class StorageClient implements ShareService {
     return this.#request('tidy', call);
   }
 
+  placeLive(call: CallOf<'placeLive'>): Promise<ResultOf<'placeLive'>> {
+    return this.#request('placeLive', call);
+  }
+
+  readLive(call: CallOf<'readLive'>): Promise<ResultOf<'readLive'>> {
+    return this.#request('readLive', call);
+  }
+
+  lookLive(call: CallOf<'lookLive'>): Promise<ResultOf<'lookLive'>> {
+    return this.#request('lookLive', call);
+  }
+
+  removeLive(call: CallOf<'removeLive'>): Promise<ResultOf<'removeLive'>> {
+    return this.#request('removeLive', call);
+  }
+
   history(call: CallOf<'history'>): Promise<ResultOf<'history'>> {
     return this.#request('history', call);
   }

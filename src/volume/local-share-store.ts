@@ -9,6 +9,7 @@ import { claim, judgeHolder } from './claim.js';
 import { fetch, readHead } from './fetch.js';
 import { history } from './history.js';
 import { Heartbeat } from './hosts.js';
+import { lookLive, placeLive, readLive, removeLive } from './live.js';
 import { readLog } from './log.js';
 import { initialise, verifyMarker } from './marker.js';
 import { fetchPin, listPins, pin, unpin } from './pins.js';
@@ -81,6 +82,7 @@ export function createLocalShareStore(context: ShareContext): ShareService {
     fetch: (call) => onVolume(`read volume ${call.uuid}`, () => fetch(context, call)),
     diverge: (call) => onVolume(`keep a diverged copy of ${call.uuid}`, () => diverge(context, call)),
     tidy: (call) => onVolume(`tidy volume ${call.uuid}`, () => tidy(context, call)),
+    ...liveOperations(context, onVolume),
     history: (call) => onVolume(`read the history of ${call.uuid}`, () => history(context, call.uuid)),
     verify: (call) => onVolume(`verify volume ${call.uuid}`, () => verify(context, call.uuid)),
     purge: (call) =>
@@ -98,6 +100,18 @@ export function createLocalShareStore(context: ShareContext): ShareService {
         gate.verify(call.shareId).then((share) => survey(context, heartbeat, share, call)),
       ),
     summarise: (call) => onVolume(`read volume ${call.uuid}`, () => summarise(context, call.uuid)),
+  };
+}
+
+function liveOperations(
+  context: ShareContext,
+  onVolume: <Result>(action: string, operation: () => Promise<Result>) => Promise<Result>,
+): Pick<ShareStore, 'placeLive' | 'readLive' | 'lookLive' | 'removeLive'> {
+  return {
+    placeLive: (call) => onVolume(`place the state of ${call.uuid}`, () => placeLive(context, call)),
+    readLive: (call) => onVolume(`read the state of ${call.uuid}`, () => readLive(context, call)),
+    lookLive: (call) => onVolume(`look at the state of ${call.uuid}`, () => lookLive(context, call)),
+    removeLive: (call) => onVolume(`remove the state of ${call.uuid}`, () => removeLive(context, call)),
   };
 }
 

@@ -31,6 +31,7 @@ export interface VolumePaths {
   readonly gen: string;
   readonly diverged: string;
   readonly pins: string;
+  readonly live: string;
 }
 
 export function markerPath(share: Pick<ShareContext, 'root'>): string {
@@ -62,7 +63,13 @@ export function pathsAt(root: string): VolumePaths {
     gen: `${root}/gen`,
     diverged: `${root}/diverged`,
     pins: `${root}/pins`,
+    live: `${root}/live`,
   };
+}
+
+/** Where swtpm works on the share itself, in the run that began with the claim `live`; see `live.ts`. */
+export function livePath(share: Pick<ShareContext, 'root'>, uuid: DomainUuid, live: Slot): string {
+  return `${volumePaths(share, uuid).live}/${formatSlot(live)}`;
 }
 
 export function slotPath(paths: VolumePaths, slot: Slot): string {

@@ -10,7 +10,7 @@
  *   OUTCOME_UNKNOWN  a commit may or may not have taken place, now or later; resolved by a claim, which
  *                    competes for the same slot (see `claim.ts`), never by going on to the next slot
  */
-import type { Capture } from '../model/capture.js';
+import type { Capture, SeenFile } from '../model/capture.js';
 import type { GenerationName, Slot } from '../model/generation-name.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ErrorRecord } from '../model/errors.js';
@@ -166,6 +166,8 @@ export interface TidyCall extends DomainCall {
   readonly epoch: Slot;
   /** Published generations to keep at least. */
   readonly keep: number;
+  /** The run whose swtpm works on the share now; what other runs left is swept. */
+  readonly live?: Slot | undefined;
 }
 
 export interface TidyResult {
@@ -175,6 +177,15 @@ export interface TidyResult {
   readonly diverged: number;
   /** The open epoch is long: a claim with reason `compact` lets the next tidy prune it. */
   readonly needsCompaction: boolean;
+}
+
+/** A run of a domain whose swtpm works on the share itself, named by the claim that it began with; see `live.ts`. */
+export interface LiveCall extends DomainCall {
+  readonly live: Slot;
+}
+
+export interface PlaceLiveCall extends LiveCall {
+  readonly capture: Capture;
 }
 
 /** One line of a volume's story, as `history` prints it. */
@@ -225,6 +236,12 @@ export interface ShareStore {
   /** Keeps a capture that lost its race, in `diverged/`; the same content twice is kept once. */
   diverge(call: DivergeCall): Promise<void>;
   tidy(call: TidyCall): Promise<TidyResult>;
+  /** Makes the directory in which swtpm is going to work. */
+  placeLive(call: PlaceLiveCall): Promise<void>;
+  readLive(call: LiveCall): Promise<SeenFile[]>;
+  /** A text that changes with the state. */
+  lookLive(call: LiveCall): Promise<string>;
+  removeLive(call: LiveCall): Promise<void>;
   history(call: DomainCall): Promise<HistoryEntry[]>;
   verify(call: DomainCall): Promise<VerifyResult>;
 }

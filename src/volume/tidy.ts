@@ -21,6 +21,7 @@ import {
 import { needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
 import { isDamage, isUnreadable, readArchive } from './fetch.js';
 import { unlinkIfThere } from './files.js';
+import { sweepLive } from './live-sweep.js';
 import { readLog } from './log.js';
 import { moveToDiverged, writerOf } from './publish.js';
 import {
@@ -50,9 +51,10 @@ export async function tidy(context: ShareContext, call: TidyCall): Promise<TidyR
   try {
     const swept = await sweep(context, call, log);
     const pruned = await prune(context, call, log);
+    const runs = await sweepLive(context, call, log);
     return {
-      removed: swept.removed + pruned,
-      diverged: swept.diverged,
+      removed: swept.removed + pruned + runs.removed,
+      diverged: swept.diverged + runs.diverged,
       needsCompaction: needsCompaction(log, call.keep),
     };
   } catch (error) {

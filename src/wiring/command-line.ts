@@ -98,7 +98,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     knownShare,
     journal,
     spool,
-    files: hostStateFiles(hostContext, config),
+    files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
     guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
     locks: {

@@ -63,7 +63,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     knownShare: new FileKnownShare(host, replace),
     journal: new FileJournal(host, replace),
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
-    files: hostStateFiles(host, config),
+    files: hostStateFiles(host, config, client),
     running: { list: () => Promise.resolve(surroundings.running()) },
     guests: { list: () => Promise.resolve(surroundings.guests()) },
     locks: surroundings.locks(program),

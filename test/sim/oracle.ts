@@ -344,6 +344,10 @@ function operationsOf(share: ShareStore): ShareStore {
     fetch: (call) => share.fetch(call),
     diverge: (call) => share.diverge(call),
     tidy: (call) => share.tidy(call),
+    placeLive: (call) => share.placeLive(call),
+    readLive: (call) => share.readLive(call),
+    lookLive: (call) => share.lookLive(call),
+    removeLive: (call) => share.removeLive(call),
     history: (call) => share.history(call),
     verify: (call) => share.verify(call),
   };

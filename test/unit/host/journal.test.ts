@@ -19,6 +19,7 @@ const RECORD: JournalRecord = {
   identity: 'b'.repeat(64),
   fenced: { host: parseHostName('kvm-b'), epoch: 2, at: '2026-01-01T00:00:00Z' },
   nvramPath: '/var/lib/libvirt/qemu/nvram/vm_VARS.fd',
+  live: null,
   bootId: 'boot-1',
   updatedAt: '2026-01-01T00:00:00Z',
 };

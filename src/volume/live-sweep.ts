@@ -1,0 +1,81 @@
+/**
+ * live-sweep: what the runs before a holder's own left where swtpm worked on the share. Their hosts crashed, or were fenced.
+ *
+ * I1 (G5) State that the head does not have is kept as a diverged copy before it is removed.
+ */
+import { compareStateFiles, type Capture, type SeenFile } from '../model/capture.js';
+import { asMirrorError } from '../model/errors.js';
+import type { Slot } from '../model/generation-name.js';
+import { contentDigest } from '../model/hash.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { readHead } from './fetch.js';
+import { liveRuns, readLive, removeLive } from './live.js';
+import { diverge } from './publish.js';
+import type { ShareContext } from './share-context.js';
+import type { PublishNote, TidyCall } from './share-store.js';
+
+/** @returns runs whose directory was removed, and how many of them had state of their own */
+export async function sweepLive(
+  context: ShareContext,
+  call: TidyCall,
+  log: VolumeLog,
+): Promise<{ removed: number; diverged: number }> {
+  const result = { removed: 0, diverged: 0 };
+  for (const live of await liveRuns(context, call.uuid)) {
+    // A run that begins later than this claim is its holder's business.
+    if (live === call.live || live > call.epoch) continue;
+    const capture = await captureOf(context, call, live);
+    if (capture && !(await isInHead(context, call, log, capture))) {
+      await keep(context, call, live, capture);
+      result.diverged++;
+    }
+    await removeLive(context, { uuid: call.uuid, live });
+    result.removed++;
+  }
+  return result;
+}
+
+/** `undefined` for a run without state that is any good: a crash of its host tore it. */
+async function captureOf(
+  context: ShareContext,
+  { uuid }: TidyCall,
+  live: Slot,
+): Promise<Capture | undefined> {
+  try {
+    const seen: SeenFile[] = await readLive(context, { uuid, live });
+    if (!seen.some((file) => file.name.endsWith('.permall'))) return undefined;
+    const files = seen
+      .map(({ role, name, mode, mtimeNs, data, sha256 }) => ({ role, name, mode, mtimeNs, data, sha256 }))
+      .sort(compareStateFiles);
+    const identity = seen.find((file) => file.identity !== undefined)?.identity;
+    return { uuid, files, digest: contentDigest(files), identity };
+  } catch (error) {
+    if (asMirrorError(error).code === 'STATE_INVALID') return undefined;
+    throw error;
+  }
+}
+
+/** Of the TPM alone: its NVRAM never lay here. */
+async function isInHead(
+  context: ShareContext,
+  { uuid }: TidyCall,
+  log: VolumeLog,
+  capture: Capture,
+): Promise<boolean> {
+  const head = await readHead(context, uuid, log);
+  if (head.kind !== 'whole') return false;
+  const stored = head.generation.capture.files;
+  return capture.files.every((file) =>
+    stored.some((other) => compareStateFiles(file, other) === 0 && file.sha256 === other.sha256),
+  );
+}
+
+async function keep(
+  context: ShareContext,
+  { uuid, epoch }: TidyCall,
+  live: Slot,
+  capture: Capture,
+): Promise<void> {
+  const note: PublishNote = { domainName: '', reason: 'diverged', bootId: '', swtpm: '', libtpms: '' };
+  await diverge(context, { uuid, epoch: live, slot: epoch + 1, capture, note });
+}
