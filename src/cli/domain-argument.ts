@@ -5,6 +5,12 @@ import type { Config } from '../model/config.js';
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, quoted, type DomainUuid } from '../model/identifiers.js';
 import type { CliEnvironment } from './environment.js';
+import { findByName } from './fleet.js';
+
+export interface WhereToLook {
+  /** By the names in the volumes of the share; otherwise by what this host remembers. */
+  readonly allHosts?: boolean;
+}
 
 /**
  * @throws MirrorError `NO_SUCH_DOMAIN` when no domain, or more than one, of this host bears that name
@@ -13,9 +19,11 @@ export async function resolveDomain(
   environment: CliEnvironment,
   config: Config,
   argument: string,
+  { allHosts }: WhereToLook = {},
 ): Promise<DomainUuid> {
   const lower = argument.toLowerCase();
   if (isDomainUuid(lower)) return lower;
+  if (allHosts) return await onTheShare(environment, config, argument);
   const { context, close } = await environment.openContext(config, 'silent');
   try {
     const { records } = await context.journal.list();
@@ -25,8 +33,19 @@ export async function resolveDomain(
     throw new MirrorError(
       'NO_SUCH_DOMAIN',
       `${found ? `${String(others.length + 1)} domains` : 'no domain'} of this host has the name ${quoted(argument)}`,
-      { next: 'give its UUID; `swtpm-mirror status` lists the domains of this host' },
+      {
+        next: 'give its UUID, or --all-hosts where the command takes it; `swtpm-mirror status --all-hosts` lists every volume',
+      },
     );
+  } finally {
+    await close();
+  }
+}
+
+async function onTheShare(environment: CliEnvironment, config: Config, name: string): Promise<DomainUuid> {
+  const { share, close } = await environment.openShare(config);
+  try {
+    return await findByName(share, config, name);
   } finally {
     await close();
   }

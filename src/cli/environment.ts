@@ -17,6 +17,8 @@ export interface Terminal {
   err(text: string): void;
   /** Whether stdout is a terminal, so that colour and redrawing make sense. */
   readonly isInteractive: boolean;
+  /** Whether colour is wanted: a terminal, and neither `NO_COLOR` nor `TERM=dumb` says no. */
+  readonly isColoured: boolean;
   readonly columns: number;
 }
 

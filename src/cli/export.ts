@@ -7,19 +7,20 @@ import { orHostError } from '../host/host-error.js';
 import { writeNewFile } from '../host/files.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
-import { resolveDomain } from './domain-argument.js';
+import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
-import { command, parseGeneration, type CommonOptions } from './options.js';
+import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
 import { encodeState, parseStateFormat, type EncodedState } from './state-formats.js';
 
-type ExportOptions = CommonOptions & {
-  readonly generation?: string;
-  readonly format: string;
-  readonly nvram?: string;
-};
+type ExportOptions = CommonOptions &
+  WhereToLook & {
+    readonly generation?: string;
+    readonly format: string;
+    readonly nvram?: string;
+  };
 
 export function exportCommand(environment: CliEnvironment): Command {
-  return command('export <domain> <file>', 'a generation as one new file of mode 0600')
+  return withAllHosts(command('export <domain> <file>', 'a generation as one new file of mode 0600'))
     .option('--generation <number>', 'which generation (default: the head)')
     .option('--format <format>', "bundle, ovirt (the engine's TPM data) or metadata (XML)", 'bundle')
     .option('--nvram <file>', "with --format ovirt: where the engine's NVRAM data goes")
@@ -28,7 +29,7 @@ export function exportCommand(environment: CliEnvironment): Command {
       const format = parseStateFormat(options.format);
       const slot = options.generation === undefined ? 'head' : parseGeneration(options.generation);
       const config = await environment.loadConfig(options.config);
-      const uuid = await resolveDomain(environment, config, argument);
+      const uuid = await resolveDomain(environment, config, argument, options);
       const { share, close } = await environment.openShare(config);
       try {
         const { generation } = await share.fetch({ uuid, slot, fallBack: false });

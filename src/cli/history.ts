@@ -4,20 +4,20 @@
 import type { Command } from 'commander';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { HistoryEntry } from '../volume/share-store.js';
-import { resolveDomain } from './domain-argument.js';
+import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
-import { command, type CommonOptions } from './options.js';
+import { command, withAllHosts, type CommonOptions } from './options.js';
 import { displayTime, textTable } from './text-table.js';
 
-type HistoryOptions = CommonOptions & { readonly all?: boolean };
+type HistoryOptions = CommonOptions & WhereToLook & { readonly all?: boolean };
 
 export function historyCommand(environment: CliEnvironment): Command {
-  return command('history <domain>', 'the generations of a domain, newest first')
+  return withAllHosts(command('history <domain>', 'the generations of a domain, newest first'))
     .option('--all', 'claims, releases and diverged copies too')
     .action(async (argument: string, options: HistoryOptions) => {
       const { terminal } = environment;
       const config = await environment.loadConfig(options.config);
-      const uuid = await resolveDomain(environment, config, argument);
+      const uuid = await resolveDomain(environment, config, argument, options);
       const { share, close } = await environment.openShare(config);
       try {
         const story = await share.history({ uuid });

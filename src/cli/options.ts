@@ -27,6 +27,11 @@ export function command(
   return prints === 'json' ? made.option('--json', 'print JSON') : made;
 }
 
+/** Lets a command find a domain by its name in the volumes of the share. */
+export function withAllHosts(made: Command): Command {
+  return made.option('--all-hosts', 'find the domain by its name on the share, whichever host it is of');
+}
+
 /** @throws MirrorError `USAGE` */
 export function parseGeneration(text: string): Slot {
   const slot = Number(text);

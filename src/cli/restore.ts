@@ -4,25 +4,26 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { writeStateTree } from '../host/state-tree.js';
-import { resolveDomain } from './domain-argument.js';
+import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
-import { command, parseGeneration, type CommonOptions } from './options.js';
+import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
 
-type RestoreOptions = CommonOptions & {
-  readonly to: string;
-  readonly generation?: string;
-  readonly fallBack?: boolean;
-};
+type RestoreOptions = CommonOptions &
+  WhereToLook & {
+    readonly to: string;
+    readonly generation?: string;
+    readonly fallBack?: boolean;
+  };
 
 export function restoreCommand(environment: CliEnvironment): Command {
-  return command('restore <domain>', "write a generation's files into a directory")
+  return withAllHosts(command('restore <domain>', "write a generation's files into a directory"))
     .requiredOption('--to <dir>', 'an empty or new directory')
     .option('--generation <number>', 'which generation (default: the head)')
     .option('--fall-back', 'pass over damaged generations to the newest older one that is whole')
     .action(async (argument: string, options: RestoreOptions) => {
       const { terminal } = environment;
       const config = await environment.loadConfig(options.config);
-      const uuid = await resolveDomain(environment, config, argument);
+      const uuid = await resolveDomain(environment, config, argument, options);
       const slot = options.generation === undefined ? 'head' : parseGeneration(options.generation);
       const directory = resolve(options.to);
       const { context, fs, close } = await environment.openContext(config, 'silent');

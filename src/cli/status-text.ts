@@ -4,21 +4,17 @@
  * Words are folded to the given width; names, paths and the table's cells are never broken.
  */
 import type { DomainStatus, Status } from '../agent/status.js';
+import { painter, paintRows, type Colour, type Paint } from './paint.js';
 import { foldedText, printable, shortDuration, textTable } from './text-table.js';
 
-type Colour = 'red' | 'yellow' | 'green';
-type Paint = (colour: Colour, text: string) => string;
-
-const CODES: Readonly<Record<Colour, number>> = { red: 31, yellow: 33, green: 32 };
 /** Domains whose risk is told one by one; the others are counted. */
 const RISKS_MAX = 10;
 
 export function statusText(status: Status, columns: number, coloured: boolean): string {
-  const paint: Paint = (colour, text) =>
-    coloured ? `\u001b[${String(CODES[colour])}m${text}\u001b[0m` : text;
+  const paint = painter(coloured);
   return [
     `host ${status.host}, share ${printable(status.share.path)} (${shareText(status, paint)})\n`,
-    domainsText(status.domains, columns),
+    domainsText(status.domains, columns, coloured),
     riskText(status, columns),
     attentionText(status, columns, paint),
   ].join('');
@@ -32,7 +28,7 @@ function shareText({ share }: Status, paint: Paint): string {
   return paint('red', `${what}, ${since}`);
 }
 
-function domainsText(domains: readonly DomainStatus[], columns: number): string {
+function domainsText(domains: readonly DomainStatus[], columns: number, coloured: boolean): string {
   if (domains.length === 0) return 'no domains\n';
   const rows = domains.map((domain) => [
     titleOf(domain),
@@ -42,7 +38,13 @@ function domainsText(domains: readonly DomainStatus[], columns: number): string 
     latestText(domain),
     domain.attention.length > 0 ? '!' : '',
   ]);
-  return textTable(['DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'LATEST STATE', ''], rows, columns);
+  const table = textTable(['DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'LATEST STATE', ''], rows, columns);
+  return paintRows(table, domains.map(colourOf), coloured);
+}
+
+function colourOf({ state, attention, pending }: DomainStatus): Colour | undefined {
+  if (state === 'fenced') return 'red';
+  return attention.length > 0 || pending === 'spooled' ? 'yellow' : undefined;
 }
 
 function titleOf({ name, uuid }: DomainStatus): string {

@@ -8,13 +8,16 @@ import type { Attention } from '../agent/attention.js';
 import type { ShareHealthReport } from '../agent/share-health.js';
 import type { Config } from '../model/config.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
+import { quoted } from '../model/identifiers.js';
 import { askAgent } from './control-client.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment, OpenContext } from './environment.js';
+import { surveyFleet, type Fleet } from './fleet.js';
+import { fleetText } from './fleet-text.js';
 import { command, type CommonOptions } from './options.js';
 import { statusText } from './status-text.js';
 
-type StatusOptions = CommonOptions & { readonly watch?: boolean };
+type StatusOptions = CommonOptions & { readonly watch?: boolean; readonly allHosts?: boolean };
 
 const WATCH_MS = 1000;
 const CLEAR = '\u001b[H\u001b[J';
@@ -24,27 +27,73 @@ const STATUS = z.custom<Status>((value) => typeof value === 'object' && value !=
 export function statusCommand(environment: CliEnvironment): Command {
   return command('status [domain]', "this host's domains, the share, and what needs attention")
     .option('--watch', 'show it again every second')
+    .option('--all-hosts', 'every host and volume of the share, seen from the share alone')
     .action(async (argument: string | undefined, options: StatusOptions) => {
       const config = await environment.loadConfig(options.config);
+      if (options.allHosts) {
+        await showFleet(environment, config, argument, options);
+        return;
+      }
       const uuid = argument === undefined ? undefined : await resolveDomain(environment, config, argument);
       const show = async (): Promise<void> => {
         const status = narrow(await currentStatus(environment, config), uuid);
-        print(environment, status, options);
+        print(environment, status, options, statusText);
       };
-      await show();
-      while (options.watch) {
-        await environment.pause(WATCH_MS);
-        await show();
-      }
+      await repeat(environment, options, show);
     });
 }
 
-function print({ terminal }: CliEnvironment, status: Status, { json, watch }: StatusOptions): void {
+async function repeat(
+  environment: CliEnvironment,
+  { watch }: StatusOptions,
+  show: () => Promise<void>,
+): Promise<void> {
+  await show();
+  while (watch) {
+    await environment.pause(WATCH_MS);
+    await show();
+  }
+}
+
+async function showFleet(
+  environment: CliEnvironment,
+  config: Config,
+  argument: string | undefined,
+  options: StatusOptions,
+): Promise<void> {
+  const { share, close } = await environment.openShare(config);
+  try {
+    await repeat(environment, options, async () => {
+      const fleet = narrowFleet(await surveyFleet(share, config), argument);
+      print(environment, fleet, options, fleetText);
+    });
+  } finally {
+    await close();
+  }
+}
+
+function narrowFleet(fleet: Fleet, argument: string | undefined): Fleet {
+  if (argument === undefined) return fleet;
+  const volumes = fleet.volumes.filter(
+    ({ uuid, name }) => uuid === argument.toLowerCase() || (argument !== '' && name === argument),
+  );
+  if (volumes.length > 0) return { ...fleet, volumes };
+  throw new MirrorError('NO_SUCH_DOMAIN', `the share has no volume of ${quoted(argument)}`, {
+    next: 'see all of them with `swtpm-mirror status --all-hosts`',
+  });
+}
+
+function print<Result extends object>(
+  { terminal }: CliEnvironment,
+  result: Result,
+  { json, watch }: StatusOptions,
+  toText: (result: Result, columns: number, coloured: boolean) => string,
+): void {
   if (json) {
-    terminal.out(`${JSON.stringify(status, null, watch ? 0 : 2)}\n`);
+    terminal.out(`${JSON.stringify(result, null, watch ? 0 : 2)}\n`);
     return;
   }
-  const text = statusText(status, terminal.isInteractive ? terminal.columns : 0, terminal.isInteractive);
+  const text = toText(result, terminal.isInteractive ? terminal.columns : 0, terminal.isColoured);
   terminal.out(watch && terminal.isInteractive ? `${CLEAR}${text}` : text);
 }
 

@@ -8,17 +8,19 @@ import { asMirrorError, MirrorError, type ErrorCode } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareService } from '../volume/share-administration.js';
 import type { VerifyResult } from '../volume/share-store.js';
-import { resolveDomain } from './domain-argument.js';
+import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
-import { command, type CommonOptions } from './options.js';
+import { command, withAllHosts, type CommonOptions } from './options.js';
 
-type VerifyOptions = CommonOptions & { readonly all?: boolean; readonly resume?: boolean };
+type VerifyOptions = CommonOptions & WhereToLook & { readonly all?: boolean; readonly resume?: boolean };
 
 /** What is a finding about one volume, and no reason to leave the others unread. */
 const FINDINGS: ReadonlySet<ErrorCode> = new Set(['VOLUME_DAMAGED', 'GENERATION_DAMAGED', 'SHARE_VERSION']);
 
 export function verifyCommand(environment: CliEnvironment): Command {
-  return command('verify [domain]', 'read back and check every generation, snapshot and diverged copy')
+  return withAllHosts(
+    command('verify [domain]', 'read back and check every generation, snapshot and diverged copy'),
+  )
     .option('--all', 'every volume of the share')
     .option('--resume', 'with --all: go on where an interrupted run ended')
     .action(async (argument: string | undefined, options: VerifyOptions) => {
@@ -28,7 +30,8 @@ export function verifyCommand(environment: CliEnvironment): Command {
           next: 'see `swtpm-mirror verify --help`',
         });
       }
-      const uuid = argument === undefined ? undefined : await resolveDomain(environment, config, argument);
+      const uuid =
+        argument === undefined ? undefined : await resolveDomain(environment, config, argument, options);
       const { share, close } = await environment.openShare(config);
       try {
         const findings = uuid

@@ -12,6 +12,7 @@ export const terminal: Terminal = {
     process.stderr.write(text);
   },
   isInteractive: process.stdout.isTTY,
+  isColoured: process.stdout.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
   columns: process.stdout.columns || 80,
 };
 

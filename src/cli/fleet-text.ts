@@ -1,0 +1,69 @@
+/**
+ * fleet-text: a fleet for people: its hosts, a line for each volume, worst first, and what needs attention.
+ */
+import type { Fleet, FleetHost, FleetVolume } from './fleet.js';
+import { paintRows, painter, type Colour } from './paint.js';
+import { displayTime, foldedText, printable, shortDuration, textTable } from './text-table.js';
+
+/** Volumes whose attention is told in words; the others are counted. */
+const TOLD_MAX = 20;
+
+export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string {
+  const { share, hosts, volumes, strays } = fleet;
+  return [
+    `share ${printable(share.path)} (${share.id}): ${String(hosts.length)} hosts, ${String(volumes.length)} volumes\n`,
+    hostsText(hosts, columns, coloured),
+    volumesText(volumes, columns, coloured),
+    attentionText(volumes, columns, coloured),
+    ...strays.map((path) => foldedText(`${printable(path)}: not a volume`, columns, 0)),
+  ].join('');
+}
+
+function hostsText(hosts: readonly FleetHost[], columns: number, coloured: boolean): string {
+  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds }) => [
+    host,
+    alive ? 'alive' : heartbeatAgeMs === null ? 'left' : 'EXPIRED',
+    heartbeatAgeMs === null ? '-' : `${shortDuration(heartbeatAgeMs)} ago`,
+    String(holds),
+  ]);
+  const colours = hosts.map((host): Colour | undefined =>
+    host.holds > 0 && !host.alive ? 'red' : undefined,
+  );
+  return paintRows(textTable(['HOST', 'STATE', 'HEARTBEAT', 'HOLDS'], rows, columns), colours, coloured);
+}
+
+function volumesText(volumes: readonly FleetVolume[], columns: number, coloured: boolean): string {
+  if (volumes.length === 0) return 'no volumes\n';
+  const rows = volumes.map((volume) => [
+    volume.attention.length > 0 ? '!' : '',
+    titleOf(volume),
+    volume.state,
+    volume.holder?.host ?? '-',
+    volume.head ? String(volume.head.generation) : '-',
+    volume.head ? displayTime(volume.head.time) : '-',
+  ]);
+  const header = ['', 'DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'STORED'];
+  return paintRows(textTable(header, rows, columns), volumes.map(colourOf), coloured);
+}
+
+function colourOf({ state, attention }: FleetVolume): Colour | undefined {
+  if (state === 'damaged' || state === 'orphaned') return 'red';
+  return attention.length > 0 ? 'yellow' : undefined;
+}
+
+function attentionText(volumes: readonly FleetVolume[], columns: number, coloured: boolean): string {
+  const paint = painter(coloured);
+  const troubled = volumes.filter(({ attention }) => attention.length > 0);
+  const told = troubled.slice(0, TOLD_MAX).flatMap((volume) =>
+    volume.attention.map(({ code, message, next }) => {
+      const what = foldedText(`${printable(titleOf(volume))}: ${code}: ${printable(message)}`, columns, 0);
+      return `${paint('yellow', what.trimEnd())}\n${foldedText(printable(next), columns, 2)}`;
+    }),
+  );
+  const more = troubled.length - TOLD_MAX;
+  return [...told, ...(more > 0 ? [`and ${String(more)} more volumes\n`] : [])].join('');
+}
+
+function titleOf({ name, uuid }: FleetVolume): string {
+  return name || uuid;
+}

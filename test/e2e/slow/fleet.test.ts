@@ -1,0 +1,67 @@
+/**
+ * The whole fleet, seen from the share by a host that runs no agent.
+ */
+import t from 'tap';
+import { DOMAIN, Guest, mustRun, nameOf, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
+
+interface Fleet {
+  readonly hosts: readonly { readonly host: string; readonly alive: boolean; readonly holds: number }[];
+  readonly volumes: readonly { readonly uuid: string; readonly state: string }[];
+}
+
+t.test('status --all-hosts tells holders that live from those that do not, and finds names', async (t) => {
+  const site = await Site.create(t);
+  const a = await site.host('kvm-a');
+  const b = await site.host('kvm-b');
+  const looker = await site.host('kvm-c');
+  const agent = await a.startAgent(t);
+  const guest = await Guest.start(t, a);
+  await guest.keep(Buffer.from('kept'));
+  await mustRun(a, ['capture', DOMAIN]);
+  const other = await Guest.start(t, b, { uuid: OTHER_DOMAIN });
+  await other.stop();
+
+  const living = (await looker.runJson(['status', '--all-hosts'])) as Fleet;
+  t.match(living.hosts, [
+    { host: 'kvm-a', alive: true, holds: 1 },
+    { host: 'kvm-b', holds: 0 },
+  ]);
+  t.equal(living.hosts.length, 2, 'who only looks is no host of the share');
+  t.match(
+    living.volumes,
+    [
+      {
+        uuid: DOMAIN,
+        name: nameOf(DOMAIN),
+        state: 'held',
+        holder: { host: 'kvm-a', alive: true },
+        attention: [],
+      },
+      { uuid: OTHER_DOMAIN, state: 'released', holder: null },
+    ].sort((x, y) => nameOf(x.uuid).localeCompare(nameOf(y.uuid))),
+  );
+
+  await agent.kill();
+  await waitUntil('kvm-a to expire', 20_000, async () => {
+    const { hosts } = (await looker.runJson(['status', '--all-hosts'])) as Fleet;
+    return hosts.some(({ host, alive }) => host === 'kvm-a' && !alive) ? true : undefined;
+  });
+  const dead = (await looker.runJson(['status', '--all-hosts'])) as Fleet;
+  t.match(dead.volumes[0], {
+    uuid: DOMAIN,
+    state: 'orphaned',
+    attention: [{ code: 'HELD_ELSEWHERE', message: /kvm-a holds it and has expired .* generation \d+/ }],
+  });
+  const text = await mustRun(looker, ['status', '--all-hosts']);
+  t.match(text, /^share .*: 2 hosts, 2 volumes\nHOST .*\nkvm-a +EXPIRED /);
+
+  const unknown = await looker.run(['history', nameOf(DOMAIN)]);
+  t.equal(unknown.status, 6, unknown.stderr);
+  t.match(unknown.stderr, /--all-hosts/);
+  t.match(await looker.runJson(['history', nameOf(DOMAIN), '--all-hosts']), [{ head: true }]);
+  t.match(await looker.runJson(['status', '--all-hosts', nameOf(OTHER_DOMAIN)]), {
+    volumes: [{ uuid: OTHER_DOMAIN }],
+  });
+});

@@ -1,0 +1,64 @@
+import t from 'tap';
+import type { Fleet, FleetVolume } from '../../../src/cli/fleet.js';
+import { fleetText } from '../../../src/cli/fleet-text.js';
+import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
+
+const VOLUME: FleetVolume = {
+  uuid: parseDomainUuid('6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d'),
+  name: 'web-1',
+  state: 'held',
+  holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
+  head: { generation: 41, host: 'kvm-a', time: '2026-03-01T12:00:00.123Z', reason: 'change' },
+  generations: 3,
+  diverged: 0,
+  snapshots: 0,
+  attention: [],
+};
+const ORPHAN: FleetVolume = {
+  ...VOLUME,
+  name: '',
+  state: 'orphaned',
+  holder: { host: 'kvm-b', alive: false, heartbeatAgeMs: 400_000 },
+  attention: [
+    { code: 'HELD_ELSEWHERE', message: 'host kvm-b holds it and has expired', next: 'bring kvm-b back' },
+  ],
+};
+const FLEET: Fleet = {
+  share: { path: '/mnt/tpm', id: '0'.repeat(32) },
+  hosts: [
+    { host: parseHostName('kvm-a'), alive: true, heartbeatAgeMs: 1200, holds: 1 },
+    { host: parseHostName('kvm-b'), alive: false, heartbeatAgeMs: 400_000, holds: 1 },
+    { host: parseHostName('kvm-c'), alive: false, heartbeatAgeMs: null, holds: 0 },
+  ],
+  volumes: [ORPHAN, VOLUME],
+  strays: ['volumes/lost'],
+};
+
+t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
+  const lines = [
+    `share /mnt/tpm (${'0'.repeat(32)}): 3 hosts, 2 volumes`,
+    'HOST   STATE    HEARTBEAT  HOLDS',
+    'kvm-a  alive    1.2 s ago  1',
+    'kvm-b  EXPIRED  7 min ago  1',
+    'kvm-c  left     -          0',
+    '   DOMAIN                                STATE     HOLDER  HEAD  STORED',
+    '!  6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d  orphaned  kvm-b   41    2026-03-01 12:…',
+    '   web-1                                 held      kvm-a   41    2026-03-01 12:…',
+    '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d: HELD_ELSEWHERE: host kvm-b holds it and',
+    'has expired',
+    '  bring kvm-b back',
+    'volumes/lost: not a volume',
+  ];
+  t.strictSame(fleetText(FLEET, 80, false).split('\n'), [...lines, '']);
+  t.ok(lines.every((line) => line.length <= 80));
+  t.end();
+});
+
+t.test('colour marks whole lines and moves nothing', (t) => {
+  const coloured = fleetText(FLEET, 80, true);
+  t.match(coloured, '\u001b[31mkvm-b');
+  t.match(coloured, '\u001b[31m!  6b0c');
+  // eslint-disable-next-line no-control-regex
+  t.equal(coloured.replaceAll(/\u001b\[\d+m/g, ''), fleetText(FLEET, 80, false));
+  t.end();
+});
