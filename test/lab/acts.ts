@@ -59,10 +59,15 @@ export async function stopVm(bench: Bench, host: Host): Promise<void> {
 
 /** A host that has lost its power comes back, with its disk as it was and whatever lies there. */
 export async function comeBack(bench: Bench, host: Host): Promise<void> {
+  await powerUp(bench, host);
+  await settled(bench, host);
+}
+
+/** The host is on again, and its service serves. */
+export async function powerUp(bench: Bench, host: Host): Promise<void> {
   await bench.cluster.powerOnHost(host);
   await host.mount(bench.mount);
   await bench.mirror.startService(host);
-  await settled(bench, host);
 }
 
 /** Resolves when nothing on a host waits for the share any more: it is there, or it never will be. */

@@ -7,7 +7,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { SeededRandom } from '../sim/random.js';
-import { comeBack, expectHead, expectWhole, restPublished, settled, stopVm, takeOver } from './acts.js';
+import { expectHead, expectWhole, powerUp, restPublished, settled, stopVm, takeOver } from './acts.js';
 import type { Bench } from './bench.js';
 import type { Cluster } from './machines/cluster.js';
 import type { Host } from './machines/host.js';
@@ -124,9 +124,10 @@ export class Soak {
 
   async #powerCutHost(host: Host): Promise<void> {
     await host.powerCut();
-    await this.#rescue(host);
+    const stranded = await this.#rescue(host);
     const [first] = this.#vms;
-    if (first) await comeBack(first.bench, host);
+    if (first) await powerUp(first.bench, host);
+    for (const { bench } of stranded) await settled(bench, host);
   }
 
   async #powerCutServer(): Promise<void> {
