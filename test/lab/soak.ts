@@ -85,7 +85,7 @@ export class Soak {
   }
 
   #choices(): readonly (readonly [name: string, fault: () => Promise<void>])[] {
-    const host = this.#random.pick(this.#cluster.hosts);
+    const { host } = this.#random.pick(this.#vms);
     return [
       ['power cut of a host', () => this.#powerCutHost(host)],
       ['power cut of the server', () => this.#powerCutServer()],
