@@ -151,8 +151,7 @@ function phaseOf({ run, capturesOver, pending, reason }: Lifecycle): DomainPhase
 }
 
 function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {
-  return (
-    other !== undefined &&
-    JSON.stringify({ ...one, updatedAt: '' }) === JSON.stringify({ ...other, updatedAt: '' })
-  );
+  if (!other) return false;
+  const fields = Object.keys(one) as (keyof JournalRecord)[];
+  return fields.every((field) => field === 'updatedAt' || one[field] === other[field]);
 }

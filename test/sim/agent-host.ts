@@ -3,6 +3,7 @@
  */
 import { Supervisor } from '../../src/agent/supervisor.js';
 import type { AgentContext } from '../../src/agent/agent-context.js';
+import { isSettled, isStuck } from '../../src/agent/settling.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
 import { Arms, type ArmedFault } from './arms.js';
@@ -30,6 +31,8 @@ export class AgentHost implements WatchedHost {
   #powerLossListeners: (() => void)[] = [];
   #locks = new SimulatedLocks();
   #boots = 0;
+  /** The agent was told to end. */
+  #isEnding = false;
   #hypervisor: Hypervisor | undefined;
   #agent: (RunningAgent & { readonly program: AgentProgram }) | undefined;
 
@@ -53,6 +56,21 @@ export class AgentHost implements WatchedHost {
 
   get isPowered(): boolean {
     return this.#hypervisor !== undefined;
+  }
+
+  /** Whether its agent has nothing left to do, and knows what runs here. */
+  get isAtRest(): boolean {
+    const hypervisor = this.#hypervisor;
+    const agent = this.#agent;
+    if (!hypervisor || hypervisor.isWorking || !agent || this.#isEnding) return false;
+    const replicators = agent.supervisor.replicators();
+    const inUse = replicators.filter(({ state }) => state.run !== 'stopped' && !isStuck(state));
+    const running = [...hypervisor.running];
+    return (
+      replicators.every(({ state }) => (isSettled(state) && state.run !== 'finishing') || isStuck(state)) &&
+      inUse.every(({ uuid }) => hypervisor.running.has(uuid)) &&
+      running.every((uuid) => agent.supervisor.find(uuid)?.state.run === 'running')
+    );
   }
 
   runOf(uuid: string): TpmRun | undefined {
@@ -102,6 +120,7 @@ export class AgentHost implements WatchedHost {
     );
     const agent = { process, supervisor, program };
     this.#agent = agent;
+    this.#isEnding = false;
     process.onEnd(() => {
       if (this.#agent === agent) this.#agent = undefined;
     });
@@ -117,6 +136,7 @@ export class AgentHost implements WatchedHost {
   stopAgent(): void {
     const agent = this.#agent;
     if (!agent) return;
+    this.#isEnding = true;
     agent.process.run(() => {
       void agent.supervisor
         .close()

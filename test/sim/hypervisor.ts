@@ -66,6 +66,11 @@ export class Hypervisor {
     return this.#guests.get(uuid);
   }
 
+  /** Whether any job goes on. */
+  get isWorking(): boolean {
+    return this.#jobs.size > 0;
+  }
+
   isBusy(uuid: DomainUuid): boolean {
     return this.#jobs.has(uuid);
   }

@@ -57,8 +57,12 @@ export class NfsNetwork {
   readonly #random: SeededRandom;
   readonly #server: NfsServer;
   readonly #links = new Map<string, Link>();
+  /** Requests that are held up on their way, and how to let them go. */
+  readonly #held = new Set<() => void>();
   #waitingForServer: Request<unknown>[] = [];
   #requests = 0;
+  /** Requests and replies that some timer moves on. */
+  #underWay = 0;
 
   constructor({ clock, random, server }: NfsNetworkOptions, faults: FaultProfile) {
     this.#clock = clock;
@@ -76,6 +80,16 @@ export class NfsNetwork {
     const link = this.#link(host);
     link.cut = false;
     for (const request of link.waiting.splice(0)) this.#transmitLater(request, this.faults.recoveryMs);
+  }
+
+  /** Whether anything is on its way. What waits for a link or the server is not. */
+  get isBusy(): boolean {
+    return this.#underWay > 0;
+  }
+
+  /** What is held up arrives soon. */
+  hasten(): void {
+    for (const letGo of [...this.#held]) letGo();
   }
 
   serverRestarted(): void {
@@ -122,7 +136,7 @@ export class NfsNetwork {
   }
 
   #transmitLater(request: Request<unknown>, range: FaultProfile['retransmitMs']): void {
-    this.#clock.after(this.#random.between(range), () => {
+    this.#after(this.#random.between(range), () => {
       this.#transmit(request);
     });
   }
@@ -130,9 +144,29 @@ export class NfsNetwork {
   #arriveLater(request: Request<unknown>, duplicate: boolean): void {
     const { latencyMs, delayed, delayMs } = this.faults;
     const held = duplicate || this.#random.chance(delayed) ? this.#random.between(delayMs) : 0;
-    this.#clock.after(this.#random.between(latencyMs) + held, () => {
+    const arrive = (): void => {
+      this.#held.delete(letGo);
       this.#arrive(request, duplicate);
+    };
+    const cancel = this.#after(this.#random.between(latencyMs) + held, arrive);
+    const letGo = (): void => {
+      this.#held.delete(letGo);
+      cancel();
+      this.#after(this.#random.between(this.faults.recoveryMs), arrive);
+    };
+    if (held > 0) this.#held.add(letGo);
+  }
+
+  #after(delayMs: number, move: () => void): () => void {
+    this.#underWay += 1;
+    const cancel = this.#clock.after(delayMs, () => {
+      this.#underWay -= 1;
+      move();
     });
+    return () => {
+      this.#underWay -= 1;
+      cancel();
+    };
   }
 
   #arrive(request: Request<unknown>, duplicate: boolean): void {
@@ -143,7 +177,7 @@ export class NfsNetwork {
     }
     const graceLeftMs = server.graceLeftMs(request.procedure.name);
     if (graceLeftMs > 0) {
-      this.#clock.after(graceLeftMs + this.#random.between(this.faults.recoveryMs), () => {
+      this.#after(graceLeftMs + this.#random.between(this.faults.recoveryMs), () => {
         this.#arrive(request, duplicate);
       });
       return;
@@ -153,7 +187,7 @@ export class NfsNetwork {
     if (request.settled && !forgetful && server.remembered(request.id)) return;
     const { boot } = server;
     const outcome = server.execute(request.id, request.origin.host, request.procedure, forgetful);
-    this.#clock.after(this.#random.between(this.faults.latencyMs), () => {
+    this.#after(this.#random.between(this.faults.latencyMs), () => {
       this.#reply(request, outcome, boot, duplicate);
     });
   }

@@ -83,6 +83,16 @@ export class SimulatedNfs {
     this.#network.heal(host);
   }
 
+  /** What is held up on its way arrives soon. */
+  hasten(): void {
+    this.#network.hasten();
+  }
+
+  /** Whether a request, or its reply, is on its way. */
+  get isBusy(): boolean {
+    return this.#network.isBusy;
+  }
+
   /** A host loses power: cache, unsent data and waiting requests are gone. Its processes are the caller's to kill, before this. */
   powerLoss(host: string): void {
     this.#record(host, 'power loss');

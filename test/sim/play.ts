@@ -7,7 +7,7 @@ import type { AgentHost } from './agent-host.js';
 import type { Counts } from './coverage.js';
 import type { Schedule } from './schedule.js';
 import { Site, type Domain } from './site.js';
-import { contains, describeState } from './tpm.js';
+import { contains, describeState, type TpmState } from './tpm.js';
 import { Violation, type Guarantee } from './violation.js';
 
 export interface Played {
@@ -20,8 +20,10 @@ export interface Played {
 
 /** The world goes on in slices, so that a violation ends a schedule soon after it happened. */
 const SLICE_MS = 1000;
-/** Twice this is longer than a request can be held up, and once is longer than every back-off, expiry and deadline. */
-const REST_MS = 38_000;
+/** Longer than a host's expiry and every deadline. */
+const REST_LEAST_MS = 9000;
+/** Longer than anything takes: back-offs, looks at what runs, names that a client believes to be absent. */
+const REST_MOST_MS = 76_000;
 const JOB_MS = 60_000;
 /** What a start may still be refused for when nothing is wrong any more, if the domain has a TPM that was never stored. */
 const REFUSED_WITHOUT_HEAD = ['STATE_MISSING', 'STATE_INVALID'];
@@ -63,17 +65,30 @@ class Play {
     }
     site.record('step', 'mend', '');
     site.restMs = undefined;
-    site.mend();
-    await this.#pass(REST_MS);
-    // An agent that was about to end, by a signal, has ended by now.
-    site.mend();
-    await this.#pass(REST_MS);
+    await this.#rest();
     this.#expectStored();
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
     this.#expectStored();
     for (const domain of site.domains) await this.#restart(domain);
     await this.#pass(SLICE_MS);
+  }
+
+  /** Mends everything, and waits until nothing is left to happen, or for as long as anything may take. */
+  async #rest(): Promise<void> {
+    const site = this.#site;
+    const sinceMs = site.nowMs;
+    const restedMs = (): number => site.nowMs - sinceMs;
+    do {
+      // Each time: an agent that was about to end, by a signal, has ended by now.
+      site.mend();
+      await this.#pass(SLICE_MS);
+    } while (restedMs() < REST_LEAST_MS || (restedMs() < REST_MOST_MS && !this.#isAtRest()));
+    site.coverage.count(this.#isAtRest() ? 'came to rest' : 'came to no rest');
+  }
+
+  #isAtRest(): boolean {
+    return this.#site.isAtRest && this.#unstored() === undefined;
   }
 
   async #pass(durationMs: number): Promise<void> {
@@ -151,15 +166,21 @@ class Play {
 
   /** G5: when all is well again, nothing that a host knows of lies on its own disk alone. */
   #expectStored(): void {
+    const left = this.#unstored();
+    if (!left) return;
+    throw broken('G5', left.domain, `${describeState(left.state)} lies on the disk of ${left.host} alone`);
+  }
+
+  #unstored(): { readonly host: string; readonly domain: Domain; readonly state: TpmState } | undefined {
     const { hosts, domains, oracle } = this.#site;
-    for (const host of hosts) {
+    for (const { name, local } of hosts) {
       for (const domain of domains) {
-        const state = host.local.state(domain.uuid);
-        if (state?.run.toldStartedAtMs === undefined || state.run.host !== host.name) continue;
-        if (oracle.isStored(host.name, domain.uuid, state)) continue;
-        throw broken('G5', domain, `${describeState(state)} lies on the disk of ${host.name} alone`);
+        const state = local.state(domain.uuid);
+        if (state?.run.toldStartedAtMs === undefined || state.run.host !== name) continue;
+        if (!oracle.isStored(name, domain.uuid, state)) return { host: name, domain, state };
       }
     }
+    return undefined;
   }
 }
 

@@ -135,12 +135,12 @@ export class Site {
       swtpm_dir = "${SWTPM_DIRECTORY}"
       nvram = false
       [timing]
-      heartbeat = "2s"
+      heartbeat = "2500ms"
       host_expiry = "8s"
       share_deadline = "2s"
       start_deadline = "6s"
       stop_deadline = "4s"
-      rescan = "6s"
+      rescan = "12s"
       retry_max = "3s"
       [start]
       without_share = "${withoutShare}"
@@ -168,9 +168,10 @@ export class Site {
     this.world.nfs.heal(host);
   }
 
-  /** Ends every fault: from here on nothing goes wrong any more. */
+  /** Ends every fault: from here on nothing goes wrong any more, and what was held up arrives. */
   mend(): void {
     this.world.nfs.faults = CALM;
+    this.world.nfs.hasten();
     this.fillShare(false);
     if (this.#serverIsDown) this.#restartServer(0);
     for (const host of [...this.#unreachable.keys()]) this.#heal(host);
@@ -182,6 +183,11 @@ export class Site {
       host.boot();
       host.startAgent();
     }
+  }
+
+  /** Whether nothing is left to happen but what happens for ever: heartbeats and looks. */
+  get isAtRest(): boolean {
+    return !this.world.nfs.isBusy && this.hosts.every((host) => host.isAtRest);
   }
 
   #restartServer(graceMs: number): void {
