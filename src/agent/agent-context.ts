@@ -74,6 +74,8 @@ export interface AgentContext {
   readonly config: Config;
   /** This boot of the host. */
   readonly bootId: string;
+  /** When this boot began, by this host's wall clock. */
+  readonly bootedAtMs: number;
   readonly share: ShareStore;
   readonly knownShare: KnownShare;
   readonly journal: Journal;

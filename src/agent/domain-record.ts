@@ -51,6 +51,11 @@ export class DomainRecord {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
   }
 
+  /** What lies on the disk was judged in this boot: a start was allowed with it. */
+  judged(): void {
+    this.#current = { ...(this.#current ?? this.#blank()), bootId: this.#bootId };
+  }
+
   /** Takes from the lifecycle what must outlive this process. */
   follow(state: Lifecycle, identity: string | undefined): void {
     const known = this.#current ?? this.#blank();
@@ -144,7 +149,9 @@ export class DomainRecord {
   }
 }
 
-function phaseOf({ run, capturesOver, pending, reason }: Lifecycle): DomainPhase {
+function phaseOf({ run, hold, capturesOver, pending, reason }: Lifecycle): DomainPhase {
+  // Until the volume is claimed, a restart of this program must go on waiting for the source.
+  if (run === 'running' && hold.kind === 'wanted' && hold.how === 'migration') return 'arrived';
   if (run !== 'finishing') return run;
   if (!capturesOver || pending) return 'stopped';
   return reason === HANDED_OVER ? 'handed-over' : 'leaving';

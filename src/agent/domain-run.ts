@@ -17,9 +17,12 @@ import {
   type ShareTask,
 } from '../model/lifecycle.js';
 import { begin, nextTasks } from '../model/lifecycle-tasks.js';
+import type { Capture } from '../model/capture.js';
 import type { ClaimEntry } from '../model/log-entry.js';
+import { isOtherTpm } from '../model/restore-plan.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
+import { Backoff } from './backoff.js';
 import { domainPlace, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
@@ -37,6 +40,8 @@ export class DomainRun {
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
   readonly #shareLane: ShareLane;
+  /** Before a final state is read again that could not be read. */
+  readonly #captureBackoff: Backoff;
   readonly #waiters: Waiters;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
@@ -62,6 +67,7 @@ export class DomainRun {
     this.#shareLane = new ShareLane(context, uuid, this.attention, () => {
       this.dispatch({ kind: 'retry' });
     });
+    this.#captureBackoff = new Backoff(context);
     this.#waiters = new Waiters(context.clock);
   }
 
@@ -145,6 +151,7 @@ export class DomainRun {
   async close(): Promise<void> {
     this.#closed = true;
     this.#shareLane.reset();
+    this.#captureBackoff.reset();
     await this.until(isIdle);
     await this.record.saved();
   }
@@ -152,7 +159,7 @@ export class DomainRun {
   /** Takes a new state, and begins what it wants. */
   #apply(state: Lifecycle): void {
     this.#state = state;
-    this.record.follow(state, this.#pending.capture?.identity ?? this.#identity);
+    this.record.follow(state, this.#identity);
     this.record.save();
     const isBehind = state.dirty || state.pending !== undefined;
     this.#behindSinceMs = isBehind ? (this.#behindSinceMs ?? this.#context.clock.monotonicMs()) : undefined;
@@ -189,12 +196,12 @@ export class DomainRun {
     this.dispatch({ kind: 'reading' });
     try {
       const capture = await files.read(this.place, final);
-      const isAnother =
-        this.#identity !== undefined && capture.identity !== undefined && capture.identity !== this.#identity;
-      if (isAnother) throw anotherTpm(this.uuid);
-      this.attention.clear('capture');
-      this.#identity = capture.identity;
-      const next = step(this.#state, { kind: 'captured', digest: capture.digest });
+      const foreign = this.#isForeign(capture);
+      if (foreign) this.#reportForeign();
+      else this.attention.clear('capture');
+      this.#captureBackoff.reset();
+      this.#identity ??= capture.identity;
+      const next = step(this.#state, { kind: 'captured', digest: capture.digest, foreign });
       // In one turn with the state, so that a pending digest always has its capture.
       if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
       this.#apply(next);
@@ -208,7 +215,26 @@ export class DomainRun {
       }
       const again = cause.code === 'STATE_UNSTABLE' && !final;
       this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
+      if (this.#state.unread && cause.code === 'HOST_IO') this.#readAgainLater();
     }
+  }
+
+  #readAgainLater(): void {
+    this.#captureBackoff.schedule(() => {
+      this.dispatch({ kind: 'changed' });
+    });
+  }
+
+  /** Of another TPM than the one that this run began with: a blank one that came up while nobody looked, most likely. */
+  #isForeign({ identity }: Capture): boolean {
+    return isOtherTpm(identity, this.#identity);
+  }
+
+  #reportForeign(): void {
+    if (this.attention.has('capture')) return;
+    const error = anotherTpm(this.uuid);
+    this.attention.raise('capture', error);
+    this.#context.log.error({ uuid: this.uuid, code: error.code }, error.message);
   }
 
   async #runShare(task: ShareTask): Promise<void> {
@@ -219,9 +245,18 @@ export class DomainRun {
     const recalled = this.#recalled;
     const known = { capture, published, reason, over, recalled, source: this.#source } as const;
     const domain = { ...this.place, name: this.name, ...known };
-    const event = await this.#shareLane.run(domain, task);
-    if (event.kind === 'acquired') this.#recalled = false;
-    this.dispatch(event);
+    const { event, identity } = await this.#shareLane.run(domain, task);
+    if (event.kind === 'acquired') {
+      this.#recalled = false;
+      this.#identity = identity ?? this.#identity;
+      // What was captured meanwhile was not judged against the head.
+      const waiting = this.#state.pending && this.#pending.capture;
+      const foreign = waiting !== undefined && this.#isForeign(waiting);
+      if (foreign) this.#reportForeign();
+      this.dispatch({ ...event, foreign });
+    } else {
+      this.dispatch(event);
+    }
     if (this.#state.pending === undefined) await this.#pending.clear();
   }
 }

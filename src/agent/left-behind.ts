@@ -10,29 +10,36 @@
 import type { Capture } from '../model/capture.js';
 import type { Slot } from '../model/generation-name.js';
 import type { LocalRelation } from '../model/local-relation.js';
+import { isOtherTpm } from '../model/restore-plan.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { publishNote } from './publish-note.js';
 import type { DomainTask } from './share-tasks.js';
-import { gatherSituation, isFromDiskOf, relationToHead } from './situation.js';
+import { gatherSituation, isFromDiskOf, relationToHead, unjudgedSinceNs } from './situation.js';
 
-/**
- * @param epoch the claim under which this host holds the volume now
- * @returns digests of the captures that must not follow the head
- */
-export async function passOverOutdated(
+export interface LeftBehind {
+  /** Digests of the captures that must not follow the head. */
+  readonly outdated: readonly string[];
+  /** Of the head's TPM, where it is known. */
+  readonly identity: string | undefined;
+}
+
+/** @param epoch the claim under which this host holds the volume now */
+export async function judgeLeftBehind(
   context: AgentContext,
   domain: DomainTask,
   epoch: Slot,
-): Promise<string[]> {
+): Promise<LeftBehind> {
   const { local, volume, record } = await gatherSituation(context, domain, false);
-  if (volume?.head.kind !== 'whole') return [];
+  if (volume?.head.kind !== 'whole') return { outdated: [], identity: undefined };
   const left = new Map<string, LocalRelation>();
   // Files go back in time with the disk alone, and within one boot they do not.
   if (local && record?.bootId !== context.bootId) {
-    left.set(local.digest, relation(context, local, volume, context.bootId));
+    left.set(local.digest, relation(context, local, volume, unjudgedSinceNs(context, record)));
   }
-  if (domain.capture) left.set(domain.capture.digest, relation(context, domain.capture, volume, ''));
+  if (domain.capture) {
+    left.set(domain.capture.digest, relation({ ...context, bootId: '' }, domain.capture, volume));
+  }
   const outdated: string[] = [];
   for (const capture of [local, domain.capture]) {
     const found = capture && left.get(capture.digest);
@@ -40,23 +47,21 @@ export async function passOverOutdated(
     if (found === 'unknown') await keepDiverged(context, domain, epoch, capture);
     outdated.push(capture.digest);
   }
-  return outdated;
+  return { outdated, identity: volume.head.generation.capture.identity };
 }
 
-/** @param bootId this boot, for what lies on the disk now; '' for what may have lain there earlier */
+/** @param context its boot is '' for what may have lain on the disk earlier */
 function relation(
   context: AgentContext,
   capture: Capture,
   volume: VolumeReading,
-  bootId: string,
+  unjudgedSince?: bigint,
 ): LocalRelation {
   const { head, log } = volume;
   if (head.kind !== 'whole') return 'unknown';
   const { name, manifest, capture: stored } = head.generation;
-  const isForeign =
-    capture.identity !== undefined && stored.identity !== undefined && capture.identity !== stored.identity;
-  if (isForeign) return 'unknown';
-  const found = relationToHead({ ...context, bootId }, capture, volume);
+  if (isOtherTpm(capture.identity, stored.identity)) return 'unknown';
+  const found = relationToHead(context, capture, volume, unjudgedSince);
   if (found !== 'unknown' || isFromDiskOf(context.config.host, manifest)) return found;
   // Nothing was published since this host took the volume over: it started from that head, which was synced. Only a migration brings files
   // that were not.

@@ -5,7 +5,7 @@ import type { Capture } from '../model/capture.js';
 import type { Slot } from '../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
 import type { ClaimEntry } from '../model/log-entry.js';
-import type { RestoreDecision } from '../model/restore-plan.js';
+import { isOtherTpm, type RestoreDecision } from '../model/restore-plan.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Situation } from './situation.js';
 
@@ -30,8 +30,11 @@ export interface Prepared {
   readonly source?: ClaimEntry | undefined;
 }
 
-export function inSpool(capture: Capture, spooledAs: string): Prepared['pending'] {
-  return { capture, state: { digest: capture.digest, spooled: true }, spooledAs };
+/** @param identity of the volume's TPM, when it is known */
+export function inSpool(capture: Capture, spooledAs: string, identity?: string): Prepared['pending'] {
+  const isForeign = isOtherTpm(identity, capture.identity);
+  const state = { digest: capture.digest, spooled: true, ...(isForeign && { foreign: true }) };
+  return { capture, state, spooledAs };
 }
 
 export function prepared(

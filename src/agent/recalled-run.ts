@@ -2,7 +2,7 @@
  * recalled-run: where a domain's lifecycle goes on after a restart of this program, from the journal and the spool. Pure.
  */
 import type { JournalRecord } from '../host/journal.js';
-import { STOPPED, type Hold, type Lifecycle } from '../model/lifecycle.js';
+import { STOPPED, type Hold, type Lifecycle, type RunState } from '../model/lifecycle.js';
 import { HANDED_OVER } from './share-tasks.js';
 
 /** @param spooledDigest of the newest capture in the spool */
@@ -13,15 +13,21 @@ export function recalledRun(record: JournalRecord, spooledDigest: string | undef
   const isLeft = holding || isSpooled;
   return {
     ...STOPPED,
-    run: isOver || phase === 'stopped' ? (isLeft ? 'finishing' : 'stopped') : phase,
+    run: recalledRunState(phase, isLeft),
     capturesOver: isOver,
     hold: recalledHold(record, isSpooled),
     pending: isSpooled ? { digest: spooledDigest, spooled: true } : undefined,
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
-    dirty: phase === 'running' || (phase === 'stopped' && isLeft),
+    dirty: phase === 'running' || phase === 'arrived' || (phase === 'stopped' && isLeft),
     reason: phase === 'handed-over' ? HANDED_OVER : 'recovered',
   };
+}
+
+function recalledRunState(phase: JournalRecord['phase'], isLeft: boolean): RunState {
+  if (phase === 'prepared' || phase === 'incoming') return phase;
+  if (phase === 'running' || phase === 'arrived') return 'running';
+  return isLeft ? 'finishing' : 'stopped';
 }
 
 function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
@@ -29,5 +35,6 @@ function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpoole
   if (fenced && phase !== 'leaving') return { kind: 'fenced', epoch, by: fenced.host };
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch };
+  if (phase === 'arrived') return { kind: 'wanted', how: 'migration' };
   return phase === 'running' || isSpooled ? { kind: 'wanted', how: 'adopt' } : STOPPED.hold;
 }

@@ -108,6 +108,7 @@ export class Replicator {
         nvramPath: place.nvramPath ?? null,
         live: prepared.live ?? null,
       });
+      if (prepared.decision !== 'wait-incoming') run.record.judged();
       run.begin(prepared);
       await run.record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');

@@ -2,11 +2,11 @@
  * share-lane: a domain's tasks on the share, one at a time, with what each outcome means for attention, log and the pause before the next.
  */
 import type { DomainUuid } from '../model/identifiers.js';
-import type { LifecycleEvent, ShareTask } from '../model/lifecycle.js';
+import type { ShareTask } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
-import { lostTo, runShareTask, type DomainTask } from './share-tasks.js';
+import { lostTo, runShareTask, type DomainTask, type TaskOutcome } from './share-tasks.js';
 
 export class ShareLane {
   readonly #context: AgentContext;
@@ -24,8 +24,9 @@ export class ShareLane {
     this.#onPauseOver = onPauseOver;
   }
 
-  async run(domain: DomainTask, task: ShareTask): Promise<LifecycleEvent> {
-    const { event, error } = await runShareTask(this.#context, domain, task);
+  async run(domain: DomainTask, task: ShareTask): Promise<TaskOutcome> {
+    const outcome = await runShareTask(this.#context, domain, task);
+    const { event, error } = outcome;
     const { log } = this.#context;
     const uuid = this.#uuid;
     if (event.kind === 'share-failed') {
@@ -33,13 +34,13 @@ export class ShareLane {
       const { code, message } = error ?? { code: undefined, message: 'in doubt' };
       log.warn({ uuid, task: task.kind, code }, `${task.kind} failed: ${message}`);
       this.#backoff.schedule(this.#onPauseOver);
-      return event;
+      return outcome;
     }
     this.#backoff.reset();
     this.#attention.clear('share');
     if (event.kind === 'fenced') this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
     if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
-    return event;
+    return outcome;
   }
 
   /** Ends a pause without a try, and begins the next ones short again. */

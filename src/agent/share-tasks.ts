@@ -14,7 +14,7 @@ import type { ClaimEntry, ClaimReason } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
-import { passOverOutdated } from './left-behind.js';
+import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
@@ -41,6 +41,8 @@ export interface TaskOutcome {
   readonly event: LifecycleEvent;
   /** What the operator should know, beside the event. */
   readonly error?: MirrorError;
+  /** Of the head's TPM, where the task has learnt it. */
+  readonly identity?: string | undefined;
 }
 
 export async function runShareTask(
@@ -120,19 +122,19 @@ async function recover(context: AgentContext, domain: DomainTask): Promise<TaskO
   const outcome = await claim(context, domain, 'recover', 'own');
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && outcome.kind !== 'claimed') return { event: { kind: 'released' } };
-  if (outcome.kind !== 'free') return await recovered(context, domain, outcome);
+  if (outcome.kind !== 'free') return await judged(context, domain, outcome);
   if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
-  return await recovered(context, domain, await claim(context, domain, 'recover', 'free'));
+  return await judged(context, domain, await claim(context, domain, 'recover', 'free'));
 }
 
-async function recovered(
+/** A claim by which this host goes on with what a former run of this program left of the domain. */
+async function judged(
   context: AgentContext,
   domain: DomainTask,
   outcome: ClaimOutcome,
 ): Promise<TaskOutcome> {
   const isLeft = domain.recalled && outcome.kind === 'claimed';
-  const outdated = isLeft ? await passOverOutdated(context, domain, outcome.epoch) : [];
-  return held(outcome, domain, outdated);
+  return held(outcome, domain, isLeft ? await judgeLeftBehind(context, domain, outcome.epoch) : NOTHING_LEFT);
 }
 
 /**
@@ -145,7 +147,7 @@ async function adopt(
   how: 'adopt' | 'migration',
 ): Promise<TaskOutcome> {
   const situation = await gatherSituation(context, domain, false);
-  const { share, holder } = situation.facts;
+  const { share, holder, local } = situation.facts;
   // What a start may do without the share is another question: here the domain runs already.
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
@@ -153,18 +155,20 @@ async function adopt(
   if (decision.kind === 'refuse' && !arrived) {
     const error = refusal(decision.code, situation);
     // A source that has yet to release: asked again later.
-    return how === 'migration'
+    return how === 'migration' && decision.code === 'HELD_ELSEWHERE'
       ? { event: { kind: 'share-failed', inDoubt: false }, error }
       : unfit(context, situation, error);
   }
-  const ours = ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
+  // The times of files tell nothing where another host's state came in.
+  const isJudged = how === 'adopt' || local.kind !== 'valid' || local.relation === 'same';
+  const ours = isJudged && ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
   if (!ours && !arrived) return unfit(context, situation, unrelated(domain));
   const expired = holder === 'other-expired';
   const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');
   if (outcome.kind === 'held') {
     return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
   }
-  return held(outcome, domain);
+  return await judged(context, domain, outcome);
 }
 
 /**
@@ -240,12 +244,19 @@ async function claim(
   return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
 }
 
-function held(outcome: ClaimOutcome, { uuid }: DomainTask, outdated: readonly string[] = []): TaskOutcome {
+const NOTHING_LEFT: LeftBehind = { outdated: [], identity: undefined };
+
+function held(
+  outcome: ClaimOutcome,
+  { uuid }: DomainTask,
+  { outdated, identity }: LeftBehind = NOTHING_LEFT,
+): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;
     const published = head && { slot: head.slot, digest: head.digestPrefix };
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
-    return { event: { kind: 'acquired', epoch: outcome.epoch, published, history, outdated } };
+    const { epoch } = outcome;
+    return { event: { kind: 'acquired', epoch, published, history, outdated }, identity };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

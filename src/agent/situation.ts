@@ -57,9 +57,9 @@ export async function gatherSituation(
     tombstoned: volume?.log.tombstone !== undefined,
     holder: holderFacts(volume),
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
-    local: localFacts(context, local.capture, local.error, volume),
+    local: localFacts(context, local, record, volume),
     journal: record && journalFacts(record, context.bootId),
-    spooled: await hasUnpublished(context, uuid, volume),
+    ...(await spoolFacts(context, uuid, local.capture, volume)),
     incoming,
     policy: context.config.start,
   };
@@ -112,18 +112,21 @@ async function lookAtDisk(
   }
 }
 
-/** Whether the spool has a capture that the volume has not: one that was published may have been left there. */
-async function hasUnpublished(
+/** What the spool has that the volume has not: a capture that was published may have been left there. */
+async function spoolFacts(
   { spool }: AgentContext,
   uuid: DomainUuid,
+  local: Capture | undefined,
   volume: VolumeReading | undefined,
-): Promise<boolean> {
+): Promise<Pick<RestoreFacts, 'spooled' | 'localIsSpooled'>> {
   const { newest } = await spool.peek(uuid);
+  if (!newest) return { spooled: false };
+  const { digest } = newest.capture;
   const published = volume?.log.published ?? [];
-  return (
-    newest !== undefined &&
-    !published.some(({ generation }) => newest.capture.digest.startsWith(generation.digestPrefix))
-  );
+  return {
+    spooled: !published.some(({ generation }) => digest.startsWith(generation.digestPrefix)),
+    localIsSpooled: digest === local?.digest,
+  };
 }
 
 /** The head's NVRAM, when this host has the domain's TPM and should have its NVRAM, but has not. */
@@ -182,17 +185,24 @@ function othersClaimed(
 
 function localFacts(
   context: AgentContext,
-  local: Capture | undefined,
-  error: MirrorError | undefined,
+  { capture, error }: { readonly capture: Capture | undefined; readonly error: MirrorError | undefined },
+  record: JournalRecord | undefined,
   volume: VolumeReading | undefined,
 ): LocalFacts {
-  if (!local) return { kind: error ? 'invalid' : 'absent' };
-  return {
-    kind: 'valid',
-    digest: local.digest,
-    identity: local.identity,
-    relation: volume ? relationToHead(context, local, volume) : 'unknown',
-  };
+  if (!capture) return { kind: error ? 'invalid' : 'absent' };
+  const { digest, identity } = capture;
+  const relation = volume
+    ? relationToHead(context, capture, volume, unjudgedSinceNs(context, record))
+    : 'unknown';
+  return { kind: 'valid', digest, identity, relation };
+}
+
+/** Since when a domain may have run here from a state that nobody had judged. */
+export function unjudgedSinceNs(
+  { bootId, bootedAtMs }: Pick<AgentContext, 'bootId' | 'bootedAtMs'>,
+  record: JournalRecord | undefined,
+): bigint | undefined {
+  return record?.bootId === bootId ? undefined : BigInt(Math.floor(bootedAtMs)) * 1_000_000n;
 }
 
 /** Whether a host's own disk held what it published, so that the files' times can be compared. */
@@ -205,6 +215,7 @@ export function relationToHead(
   { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
   local: Capture,
   volume: VolumeReading,
+  unjudgedSince: bigint | undefined,
 ): LocalRelation {
   if (volume.head.kind !== 'whole') return 'unknown';
   const { manifest, capture } = volume.head.generation;
@@ -215,7 +226,12 @@ export function relationToHead(
     headIsOwn: isFromDiskOf(config.host, manifest),
     publishedBefore: below.map((entry) => entry.generation.digestPrefix),
     bootId,
+    unjudgedSinceNs: unjudgedSince,
   });
+}
+
+function isRunning({ phase }: JournalRecord): boolean {
+  return phase === 'running' || phase === 'arrived';
 }
 
 function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['journal'] {
@@ -223,7 +239,7 @@ function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['jour
     slot: record.slot,
     digest: record.digest ?? undefined,
     identity: record.identity ?? undefined,
-    ran: record.phase === 'running' || (record.phase === 'stopped' && record.holding),
+    ran: isRunning(record) || (record.phase === 'stopped' && record.holding),
     fenced: record.fenced !== null,
     rebooted: record.bootId !== bootId,
   };

@@ -26,7 +26,7 @@ export async function prepareWithoutShare(
   const hold: Hold = record?.holding
     ? { kind: 'doubt', epoch: record.epoch }
     : { kind: 'wanted', how: 'adopt' };
-  const pending = spooled && inSpool(spooled.capture, spooled.name);
+  const pending = spooled && inSpool(spooled.capture, spooled.name, record?.identity ?? undefined);
   return { ...prepared(situation, decision, hold, knownPublished(situation)), pending };
 }
 

@@ -21,7 +21,7 @@ import type { HostContext } from './host-context.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
 
 /**
- * `leaving` and `handed-over` (to another host) are stopped, too: with nothing to store, and a claim that may have to be given back.
+ * `arrived` is running, too: by migration, and the volume is not claimed yet. `leaving` and `handed-over` (to another host) are stopped, too: with nothing to store, and a claim that may have to be given back.
  */
 export const DOMAIN_PHASES = [
   'stopped',
@@ -29,6 +29,7 @@ export const DOMAIN_PHASES = [
   'handed-over',
   'prepared',
   'incoming',
+  'arrived',
   'running',
 ] as const;
 export type DomainPhase = (typeof DOMAIN_PHASES)[number];

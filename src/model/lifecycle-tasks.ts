@@ -14,7 +14,7 @@ function nextLocalTask(state: Lifecycle): LocalTask | undefined {
   const { pending, hold } = state;
   const spoolDue = state.trouble || state.stopOverdue;
   if (pending && !pending.spooled && !state.spoolFailed && spoolDue) {
-    return { kind: 'spool', diverged: hold.kind === 'fenced' };
+    return { kind: 'spool', diverged: hold.kind === 'fenced' || pending.foreign === true };
   }
   return state.dirty ? { kind: 'capture', final: state.run === 'finishing' } : undefined;
 }
@@ -43,6 +43,7 @@ function nextHeldTask(
   { epoch, next }: Extract<Hold, { kind: 'held' }>,
 ): ShareTask | undefined {
   const final = state.run === 'finishing';
+  if (state.pending?.foreign) return { kind: 'diverge', epoch };
   if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
   if (final && !state.dirty && !state.unread && state.local === 'idle') {
     return { kind: 'release', epoch, slot: next, reason: state.reason };

@@ -25,6 +25,8 @@
  * I4 The volume is released only when the final capture was taken and nothing is pending. Where the final state is there and cannot be
  *    read, or is gone and none was ever stored, the volume stays held: another host would start from less, or from nothing.
  * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own.
+ * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
+ *    the domain has stopped.
  */
 import type { Slot } from './generation-name.js';
 
@@ -43,6 +45,8 @@ export interface Pending {
   readonly digest: string;
   /** Whether it is durable in this host's spool. */
   readonly spooled: boolean;
+  /** It is another TPM's than the volume's: kept as a diverged copy, never published. */
+  readonly foreign?: boolean;
 }
 
 /** What the share has from this host's point of view; a digest may be only a prefix, as a name in the log gives it. */
@@ -70,7 +74,7 @@ export interface Lifecycle {
   readonly spoolFailed: boolean;
   /** The final state could not be captured, and nothing on the share stands for it. */
   readonly unread: boolean;
-  /** Digests of captures that a former run of the program left and that must not follow the head: older ones, and those kept as diverged. */
+  /** Digests of captures that must not follow the head: older ones that a former run of the program left, and those kept as diverged. */
   readonly outdated: readonly string[];
   /** Sweep and prune are due. */
   readonly untidy: boolean;
@@ -113,14 +117,15 @@ export type LifecycleEvent =
   | { readonly kind: 'reading' }
   | { readonly kind: 'stopped'; readonly reason: string; readonly handedOver: boolean }
   | { readonly kind: 'stop-overdue' }
-  | { readonly kind: 'captured'; readonly digest: string }
+  /** `foreign`: of another TPM than the volume's. */
+  | { readonly kind: 'captured'; readonly digest: string; readonly foreign?: boolean }
   /** `again`: the state was in motion; otherwise there is none (`missing`), or it cannot be read, until it changes. */
   | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
   | { readonly kind: 'spooled'; readonly digest: string }
   | { readonly kind: 'spool-failed' }
   /**
    * `history`: digests of everything that the volume's log has published; `outdated`: of what a former run left and must not follow the
-   * head.
+   * head; `foreign`: what is pending is of another TPM than the head.
    */
   | {
       readonly kind: 'acquired';
@@ -128,6 +133,7 @@ export type LifecycleEvent =
       readonly published: PublishedState | undefined;
       readonly history: readonly string[];
       readonly outdated: readonly string[];
+      readonly foreign?: boolean;
     }
   | { readonly kind: 'fenced'; readonly by: string }
   | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
@@ -139,6 +145,9 @@ export type LifecycleEvent =
 
 /** Sweep and prune follow the first publish of an epoch and every so many after it. */
 const TIDY_EVERY = 16;
+
+/** More than there are captures between two looks at one; an older one that is seen again is kept again. */
+const OUTDATED_MAX = 8;
 
 export const STOPPED: Lifecycle = {
   run: 'stopped',
@@ -188,7 +197,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
     case 'stop-overdue':
       return state.run === 'finishing' ? { ...state, stopOverdue: true } : state;
     case 'captured':
-      return captured({ ...state, local: 'idle' }, event.digest);
+      return captured({ ...state, local: 'idle' }, event);
     case 'capture-failed':
       return settle(captureFailed({ ...state, local: 'idle' }, event.again, event.missing));
     case 'spooled':
@@ -216,7 +225,7 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         ...fine,
         hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
         published: event.published,
-        pending: isStale(state.pending, event) ? undefined : state.pending,
+        pending: stillPending(state.pending, event),
         outdated: event.outdated,
         dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
@@ -231,7 +240,13 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         untidy: state.untidy || (event.slot - epochOf(state.hold)) % TIDY_EVERY === 1,
       });
     case 'diverged':
-      return state.pending?.digest === event.digest ? { ...fine, pending: undefined } : fine;
+      return {
+        ...fine,
+        pending: state.pending?.digest === event.digest ? undefined : state.pending,
+        outdated: [...state.outdated.filter((digest) => digest !== event.digest), event.digest].slice(
+          -OUTDATED_MAX,
+        ),
+      };
     case 'released':
       return wantIfNeeded({ ...fine, hold: { kind: 'none' } });
     case 'tidied':
@@ -254,7 +269,9 @@ function started(state: Lifecycle): Lifecycle {
 }
 
 function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecycle {
-  if (state.run === 'stopped' || state.run === 'finishing') return state;
+  // Told again: somebody may have mended what could not be read.
+  if (state.run === 'finishing') return state.unread ? { ...state, dirty: true, unread: false } : state;
+  if (state.run === 'stopped') return state;
   const ran = state.run === 'running';
   const capturesOver = handedOver || !ran;
   return settle({
@@ -273,7 +290,7 @@ function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Life
   return { ...state, unread: state.run === 'finishing' && !state.capturesOver && !isStored };
 }
 
-function captured(before: Lifecycle, digest: string): Lifecycle {
+function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest' | 'foreign'>): Lifecycle {
   const state = { ...before, unread: false };
   if (state.pending?.digest === digest) return settle(state);
   if (state.outdated.includes(digest)) return settle({ ...state, pending: undefined });
@@ -282,13 +299,16 @@ function captured(before: Lifecycle, digest: string): Lifecycle {
     const headMayMove = state.carrying !== undefined || state.hold.kind === 'doubt';
     if (!headMayMove) return settle({ ...state, pending: undefined });
   }
-  return wantIfNeeded({ ...state, pending: { digest, spooled: false }, spoolFailed: false });
+  const pending = { digest, spooled: false, ...(foreign && { foreign }) };
+  return wantIfNeeded({ ...state, pending, spoolFailed: false });
 }
 
 function spooled(state: Lifecycle, digest: string): Lifecycle {
   const { pending } = state;
   return settle(
-    pending?.digest === digest ? { ...state, pending: { digest, spooled: true }, spoolFailed: false } : state,
+    pending?.digest === digest
+      ? { ...state, pending: { ...pending, spooled: true }, spoolFailed: false }
+      : state,
   );
 }
 
@@ -298,14 +318,15 @@ function wantIfNeeded(state: Lifecycle): Lifecycle {
   return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
 }
 
-/** A capture that the spool kept although it was published, and something newer after it; or one that is from before the head. */
-function isStale(
+/** Not a capture that the spool kept although it was published, and something newer after it; nor one that is from before the head. */
+function stillPending(
   pending: Pending | undefined,
-  { history, outdated }: Extract<LifecycleEvent, { kind: 'acquired' }>,
-): boolean {
-  if (!pending) return false;
+  { history, outdated, foreign }: Extract<LifecycleEvent, { kind: 'acquired' }>,
+): Pending | undefined {
+  if (!pending) return undefined;
   const isPublished = pending.spooled && history.some((digest) => sameDigest(digest, pending.digest));
-  return isPublished || outdated.includes(pending.digest);
+  if (isPublished || outdated.includes(pending.digest)) return undefined;
+  return foreign ? { ...pending, foreign } : pending;
 }
 
 /** A pending capture that turns out to be the head is published. */

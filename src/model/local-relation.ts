@@ -21,6 +21,11 @@ export interface RelationFacts {
   readonly publishedBefore: readonly string[];
   /** This boot of this host. */
   readonly bootId: string;
+  /**
+   * Since when files may have been written by a domain that started from a state nobody had judged: since this boot began, until this host
+   * has held the volume in it.
+   */
+  readonly unjudgedSinceNs?: bigint | undefined;
 }
 
 export function relateToHead({
@@ -29,22 +34,31 @@ export function relateToHead({
   headIsOwn,
   publishedBefore,
   bootId,
+  unjudgedSinceNs,
 }: RelationFacts): LocalRelation {
   if (local.digest === head.digest) return 'same';
   if (publishedBefore.some((prefix) => local.digest.startsWith(prefix))) return 'older';
   if (!headIsOwn) return 'unknown';
   // Within one boot the page cache cannot go back in time, so what differs from our own head was written after it.
   if (bootId !== '' && bootId === head.bootId) return 'newer';
-  return compareTimes(local.files, head.files);
+  const isTpm = ({ role }: FileFacts): boolean => isTpmRole(role);
+  const relation =
+    compareDiffering(local.files, head.files, isTpm) ?? compareDiffering(local.files, head.files, () => true);
+  return relation === 'newer' && isUnjudged(local.files, unjudgedSinceNs)
+    ? 'unknown'
+    : (relation ?? 'unknown');
 }
 
-/** After a reboot a file that was never synced may be one from before the head; its own time shows it. */
-function compareTimes(local: readonly FileFacts[], head: readonly FileFacts[]): LocalRelation {
-  const tpm = compareDiffering(local, head, (file) => isTpmRole(file.role));
-  return tpm ?? compareDiffering(local, head, () => true) ?? 'unknown';
+/** A power loss can take a file back to before the head; what is written to it then is newer only by its time. */
+function isUnjudged(files: readonly FileFacts[], sinceNs: bigint | undefined): boolean {
+  return sinceNs !== undefined && files.some((file) => isTpmRole(file.role) && file.mtimeNs >= sinceNs);
 }
 
-/** @returns `undefined` when no file that both have differs */
+/**
+ * After a reboot a file that was never synced may be one from before the head; its own time shows it.
+ *
+ * @returns `undefined` when no file that both have differs
+ */
 function compareDiffering(
   local: readonly FileFacts[],
   head: readonly FileFacts[],

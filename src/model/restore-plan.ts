@@ -62,6 +62,8 @@ export interface RestoreFacts {
   readonly journal: JournalFacts | undefined;
   /** A capture of this host that never reached the share. */
   readonly spooled: boolean;
+  /** The local state is the spool's newest capture. */
+  readonly localIsSpooled?: boolean;
   /** The start is an incoming migration. */
   readonly incoming: boolean;
   readonly policy: {
@@ -95,14 +97,22 @@ function refuse(code: ErrorCode): RestoreDecision {
   return { kind: 'refuse', code };
 }
 
-function withoutShare({ share, policy, journal, local, spooled }: RestoreFacts): RestoreDecision {
+function withoutShare({
+  share,
+  policy,
+  journal,
+  local,
+  spooled,
+  localIsSpooled = false,
+}: RestoreFacts): RestoreDecision {
   if (share === 'wrong') return refuse('SHARE_WRONG');
   if (share === 'not-initialized') return refuse('SHARE_NOT_INITIALIZED');
   const known = journal !== undefined && !journal.fenced && (journal.slot > 0 || spooled);
   if (policy.withoutShare === 'refuse' || !known) return refuse('SHARE_UNAVAILABLE');
   if (local.kind === 'valid') {
-    if (isForeign(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
-    const isLatest = journal.rebooted !== true || (!journal.ran && local.digest === journal.digest);
+    if (isOtherTpm(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
+    const wasLast = localIsSpooled || (!spooled && !journal.ran && local.digest === journal.digest);
+    const isLatest = journal.rebooted !== true || wasLast;
     return isLatest ? { kind: 'keep-unverified' } : refuse('SHARE_UNAVAILABLE');
   }
   return spooled ? { kind: 'restore-spooled' } : refuse('SHARE_UNAVAILABLE');
@@ -175,11 +185,12 @@ function planWhole(facts: RestoreFacts, headIdentity: string | undefined): Resto
   if (local.relation === 'same') return { kind: 'keep-local' };
   if (local.relation === 'older') return { kind: 'restore-head' };
   if (journal?.digest === local.digest) return { kind: 'restore-head' };
-  if (isForeign(local.identity, headIdentity)) return refuse('FOREIGN_TPM');
+  if (isOtherTpm(local.identity, headIdentity)) return refuse('FOREIGN_TPM');
   const newer = local.relation === 'newer' && !isLost(facts);
   return newer ? { kind: 'keep-local' } : { kind: 'keep-diverged-restore-head' };
 }
 
-function isForeign(one: string | undefined, other: string | undefined): boolean {
+/** Whether two identities are those of two TPMs; one that is not known may be either. */
+export function isOtherTpm(one: string | undefined, other: string | undefined): boolean {
   return one !== undefined && other !== undefined && one !== other;
 }

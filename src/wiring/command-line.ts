@@ -14,6 +14,7 @@ import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
+import { uptime } from 'node:os';
 import { readMachine, type Machine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
@@ -94,6 +95,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
+    bootedAtMs: systemClock.nowMs() - uptime() * 1000,
     share,
     knownShare,
     journal,

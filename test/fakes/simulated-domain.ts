@@ -52,6 +52,9 @@ export class SimulatedDomain {
   #ranHere = false;
   #wasFenced = false;
   #handedOver = false;
+  /** Whether the guest's TPM is another one than the volume's, and what it wrote as such. */
+  #isForeign = false;
+  readonly #foreign = new Set<string>();
 
   get busy(): boolean {
     return this.#localTask !== undefined || this.#shareTask !== undefined;
@@ -144,10 +147,17 @@ export class SimulatedDomain {
     this.dispatch({ kind: 'stopped', reason: 'shutdown', handedOver });
   }
 
+  /** A blank TPM in the place of the guest's own. */
+  becomeAnother(): void {
+    if (this.guestRuns) this.#isForeign = true;
+    this.write();
+  }
+
   /** The guest writes, sometimes what it had written before. */
   write(content?: number): void {
     if (!this.guestRuns) return;
-    this.disk = content === undefined ? this.#newContent() : digestOf(content);
+    this.disk = content === undefined || this.#isForeign ? this.#newContent() : digestOf(content);
+    if (this.#isForeign) this.#foreign.add(this.disk);
     this.dispatch({ kind: 'changed' });
   }
 
@@ -167,7 +177,8 @@ export class SimulatedDomain {
     if (task.kind === 'spool') this.#endSpool(fate);
     else if (fate === 'done') {
       this.#lastCaptured = this.#read ?? this.disk;
-      this.dispatch({ kind: 'captured', digest: this.#lastCaptured });
+      const foreign = this.#foreign.has(this.#lastCaptured);
+      this.dispatch({ kind: 'captured', digest: this.#lastCaptured, foreign });
     } else this.dispatch({ kind: 'capture-failed', again: fate === 'again', missing: true });
   }
 
@@ -203,7 +214,7 @@ export class SimulatedDomain {
   }
 
   #newRun(): void {
-    this.#ranHere = this.#wasFenced = this.#handedOver = false;
+    this.#ranHere = this.#wasFenced = this.#handedOver = this.#isForeign = false;
     this.#lastCaptured = undefined;
   }
 
@@ -256,7 +267,10 @@ export class SimulatedDomain {
           hold.kind === 'held' && hold.epoch === task.epoch,
           `I1: ${task.kind} only while the volume is held`,
         );
-        if (task.kind === 'publish') check(pending !== undefined, 'what is published is pending');
+        if (task.kind === 'publish') {
+          check(pending !== undefined, 'what is published is pending');
+          check(!this.#foreign.has(pending?.digest ?? ''), 'I6: what is of another TPM is not published');
+        }
         if (task.kind === 'tidy') check(run !== 'finishing', 'a stop does not wait for tidying');
         if (task.kind !== 'release') break;
         check(run === 'finishing', 'I4: only a stop releases');
@@ -266,7 +280,10 @@ export class SimulatedDomain {
         );
         break;
       case 'diverge':
-        check(hold.kind === 'fenced', 'only what a fenced host has diverges');
+        check(
+          hold.kind === 'fenced' || pending?.foreign === true,
+          'only what a fenced host has diverges, and what is of another TPM',
+        );
         break;
       case 'acquire':
         check(hold.kind === 'wanted' || hold.kind === 'doubt', 'nothing that is held or lost is acquired');
@@ -286,6 +303,7 @@ export class SimulatedDomain {
       hold.kind === 'fenced' || this.#slots.findLast((entry) => entry.kind === 'claim')?.by === 'them';
     const kept =
       [pending?.digest, ours, this.head?.digest].includes(captured) ||
+      (this.#foreign.has(captured) && this.diverged.has(captured)) ||
       (taken && (stored || this.diverged.has(captured)));
     // Before the claim, the machine trusts what it was told of the head; the claim makes it look again.
     const isToldOnly =

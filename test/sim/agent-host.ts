@@ -7,6 +7,7 @@ import { isSettled, isStuck } from '../../src/agent/settling.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
 import { Arms, type ArmedFault } from './arms.js';
+import { EPOCH_MS } from './clock.js';
 import { SimulatedLocks } from './domain-locks.js';
 import { Hooks, type RunningAgent } from './hooks.js';
 import { Hypervisor } from './hypervisor.js';
@@ -31,6 +32,7 @@ export class AgentHost implements WatchedHost {
   #powerLossListeners: (() => void)[] = [];
   #locks = new SimulatedLocks();
   #boots = 0;
+  #bootedAtMs = 0;
   /** The agent was told to end. */
   #isEnding = false;
   #hypervisor: Hypervisor | undefined;
@@ -96,6 +98,8 @@ export class AgentHost implements WatchedHost {
   boot(): void {
     if (this.#hypervisor) return;
     this.#boots += 1;
+    // By the clock that its disk writes times with.
+    this.#bootedAtMs = EPOCH_MS + this.#site.nowMs;
     this.#locks = new SimulatedLocks();
     const hooks = new Hooks({ agent: () => this.#agent, open: () => this.#open() });
     this.#hypervisor = new Hypervisor({
@@ -226,6 +230,7 @@ export class AgentHost implements WatchedHost {
     return {
       config: this.#config,
       bootId: `boot ${this.#boots}`,
+      bootedAtMs: this.#bootedAtMs,
       machineId: `machine ${this.name}`,
       running: () => this.#hypervisor?.running ?? new Set(),
       guests: () => (this.events.lost ? undefined : this.#hypervisor?.begun),

@@ -23,6 +23,7 @@ const RECORD_MODE = 0o600;
 export interface ProgramSurroundings {
   readonly config: Config;
   readonly bootId: string;
+  readonly bootedAtMs: number;
   readonly machineId: string;
   readonly running: () => ReadonlySet<DomainUuid>;
   /** Those whose guest runs, as the hypervisor sees it; `undefined` while it cannot be asked. */
@@ -41,7 +42,7 @@ export interface AgentProgram {
 }
 
 export function agentProgram(program: RunningProgram, surroundings: ProgramSurroundings): AgentProgram {
-  const { config, bootId, machineId, storage, observe } = surroundings;
+  const { config, bootId, bootedAtMs, machineId, storage, observe } = surroundings;
   const { stateDir, timing, limits } = config;
   const { local: fs, clock, random } = program;
   const client = new StorageClient({
@@ -59,6 +60,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
   const context: AgentContext = {
     config,
     bootId,
+    bootedAtMs,
     share: observe(client),
     knownShare: new FileKnownShare(host, replace),
     journal: new FileJournal(host, replace),

@@ -82,7 +82,9 @@ export class Hypervisor {
       const prepared = pastHook ? undefined : await this.#prepare(domain);
       if (!pastHook && !prepared) return false;
       await this.pause(50);
-      const guest = this.open(domain, !pastHook);
+      // Started without the share, it is known to this host alone.
+      const isKnown = prepared?.hold.kind === 'held' || this.#options.site.oracle.hadState(domain.uuid);
+      const guest = this.open(domain, isKnown);
       if (await this.#boot(guest, prepared, fails)) return true;
       this.#kill(guest);
       if (!pastHook) await this.tellStopped(domain, guest.run, 'failed');
@@ -216,6 +218,7 @@ export class Hypervisor {
       return false;
     }
     run.began = true;
+    site.oracle.began(guest.state);
     guest.begin();
     if (!prepared) return true;
     await this.pause(50);

@@ -52,6 +52,8 @@ export class Oracle implements ShareListener {
   readonly #acknowledged = new Map<string, TpmState[]>();
   readonly #owed: Owed[] = [];
   readonly #had = new Set<string>();
+  /** States of failed starts from which a domain began to run all the same. */
+  readonly #takenUp = new WeakSet<TpmState>();
   /** When a start was last to be prepared, by host and domain. */
   readonly #prepareAsked = new Map<string, number>();
   /** When a host last asked for an entry that closes its epoch, by host, domain and slot. */
@@ -192,6 +194,11 @@ export class Oracle implements ShareListener {
     }
   }
 
+  /** A guest begins to run with what it loaded. */
+  began(state: TpmState | undefined): void {
+    if (state) this.#takenUp.add(state);
+  }
+
   started(run: TpmRun): void {
     run.toldStartedAtMs = this.#options.nowMs();
     if (run.isKnown) this.#had.add(run.uuid);
@@ -280,7 +287,7 @@ export class Oracle implements ShareListener {
   /** Of a start that failed nothing is published, until a later start finds it. */
   #expectBegun(volume: WatchedVolume, entry: SlotEntry): void {
     const state = this.share.stateOfEntry(volume, entry);
-    if (!state || state.run.began || state.run.host !== entry.host) return;
+    if (!state || state.run.began || state.run.host !== entry.host || this.#takenUp.has(state)) return;
     const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
     const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
     if (preparedAtMs > state.writtenAtMs || isUnderWay) return;

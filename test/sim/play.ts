@@ -177,6 +177,8 @@ class Play {
       for (const domain of domains) {
         const state = local.state(domain.uuid);
         if (state?.run.toldStartedAtMs === undefined || state.run.host !== name) continue;
+        // It went on on another host.
+        if (state.run.handedOver) continue;
         if (!oracle.isStored(name, domain.uuid, state)) return { host: name, domain, state };
       }
     }

@@ -1,6 +1,6 @@
 /**
  * The lifecycle under every order of events that a simulated share, guest and host can bring about, and its paths as scenarios. The
- * invariants I1 to I5 are checked at each step by the simulation itself.
+ * invariants I1 to I6 are checked at each step by the simulation itself.
  */
 import fc from 'fast-check';
 import t from 'tap';
@@ -44,6 +44,7 @@ const anyMove = fc.oneof(
     move('expect migration', (domain) => domain.expectMigration()),
     move('stop, handed over', (domain) => domain.stop(true)),
     move('stop overdue', (domain) => domain.dispatch({ kind: 'stop-overdue' })),
+    move('another TPM', (domain) => domain.becomeAnother()),
     move('late watcher event', (domain) => domain.dispatch({ kind: 'changed' })),
   ),
   moves(
@@ -98,7 +99,7 @@ function comeToRest(domain: SimulatedDomain): void {
   throw new Error(`not at rest after ${STEPS_TO_REST} rounds: ${JSON.stringify(domain.state)}`);
 }
 
-t.test('G3, G5: whatever happens, in whatever order, each step keeps I1 to I5', async () => {
+t.test('G3, G5: whatever happens, in whatever order, each step keeps I1 to I6', async () => {
   fc.assert(
     fc.property(anyLife, (life) => {
       const domain = new SimulatedDomain();
@@ -123,6 +124,7 @@ t.test(
         const stored =
           domain.captureFailed ||
           hold.kind === 'fenced' ||
+          domain.diverged.has(domain.disk) ||
           (published !== undefined && sameDigest(published.digest, domain.disk));
         t.ok(stored, 'what is on disk is the head');
       }
@@ -589,3 +591,20 @@ t.test(
     t.equal(acquired.pending, undefined);
   },
 );
+
+t.test('I6: another TPM is kept as a diverged copy, and the volume is released with its own head', (t) => {
+  const domain = new SimulatedDomain();
+  domain.prepare();
+  domain.start();
+  domain.write();
+  comeToRest(domain);
+  const { head } = domain;
+  domain.becomeAnother();
+  domain.stop();
+  comeToRest(domain);
+  t.ok(domain.diverged.has(domain.disk), 'what lies on the disk is kept');
+  t.strictSame(domain.head, head);
+  t.equal(domain.holder, undefined, 'the volume is free');
+  t.equal(domain.state.run, 'stopped');
+  t.end();
+});

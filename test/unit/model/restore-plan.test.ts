@@ -527,6 +527,29 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
     'restore-spooled',
   ],
   [
+    'G4: without the share, after a power loss, a local state that the spool may be ahead of is refused',
+    {
+      share: 'unreachable',
+      policy: LAST_KNOWN,
+      local: local('unknown'),
+      spooled: true,
+      journal: { ...PUBLISHED_HEAD, digest: LOCAL_DIGEST, rebooted: true },
+    },
+    'SHARE_UNAVAILABLE',
+  ],
+  [
+    'without the share, after a power loss: the local state that the spool has too is the last',
+    {
+      share: 'unreachable',
+      policy: LAST_KNOWN,
+      local: local('unknown'),
+      spooled: true,
+      localIsSpooled: true,
+      journal: { ...PUBLISHED_HEAD, rebooted: true },
+    },
+    'keep-unverified',
+  ],
+  [
     'G3: without the share a host that was fenced refuses',
     {
       share: 'unreachable',
