@@ -83,8 +83,9 @@ export class Supervisor {
     );
     await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
     // They may have died with the former run of this program, or with the whole host.
-    for (const { uuid, phase } of live)
+    for (const { uuid, phase } of live) {
       if (phase === 'running' || phase === 'arrived') this.#seen.set(uuid, 0);
+    }
     await this.#look();
     const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
     for (const error of links) this.#note(error);

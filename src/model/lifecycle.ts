@@ -66,6 +66,8 @@ export interface Lifecycle {
   readonly share: ShareTask['kind'] | 'idle';
   /** Digest of the capture that the share task in flight carries. */
   readonly carrying: string | undefined;
+  /** A capture was passed over for what is pending: it is of another TPM, and there is room for one. Taken again after that. */
+  readonly passedOver: boolean;
   /** The last share task failed: what is pending belongs into the spool. */
   readonly trouble: boolean;
   /** Waiting before the share is tried again. */
@@ -153,6 +155,7 @@ export const STOPPED: Lifecycle = {
   run: 'stopped',
   hold: { kind: 'none' },
   pending: undefined,
+  passedOver: false,
   published: undefined,
   dirty: false,
   local: 'idle',
@@ -197,7 +200,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
     case 'stop-overdue':
       return state.run === 'finishing' ? { ...state, stopOverdue: true } : state;
     case 'captured':
-      return captured({ ...state, local: 'idle' }, event);
+      return settle(takeAgain(captured({ ...state, local: 'idle' }, event)));
     case 'capture-failed':
       return settle(captureFailed({ ...state, local: 'idle' }, event.again, event.missing));
     case 'spooled':
@@ -207,7 +210,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
     case 'retry':
       return { ...state, backoff: false, spoolFailed: false };
     default:
-      return settle(stepShare({ ...state, share: 'idle', carrying: undefined }, event));
+      return settle(takeAgain(stepShare({ ...state, share: 'idle', carrying: undefined }, event)));
   }
 }
 
@@ -292,12 +295,15 @@ function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Life
 
 function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest' | 'foreign'>): Lifecycle {
   const state = { ...before, unread: false };
-  if (state.pending?.digest === digest) return settle(state);
-  if (state.outdated.includes(digest)) return settle({ ...state, pending: undefined });
+  const { pending: waiting } = state;
+  if (waiting?.digest === digest) return state;
+  const isOther = waiting !== undefined && (waiting.foreign ?? false) !== (foreign ?? false);
+  if (isOther) return { ...state, passedOver: true };
+  if (state.outdated.includes(digest)) return { ...state, pending: undefined };
   if (state.published && sameDigest(state.published.digest, digest)) {
     // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.
     const headMayMove = state.carrying !== undefined || state.hold.kind === 'doubt';
-    if (!headMayMove) return settle({ ...state, pending: undefined });
+    if (!headMayMove) return { ...state, pending: undefined };
   }
   const pending = { digest, spooled: false, ...(foreign && { foreign }) };
   return wantIfNeeded({ ...state, pending, spoolFailed: false });
@@ -316,6 +322,12 @@ function spooled(state: Lifecycle, digest: string): Lifecycle {
 function wantIfNeeded(state: Lifecycle): Lifecycle {
   const needed = state.hold.kind === 'none' && (state.run === 'running' || state.pending !== undefined);
   return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
+}
+
+/** There is room again for a capture that was passed over. */
+function takeAgain(state: Lifecycle): Lifecycle {
+  if (!state.passedOver || state.pending) return state;
+  return { ...state, passedOver: false, dirty: state.dirty || isInUse(state) };
 }
 
 /** Not a capture that the spool kept although it was published, and something newer after it; nor one that is from before the head. */

@@ -2,7 +2,8 @@
  * log: reading a volume's log from the share.
  *
  * Slots are discovered by listing, because a listing is fresh where a look-up can be half a minute old; an entry's payload never
- * changes once it is there, so a cached one is as good as a fresh one. The log is the unbroken run of slots from the top
+ * changes once it is there, so a cached one is as good as a fresh one. The log itself is a name that was looked up, perhaps before it was made: where it
+ * seems to be missing, the directory that it stands in is listed. The log is the unbroken run of slots from the top
  * down; what lies below a gap is a leftover of pruning, or an entry that arrived late, and means nothing.
  *
  * I1 No gap is read over. Commits take the next slot and pruning removes from the bottom, so a gap above the claim that settles the
@@ -18,6 +19,7 @@ import { slotPath, volumePaths, type ShareContext, type VolumePaths } from './sh
 
 /** Payloads read side by side. */
 const BATCH = 16;
+const LOG_NAME = 'log';
 /** Readings of a log whose listing and look-ups disagree. */
 const ATTEMPTS = 3;
 
@@ -41,11 +43,11 @@ export async function readLog(
   const paths = volumePaths(context, uuid);
   for (let attempt = 1; ; attempt++) {
     const slots = await listSlots(context, paths);
-    if (slots.length === 0) {
+    if (slots?.length === 0) {
       await refuseLostLog(context, uuid, paths);
       return undefined;
     }
-    const log = await readDownwards(context, paths, slots, extent);
+    const log = slots && (await readDownwards(context, paths, slots, extent));
     if (log) {
       refuseUnreadable(log, uuid, paths);
       return log;
@@ -54,11 +56,20 @@ export async function readLog(
   }
 }
 
-/** Descending. */
-async function listSlots({ fs }: ShareContext, paths: VolumePaths): Promise<Slot[]> {
+/** @returns descending; `undefined` when the log is there and its name is still believed to be missing, which this listing ends */
+async function listSlots({ fs }: ShareContext, paths: VolumePaths): Promise<Slot[] | undefined> {
   try {
     const slots = (await fs.readdir('log:readdir', paths.log)).map(parseSlot);
     return slots.filter((slot) => slot !== undefined).sort((a, b) => b - a);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    return (await namesIn(fs, paths.root)).includes(LOG_NAME) ? undefined : [];
+  }
+}
+
+async function namesIn(fs: ShareContext['fs'], path: string): Promise<string[]> {
+  try {
+    return await fs.readdir('log:readdir-volume', path);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
     throw error;

@@ -176,9 +176,11 @@ export class SimulatedDomain {
     if (task.kind === 'capture') this.captureFailed = fate !== 'done';
     if (task.kind === 'spool') this.#endSpool(fate);
     else if (fate === 'done') {
+      const before = this.#lastCaptured;
       this.#lastCaptured = this.#read ?? this.disk;
       const foreign = this.#foreign.has(this.#lastCaptured);
       this.dispatch({ kind: 'captured', digest: this.#lastCaptured, foreign });
+      if (this.state.passedOver) this.#lastCaptured = before;
     } else this.dispatch({ kind: 'capture-failed', again: fate === 'again', missing: true });
   }
 
@@ -309,7 +311,7 @@ export class SimulatedDomain {
     const isToldOnly =
       hold.kind === 'wanted' && published !== undefined && sameDigest(published.digest, captured);
     check(
-      kept || isToldOnly || this.state.dirty || this.#localTask?.kind === 'capture',
+      kept || isToldOnly || this.state.dirty || this.state.passedOver || this.#localTask?.kind === 'capture',
       `I3: capture ${captured.slice(0, 4)} is nowhere`,
     );
   }
