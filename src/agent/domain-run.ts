@@ -238,12 +238,12 @@ export class DomainRun {
   }
 
   async #runShare(task: ShareTask): Promise<void> {
-    const { capture } = this.#pending;
+    const { capture, bootId } = this.#pending;
     const { run, pending, published } = this.#state;
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
     const recalled = this.#recalled;
-    const known = { capture, published, reason, over, recalled, source: this.#source } as const;
+    const known = { capture, bootId, published, reason, over, recalled, source: this.#source } as const;
     const domain = { ...this.place, name: this.name, ...known };
     const { event, identity } = await this.#shareLane.run(domain, task);
     if (event.kind === 'acquired') {

@@ -159,7 +159,7 @@ export class HeldStart {
       return {
         ...this.#held(kind, this.#head(), capture.identity),
         hold,
-        pending: inSpool(capture, spooledAs),
+        pending: inSpool(capture, { spooledAs, bootId: this.#context.bootId }),
       };
     }
   }

@@ -2,14 +2,14 @@
  * left-behind: what a former run of this program left of a domain, judged against the head before any of it may follow the head.
  *
  *   the spool's capture   may be from before a publish that came after it: the program died before it cleared the spool
- *   the file on disk      may be from before the head after a power loss, because swtpm does not sync
+ *   the file on disk      may be from before the head, or before the spool's capture, after a power loss, because swtpm does not sync
  *
  * I1 (G4) Only what is known to be newer than the head, of the same TPM, is left to be published.
  * I2 (G5) What is not known to be older is kept as a diverged copy before it is passed over.
  */
 import type { Capture } from '../model/capture.js';
 import type { Slot } from '../model/generation-name.js';
-import type { LocalRelation } from '../model/local-relation.js';
+import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import { isOtherTpm } from '../model/restore-plan.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
@@ -24,22 +24,28 @@ export interface LeftBehind {
   readonly identity: string | undefined;
 }
 
-/** @param epoch the claim under which this host holds the volume now */
+/**
+ * @param epoch the claim under which this host holds the volume now
+ * @throws MirrorError when the share does not answer: then nothing is judged, and nothing may be published
+ */
 export async function judgeLeftBehind(
   context: AgentContext,
   domain: DomainTask,
   epoch: Slot,
 ): Promise<LeftBehind> {
-  const { local, volume, record } = await gatherSituation(context, domain, false);
+  const { local, volume, record, shareError } = await gatherSituation(context, domain, false);
+  if (shareError) throw shareError;
   if (volume?.head.kind !== 'whole') return { outdated: [], identity: undefined };
   const left = new Map<string, LocalRelation>();
+  const spooled = domain.capture && relationOfSpooled(context, domain.capture, volume);
   // Files go back in time with the disk alone, and within one boot they do not.
   if (local && record?.bootId !== context.bootId) {
-    left.set(local.digest, relation(context, local, volume, unjudgedSinceNs(context, record)));
+    left.set(
+      local.digest,
+      await relationOfFile(context, local, volume, spooled === 'newer', unjudgedSinceNs(context, record)),
+    );
   }
-  if (domain.capture) {
-    left.set(domain.capture.digest, relation({ ...context, bootId: '' }, domain.capture, volume));
-  }
+  if (domain.capture && spooled) left.set(domain.capture.digest, spooled);
   const outdated: string[] = [];
   for (const capture of [local, domain.capture]) {
     const found = capture && left.get(capture.digest);
@@ -50,25 +56,72 @@ export async function judgeLeftBehind(
   return { outdated, identity: volume.head.generation.capture.identity };
 }
 
-/** @param context its boot is '' for what may have lain on the disk earlier */
-function relation(
+/** What the spool has was synced when it was captured; its file may lie there no more. */
+function relationOfSpooled(context: AgentContext, capture: Capture, volume: VolumeReading): LocalRelation {
+  if (isForeign(capture, volume)) return 'unknown';
+  const found = relationToHead({ ...context, bootId: '' }, capture, volume, undefined);
+  // Nothing was published since this host took the volume over, so the capture is of what came after that head.
+  return found === 'unknown' && !isOwnHead(context, volume) ? 'newer' : found;
+}
+
+function relationOfUnsynced(
   context: AgentContext,
-  capture: Capture,
+  local: Capture,
   volume: VolumeReading,
-  unjudgedSince?: bigint,
+  unjudgedSince: bigint | undefined,
 ): LocalRelation {
+  if (isForeign(local, volume)) return 'unknown';
+  const found = relationToHead(context, local, volume, unjudgedSince);
+  if (found !== 'unknown' || isOwnHead(context, volume)) return found;
+  // The same, but that the files go back: to that head, which was synced when it was restored. Only a migration brings files that were not.
   const { head, log } = volume;
-  if (head.kind !== 'whole') return 'unknown';
-  const { name, manifest, capture: stored } = head.generation;
-  if (isOtherTpm(capture.identity, stored.identity)) return 'unknown';
-  const found = relationToHead(context, capture, volume, unjudgedSince);
-  if (found !== 'unknown' || isFromDiskOf(context.config.host, manifest)) return found;
-  // Nothing was published since this host took the volume over: it started from that head, which was synced. Only a migration brings files
-  // that were not.
+  const since = head.kind === 'whole' ? head.generation.name.slot : 0;
   const isMigrated = log.entries.some(
-    (entry) => entry.kind === 'claim' && entry.slot > name.slot && entry.reason === 'migration',
+    (entry) => entry.kind === 'claim' && entry.slot > since && entry.reason === 'migration',
   );
   return isMigrated ? 'unknown' : 'newer';
+}
+
+function isForeign({ identity }: Capture, { head }: VolumeReading): boolean {
+  return head.kind === 'whole' && isOtherTpm(identity, head.generation.capture.identity);
+}
+
+function isOwnHead({ config }: AgentContext, { head }: VolumeReading): boolean {
+  return head.kind === 'whole' && isFromDiskOf(config.host, head.generation.manifest);
+}
+
+/** @param isSpoolAhead of the head: then the file is judged against what is in the spool */
+async function relationOfFile(
+  context: AgentContext,
+  local: Capture,
+  volume: VolumeReading,
+  isSpoolAhead: boolean,
+  unjudgedSince: bigint | undefined,
+): Promise<LocalRelation> {
+  const toHead = relationOfUnsynced(context, local, volume, unjudgedSince);
+  const toSpool = isSpoolAhead ? await relationToSpool(context, local, unjudgedSince) : undefined;
+  if (toSpool === undefined) return toHead;
+  const isBehind = toSpool !== 'same' && (toHead === 'same' || toHead === 'older');
+  return isBehind ? 'older' : toSpool;
+}
+
+/** @returns how the file stands to the newest capture in the spool; `undefined` without one */
+async function relationToSpool(
+  { spool, bootId }: AgentContext,
+  local: Capture,
+  unjudgedSince: bigint | undefined,
+): Promise<LocalRelation | undefined> {
+  const { newest } = await spool.peek(local.uuid);
+  if (!newest) return undefined;
+  const { capture, manifest } = newest;
+  return relateToHead({
+    local,
+    head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
+    headIsOwn: true,
+    publishedBefore: [],
+    bootId,
+    unjudgedSinceNs: unjudgedSince,
+  });
 }
 
 async function keepDiverged(

@@ -10,6 +10,7 @@ import type { DomainUuid } from '../model/identifiers.js';
 import type { LifecycleEvent } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
+import type { Prepared } from './prepared.js';
 import { publishNote, spoolManifest } from './publish-note.js';
 
 /** What a former run of this program left in the spool. */
@@ -24,17 +25,24 @@ export class PendingCapture {
   readonly #uuid: DomainUuid;
   readonly #attention: AttentionList;
   #capture: Capture | undefined;
+  /** The boot of this host in which it was read from the disk. */
+  #bootId: string;
   #spooledAs: string | undefined;
 
   constructor(context: AgentContext, uuid: DomainUuid, attention: AttentionList) {
     this.#context = context;
     this.#uuid = uuid;
     this.#attention = attention;
+    this.#bootId = context.bootId;
   }
 
   /** Also one that a task on the share still carries. */
   get capture(): Capture | undefined {
     return this.#capture;
+  }
+
+  get bootId(): string {
+    return this.#bootId;
   }
 
   /** Takes up what a former run of this program spooled. */
@@ -44,6 +52,7 @@ export class PendingCapture {
     this.#capture = newest?.capture;
     this.#spooledAs = newest?.name;
     if (!newest) return undefined;
+    this.#bootId = newest.manifest.bootId;
     const ageMs = this.#context.clock.nowMs() - Date.parse(newest.manifest.time);
     return { digest: newest.capture.digest, ageMs: Math.max(0, ageMs) };
   }
@@ -51,11 +60,13 @@ export class PendingCapture {
   /** A newer capture; the entry in the spool stands until this one is spooled too, or published. */
   replace(capture: Capture): void {
     this.#capture = capture;
+    this.#bootId = this.#context.bootId;
   }
 
   /** The one with which a new run begins, if any. */
-  begin(prepared: { readonly capture: Capture; readonly spooledAs: string } | undefined): void {
+  begin(prepared: Prepared['pending']): void {
     this.#capture = prepared?.capture;
+    this.#bootId = prepared?.bootId ?? this.#context.bootId;
     this.#spooledAs = prepared?.spooledAs;
   }
 
@@ -63,7 +74,7 @@ export class PendingCapture {
   async spool(domainName: string, epoch: Slot, diverged: boolean): Promise<LifecycleEvent> {
     const capture = this.#capture;
     if (!capture) return { kind: 'spool-failed' };
-    const note = publishNote(this.#context, domainName, diverged ? 'diverged' : 'recover');
+    const note = publishNote(this.#context, domainName, diverged ? 'diverged' : 'recover', this.#bootId);
     try {
       this.#spooledAs = await this.#context.spool.put(
         spoolManifest(this.#context, capture, note, epoch),

@@ -14,13 +14,20 @@ export interface PrepareRequest extends DomainPlace {
   readonly incoming: boolean;
 }
 
+/** A capture that is durable in the spool, still to be published. */
+export interface SpooledCapture {
+  readonly capture: Capture;
+  readonly state: Pending;
+  readonly spooledAs: string;
+  /** The boot of this host in which it was read from the disk. */
+  readonly bootId: string;
+}
+
 export interface Prepared {
   readonly decision: RestoreDecision['kind'];
   readonly hold: Hold;
   readonly published: PublishedState | undefined;
-  /** A capture that is durable in the spool, still to be published. */
-  readonly pending:
-    { readonly capture: Capture; readonly state: Pending; readonly spooledAs: string } | undefined;
+  readonly pending: SpooledCapture | undefined;
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
@@ -31,10 +38,14 @@ export interface Prepared {
 }
 
 /** @param identity of the volume's TPM, when it is known */
-export function inSpool(capture: Capture, spooledAs: string, identity?: string): Prepared['pending'] {
-  const isForeign = isOtherTpm(identity, capture.identity);
-  const state = { digest: capture.digest, spooled: true, ...(isForeign && { foreign: true }) };
-  return { capture, state, spooledAs };
+export function inSpool(
+  capture: Capture,
+  { spooledAs, bootId }: Pick<SpooledCapture, 'spooledAs' | 'bootId'>,
+  identity?: string,
+): SpooledCapture {
+  const foreign = isOtherTpm(identity, capture.identity);
+  const state = { digest: capture.digest, spooled: true, ...(foreign && { foreign }) };
+  return { capture, state, spooledAs, bootId };
 }
 
 export function prepared(

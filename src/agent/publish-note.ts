@@ -8,12 +8,14 @@ import type { Slot } from '../model/generation-name.js';
 import type { PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 
+/** @param bootId in which the capture was read from the disk: one that comes from the spool may be of a boot before this one */
 export function publishNote(
   context: AgentContext,
   domainName: string,
   reason: GenerationReason,
+  bootId = context.bootId,
 ): PublishNote {
-  return { domainName, reason, bootId: context.bootId, swtpm: '', libtpms: '' };
+  return { domainName, reason, bootId, swtpm: '', libtpms: '' };
 }
 
 /** A manifest for the spool: it aimed at no slot, and its epoch is the claim under which the capture was taken. */

@@ -141,6 +141,8 @@ export class Replicator {
 
   /** The domain runs here now. */
   async started(): Promise<void> {
+    // What came with a migration is the newest state; until then nobody knows what lies here.
+    if (this.state.run === 'incoming') this.#run.record.judged();
     this.#run.dispatch({ kind: 'started' });
     await this.#run.record.saved();
   }

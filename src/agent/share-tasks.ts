@@ -26,6 +26,8 @@ export interface DomainTask extends DomainPlace {
   readonly name: string;
   /** The pending capture. */
   readonly capture: Capture | undefined;
+  /** The boot in which it was read from the disk. */
+  readonly bootId: string;
   /** What this host last knew to be the head. */
   readonly published: PublishedState | undefined;
   readonly reason: GenerationReason;
@@ -73,11 +75,11 @@ export async function runShareTask(
 
 async function publish(
   context: AgentContext,
-  { uuid, name, capture, reason }: DomainTask,
+  { uuid, name, capture, bootId, reason }: DomainTask,
   { epoch, slot, parent }: Extract<ShareTask, { kind: 'publish' }>,
 ): Promise<TaskOutcome> {
   invariant(capture !== undefined, 'a publish carries a capture');
-  const note = publishNote(context, name, reason);
+  const note = publishNote(context, name, reason, bootId);
   const outcome = await context.share.publish({ uuid, epoch, slot, parent, capture, note });
   if (outcome.kind === 'committed') return { event: { kind: 'published', slot, digest: capture.digest } };
   return lostSlot(context, outcome.by);
@@ -133,8 +135,13 @@ async function judged(
   domain: DomainTask,
   outcome: ClaimOutcome,
 ): Promise<TaskOutcome> {
-  const isLeft = domain.recalled && outcome.kind === 'claimed';
-  return held(outcome, domain, isLeft ? await judgeLeftBehind(context, domain, outcome.epoch) : NOTHING_LEFT);
+  if (!domain.recalled || outcome.kind !== 'claimed') return held(outcome, domain);
+  try {
+    return held(outcome, domain, await judgeLeftBehind(context, domain, outcome.epoch));
+  } catch (error) {
+    // The claim stands, and nothing may follow it: the next one judges anew.
+    return { event: { kind: 'share-failed', inDoubt: true }, error: asMirrorError(error) };
+  }
 }
 
 /**
@@ -244,12 +251,10 @@ async function claim(
   return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
 }
 
-const NOTHING_LEFT: LeftBehind = { outdated: [], identity: undefined };
-
 function held(
   outcome: ClaimOutcome,
   { uuid }: DomainTask,
-  { outdated, identity }: LeftBehind = NOTHING_LEFT,
+  { outdated, identity }: LeftBehind = { outdated: [], identity: undefined },
 ): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;

@@ -26,7 +26,13 @@ export async function prepareWithoutShare(
   const hold: Hold = record?.holding
     ? { kind: 'doubt', epoch: record.epoch }
     : { kind: 'wanted', how: 'adopt' };
-  const pending = spooled && inSpool(spooled.capture, spooled.name, record?.identity ?? undefined);
+  const pending =
+    spooled &&
+    inSpool(
+      spooled.capture,
+      { spooledAs: spooled.name, bootId: spooled.manifest.bootId },
+      record?.identity ?? undefined,
+    );
   return { ...prepared(situation, decision, hold, knownPublished(situation)), pending };
 }
 

@@ -91,7 +91,7 @@ export const MUTANTS = [
         file: 'agent/share-tasks.ts',
         find: '  return lostSlot(context, outcome.by);\n}\n\nasync function release(',
         replace:
-          '  return await publish(context, { uuid, name, capture, reason } as DomainTask, ' +
+          '  return await publish(context, { uuid, name, capture, bootId, reason } as DomainTask, ' +
           "{ kind: 'publish', epoch, slot: slot + 1, parent, final: false });\n}\n\nasync function release(",
       },
     ],
