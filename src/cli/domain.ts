@@ -5,20 +5,21 @@ import { Command } from 'commander';
 import { DOMAIN_NAME_CHARACTERS_MAX } from '../agent/domain-record.js';
 import { MirrorError } from '../model/errors.js';
 import { parseDomainUuid, quoted } from '../model/identifiers.js';
+import { plainPath } from '../model/plain-path.js';
 import { actOnDomain, type Verb, type VerbFields } from './domain-session.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
 
-type DomainOptions = CommonOptions & VerbFields;
+type DomainOptions = CommonOptions & Omit<VerbFields, 'nvramPath'> & { readonly nvram?: string };
 
 export function domainCommand(environment: CliEnvironment): Command {
   const prepare = command('prepare <uuid>', 'restore the TPM state before swtpm starts, or refuse the start')
     .option('--name <name>', "the domain's name")
+    .option('--nvram <file>', "the domain's NVRAM file, mirrored with its TPM")
     .option('--incoming', 'the start is an incoming migration: restore nothing');
-  const started = command('started <uuid>', 'the domain runs on this host now').option(
-    '--name <name>',
-    "the domain's name",
-  );
+  const started = command('started <uuid>', 'the domain runs on this host now')
+    .option('--name <name>', "the domain's name")
+    .option('--nvram <file>', "the domain's NVRAM file, if `prepare` was not told it");
   const stopped = command('stopped <uuid>', 'store the final state and release the volume').option(
     '--reason <reason>',
     'why it stopped, for the history',
@@ -34,11 +35,23 @@ function act(environment: CliEnvironment, made: Command, verb: Verb): Command {
   return made.action(async (argument: string, options: DomainOptions) => {
     const uuid = parseDomainUuid(argument);
     const config = await environment.loadConfig(options.config);
-    const { config: _, json, ...fields } = options;
+    const { config: _, json, nvram, ...fields } = options;
     checkName(fields.name);
-    const answer = await actOnDomain(environment, config, uuid, verb, fields);
+    const nvramPath = nvram === undefined ? undefined : checkedNvram(nvram);
+    const answer = await actOnDomain(environment, config, uuid, verb, { ...fields, nvramPath });
     environment.terminal.out(json ? `${JSON.stringify(answer)}\n` : '');
   });
+}
+
+/** It is read and written as root. */
+function checkedNvram(text: string): string {
+  const path = plainPath(text);
+  if (path !== undefined) return path;
+  throw new MirrorError(
+    'USAGE',
+    `cannot use ${quoted(text)} as NVRAM: expected an absolute path without "." and ".."`,
+    { next: "give the path of the file that QEMU keeps the domain's firmware variables in" },
+  );
 }
 
 function checkName(name = ''): void {

@@ -6,6 +6,7 @@ import { MirrorError } from '../model/errors.js';
 import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
 import { cloneCommand } from './clone.js';
+import { doctorCommand } from './doctor.js';
 import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
 import { exportCommand } from './export.js';
@@ -81,6 +82,7 @@ function build(environment: CliEnvironment): Command {
     undefineCommand,
     forgetCommand,
     purgeCommand,
+    doctorCommand,
     installCommand,
     uninstallCommand,
   ];

@@ -13,6 +13,7 @@ const EXIT_STATUS = {
   HOST_IO: 1,
   AGENT_UNREACHABLE: 1,
   LIBVIRT_FAILED: 1,
+  HOOK_MISSING: 1,
   DOMAIN_BUSY: 1,
   SPOOL_FULL: 1,
   // 2: usage or configuration

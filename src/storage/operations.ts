@@ -53,6 +53,7 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   pins: { title: 'listing the snapshots', lane: 'volume', commits: false, wholeVolume: true },
   fetchPin: { title: 'reading a snapshot', lane: 'volume', commits: false, wholeVolume: false },
   survey: { title: 'survey of the share', lane: 'share', commits: false, wholeVolume: true },
+  examine: { title: 'examination of the share', lane: 'share', commits: false, wholeVolume: false },
   summarise: { title: 'summary', lane: 'volume', commits: false, wholeVolume: false },
 };
 

@@ -150,6 +150,10 @@ export class StorageClient implements ShareService {
     return this.#request('survey', call);
   }
 
+  examine(call: CallOf<'examine'>): Promise<ResultOf<'examine'>> {
+    return this.#request('examine', call);
+  }
+
   summarise(call: CallOf<'summarise'>): Promise<ResultOf<'summarise'>> {
     return this.#request('summarise', call);
   }

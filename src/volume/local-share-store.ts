@@ -6,6 +6,7 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
+import { examine } from './examine.js';
 import { fetch, readHead } from './fetch.js';
 import { history } from './history.js';
 import { Heartbeat } from './hosts.js';
@@ -16,7 +17,7 @@ import { fetchPin, listPins, pin, unpin } from './pins.js';
 import { closeEpoch, diverge, publish } from './publish.js';
 import { purge } from './purge.js';
 import { markerPath, volumesPath, type ShareContext } from './share-context.js';
-import type { ShareService } from './share-administration.js';
+import type { ShareAdministration, ShareService } from './share-administration.js';
 import { shareError } from './share-errors.js';
 import type { HostBeat, InspectCall, Inspection, ShareIdentity, ShareStore } from './share-store.js';
 import { summarise, survey } from './survey.js';
@@ -85,6 +86,20 @@ export function createLocalShareStore(context: ShareContext): ShareService {
     ...liveOperations(context, onVolume),
     history: (call) => onVolume(`read the history of ${call.uuid}`, () => history(context, call.uuid)),
     verify: (call) => onVolume(`verify volume ${call.uuid}`, () => verify(context, call.uuid)),
+    ...administration(context, heartbeat, gate, onVolume),
+  };
+}
+
+/** Runs an operation on the share that was verified, and tells its failure with the action's name. */
+type OnVolume = <Result>(action: string, operation: () => Promise<Result>) => Promise<Result>;
+
+function administration(
+  context: ShareContext,
+  heartbeat: Heartbeat,
+  gate: MarkerGate,
+  onVolume: OnVolume,
+): ShareAdministration {
+  return {
     purge: (call) =>
       guarded(
         `purge volume ${call.uuid}`,
@@ -99,13 +114,18 @@ export function createLocalShareStore(context: ShareContext): ShareService {
         'look at the hosts and volumes of the share',
         gate.verify(call.shareId).then((share) => survey(context, heartbeat, share, call)),
       ),
+    examine: (call) =>
+      guarded(
+        'examine the share',
+        gate.verify(call.shareId).then(() => examine(context)),
+      ),
     summarise: (call) => onVolume(`read volume ${call.uuid}`, () => summarise(context, call.uuid)),
   };
 }
 
 function liveOperations(
   context: ShareContext,
-  onVolume: <Result>(action: string, operation: () => Promise<Result>) => Promise<Result>,
+  onVolume: OnVolume,
 ): Pick<ShareStore, 'placeLive' | 'readLive' | 'lookLive' | 'removeLive'> {
   return {
     placeLive: (call) => onVolume(`place the state of ${call.uuid}`, () => placeLive(context, call)),

@@ -8,6 +8,7 @@ import type { ErrorRecord } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid, HostName, SnapshotName } from '../model/identifiers.js';
 import type { Holder } from '../model/volume-log.js';
+import type { ShareExamination } from './examine.js';
 import type { ClaimOutcome, DomainCall, Generation, ShareIdentity, ShareStore } from './share-store.js';
 
 export interface PurgeCall extends DomainCall {
@@ -89,6 +90,8 @@ export interface ShareAdministration {
   /** Hosts and volumes, without making this host look alive. */
   survey(call: SurveyCall): Promise<Survey>;
   summarise(call: DomainCall): Promise<VolumeSummary>;
+  /** Tries, in this host's own directory, what the protocol needs of the share. */
+  examine(call: { readonly shareId: string | undefined }): Promise<ShareExamination>;
 }
 
 export type ShareService = ShareStore & ShareAdministration;

@@ -9,23 +9,51 @@ import { domainXml } from '../../fixtures/domain-xml.js';
 import { LibvirtHost } from '../../fixtures/libvirt.js';
 import { runProgram } from '../../fixtures/program.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
+const REPORT_TIMEOUT_MS = 20_000;
 
 /** A host on which the domain has run once, and is shut off. */
-async function startHost(t: TestScope, withAgent = false): Promise<LibvirtHost> {
+async function startHost(
+  t: TestScope,
+  withAgent = false,
+  options: { readonly hook?: boolean } = {},
+): Promise<LibvirtHost> {
   const base = await temporaryDirectory(t);
   const share = join(base, 'share');
   const { status, stderr } = await runProgram(['share', 'init', share]);
   if (status !== 0) throw new Error(stderr);
-  const host = await LibvirtHost.start(t, { name: 'kvm-a', base, share });
+  const host = await LibvirtHost.start(t, { name: 'kvm-a', base, share, ...options });
   if (withAgent) await host.startAgent(t);
   await host.take('define', XML);
   await host.mustVirsh('start', NAME);
   await host.mustVirsh('destroy', NAME);
   return host;
+}
+
+interface LinkedHost {
+  readonly host: LibvirtHost;
+  /** What the link points to. */
+  readonly elsewhere: string;
+}
+
+/** A host whose domain is shut off, with a link in place of one of its directories. */
+async function startLinked(
+  t: TestScope,
+  level: 'the whole directory' | 'the TPM directory',
+  options: { readonly hook?: boolean },
+): Promise<LinkedHost> {
+  const host = await startHost(t, false, options);
+  const tpm = dirname(host.permall(UUID));
+  const directory = level === 'the whole directory' ? dirname(tpm) : tpm;
+  const elsewhere = host.path('/var/lib/libvirt/elsewhere');
+  await cp(directory, elsewhere, { recursive: true });
+  await rm(directory, { recursive: true });
+  await symlink('/var/lib/libvirt/elsewhere', directory);
+  return { host, elsewhere };
 }
 
 async function historyOf(host: LibvirtHost): Promise<{ readonly kind: string; readonly reason: string }[]> {
@@ -92,17 +120,55 @@ t.test('G7: a plain undefine by anybody changes nothing on the share', async (t)
   t.strictSame(await historyOf(host), before);
 });
 
+t.test('without the product, a link in place of the whole directory costs the data behind it', async (t) => {
+  const { host, elsewhere } = await startLinked(t, 'the whole directory', { hook: false });
+  await host.mustVirsh('undefine', '--nvram', '--tpm', NAME);
+  t.notOk(existsSync(join(elsewhere, 'tpm2/tpm2-00.permall')), 'the hazard is real');
+});
+
+t.test('G7: an agent that starts takes such a link away, and a plain undefine finds nothing', async (t) => {
+  const { host, elsewhere } = await startLinked(t, 'the whole directory', {});
+  const state = await readFile(join(elsewhere, 'tpm2/tpm2-00.permall'));
+  await host.startAgent(t);
+  await waitUntil('the link to be reported', REPORT_TIMEOUT_MS, async () => {
+    const { attention } = (await host.runJson('status')) as { attention: { code: string }[] };
+    return attention.some(({ code }) => code === 'STATE_LINKED') ? true : undefined;
+  });
+  await host.mustVirsh('undefine', '--nvram', '--tpm', NAME);
+  t.strictSame(await readFile(join(elsewhere, 'tpm2/tpm2-00.permall')), state);
+  await host.take('define', XML);
+  await host.mustVirsh('start', '--paused', NAME);
+  t.strictSame(await readFile(host.permall(UUID)), state, 'and the share has the state all the same');
+});
+
+t.test('G7: a plain undefine with a link in place of the TPM directory removes the link alone', async (t) => {
+  const { host, elsewhere } = await startLinked(t, 'the TPM directory', {});
+  const before = await historyOf(host);
+  await host.mustVirsh('undefine', '--nvram', '--tpm', NAME);
+  t.ok((await readFile(join(elsewhere, 'tpm2-00.permall'))).length > 0);
+  t.strictSame(await historyOf(host), before);
+});
+
+t.test('G7: a domain that is undefined while it runs, and stopped, keeps its last state', async (t) => {
+  const host = await startHost(t, true);
+  await host.mustVirsh('start', NAME);
+  await host.mustVirsh('undefine', '--nvram', NAME);
+  await host.mustVirsh('destroy', NAME);
+  t.notOk(existsSync(host.permall(UUID)), 'libvirt has deleted the TPM');
+  t.match((await historyOf(host))[0], { kind: 'release', reason: 'destroyed' });
+  const restored = join(host.share, '../restored');
+  t.equal((await host.run('restore', UUID, '--to', restored)).status, 0);
+  const stored = await readFile(join(restored, 'tpm2/tpm2-00.permall'));
+  await host.take('define', XML);
+  await host.mustVirsh('start', '--paused', NAME);
+  t.strictSame(await readFile(host.permall(UUID)), stored);
+});
+
 for (const level of ['the whole directory', 'the TPM directory'] as const) {
   t.test(
     `G7: with a link in place of ${level}, undefine does not touch what the link points to`,
     async (t) => {
-      const host = await startHost(t);
-      const directory =
-        level === 'the whole directory' ? dirname(dirname(host.permall(UUID))) : dirname(host.permall(UUID));
-      const elsewhere = host.path('/var/lib/libvirt/elsewhere');
-      await cp(directory, elsewhere, { recursive: true });
-      await rm(directory, { recursive: true });
-      await symlink('/var/lib/libvirt/elsewhere', directory);
+      const { host, elsewhere } = await startLinked(t, level, {});
       const { status, stderr } = await host.run('undefine', NAME);
       t.equal(status, 0, stderr);
       t.match(stderr, /removed the link .+elsewhere stays there/);

@@ -1,0 +1,115 @@
+/**
+ * doctor-share: the checks of `doctor` that concern the share: what is mounted there, and whether it does what the protocol needs.
+ */
+import { mountOf, type Mount } from '../host/mount-table.js';
+import type { Config } from '../model/config.js';
+import { MirrorError } from '../model/errors.js';
+import type { ShareExamination } from '../volume/examine.js';
+import type { ShareService } from '../volume/share-administration.js';
+import { ok, problem, warning, type Finding } from './doctor-finding.js';
+
+const MIB = 1024 ** 2;
+const SPACE_BYTES_MIN = 64 * MIB;
+const INODES_MIN = 1_000;
+const CLOCK_MS_MAX = 5_000;
+const MOUNT = 'mount';
+
+/** @param mountInfo text of `/proc/self/mountinfo` */
+export function checkMount(config: Config, mountInfo: string): Finding[] {
+  const { share, shareIsDefault } = config;
+  if (shareIsDefault) {
+    const next = 'mount shared storage on every host and set `share` in the configuration to it';
+    return [warning(MOUNT, `no share is configured: ${share} serves this host alone`, next)];
+  }
+  const mount = mountOf(mountInfo, share);
+  if (!mount || mount.mountPoint === '/') {
+    const next = 'mount the export there, and have it mounted at boot (`/etc/fstab`, `_netdev`)';
+    return [warning(MOUNT, `${share} lies on this host's own root file system`, next)];
+  }
+  const what = `${mount.source} (${mount.type}) at ${mount.mountPoint}`;
+  return mount.options.has('ro') ? [problem(MOUNT, readOnly(what))] : checkNfs(mount, what);
+}
+
+function checkNfs({ type, options }: Mount, what: string): Finding[] {
+  if (!type.startsWith('nfs')) return [ok(MOUNT, what)];
+  const version = [...options].find((option) => option.startsWith('vers='))?.slice('vers='.length) ?? '?';
+  const findings: Finding[] = [];
+  if (!options.has('hard')) {
+    findings.push(
+      warning(
+        MOUNT,
+        `${what} is a soft mount: after a while it answers EIO for what the server may still carry out`,
+        'mount it with `hard`, the default: this program bounds its own waits',
+      ),
+    );
+  }
+  if (version.startsWith('2') || version.startsWith('3') || version === '4.0') {
+    findings.push(
+      warning(
+        MOUNT,
+        `${what} speaks NFS ${version}, which has no sessions: a lost reply can make a request run twice`,
+        'use version 4.1 or newer if the server has it (`vers=4.2`); the protocol of the volumes is safe with either',
+      ),
+    );
+  }
+  return findings.length > 0 ? findings : [ok(MOUNT, `${what}, NFS ${version}, hard`)];
+}
+
+function readOnly(what: string): MirrorError {
+  return new MirrorError('SHARE_DENIED', `${what} is mounted read-only`, {
+    next: 'mount it with `rw`, and export it so',
+  });
+}
+
+/** @param shareId the share that this host knows */
+export async function checkShare(
+  share: ShareService,
+  config: Config,
+  shareId: string | undefined,
+): Promise<Finding[]> {
+  try {
+    const { latencyMs } = await share.beat({ shareId });
+    const { id } = await share.identify({});
+    const found = await share.examine({ shareId: id });
+    const title = `${config.share} is share ${id}, heartbeat of host ${config.host} in ${latencyMs.toFixed(1)} ms`;
+    return [ok('share', title), ...judge(found, config)];
+  } catch (error) {
+    return [problem('share', error)];
+  }
+}
+
+function judge(found: ShareExamination, { storage }: Config): Finding[] {
+  const { faults, owner, availableBytes, availableInodes, serverAheadMs } = found;
+  const findings: Finding[] = faults.map((fault) => problem('share semantics', broken(fault)));
+  if (faults.length === 0) {
+    findings.push(
+      ok('share semantics', 'symbolic links are exclusive, links and renames are as they should'),
+    );
+  }
+  if (owner.uid !== storage.uid) {
+    findings.push(
+      warning(
+        'share owner',
+        `the server gives this host's files to user ${owner.uid}, although it works there as user ${storage.uid}`,
+        'root_squash, probably: set `storage.uid` and `storage.gid` to a user of the share',
+      ),
+    );
+  }
+  const isTight = availableBytes < SPACE_BYTES_MIN || availableInodes < INODES_MIN;
+  const space = `${Math.floor(availableBytes / MIB)} MiB and ${availableInodes} inodes available`;
+  findings.push(isTight ? warning('share space', space, 'free some space') : ok('share space', space));
+  const clock = `the server's clock is ${(Math.abs(serverAheadMs) / 1000).toFixed(1)} s ${serverAheadMs < 0 ? 'behind' : 'ahead of'} this host's`;
+  const isOff = Math.abs(serverAheadMs) > CLOCK_MS_MAX;
+  findings.push(
+    isOff
+      ? warning('clock', clock, 'set both by NTP: times in histories are wrong; nothing else hangs on them')
+      : ok('clock', clock),
+  );
+  return findings;
+}
+
+function broken(fault: string): MirrorError {
+  return new MirrorError('SHARE_DENIED', fault, {
+    next: 'do not use this storage as a share: published states could be lost there',
+  });
+}

@@ -1,0 +1,82 @@
+/**
+ * doctor: `swtpm-mirror doctor`: whether everything is as it should be on this host, each finding with its next step.
+ *
+ * It changes nothing but this host's heartbeat and files of its own on the share, and can be run beside an agent. Exit status: 0 without a problem
+ * (warnings are none), else that of the first problem.
+ */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { FileKnownShare } from '../host/known-share.js';
+import type { Config } from '../model/config.js';
+import { MirrorError } from '../model/errors.js';
+import { problem, ok, type Finding } from './doctor-finding.js';
+import { checkHost } from './doctor-host.js';
+import { checkLibvirt } from './doctor-libvirt.js';
+import { checkMount, checkShare } from './doctor-share.js';
+import type { CliEnvironment } from './environment.js';
+import { command, type CommonOptions } from './options.js';
+import { foldedText, printable } from './text-table.js';
+
+const MOUNT_TABLE = '/proc/self/mountinfo';
+const INDENT = 4;
+const MARKS: Readonly<Record<Finding['verdict'], string>> = { ok: 'ok ', warning: '!  ', problem: 'NO ' };
+
+export function doctorCommand(environment: CliEnvironment): Command {
+  return command('doctor', 'check the share, libvirt and this host; each finding with its next step').action(
+    async (options: CommonOptions) => {
+      const findings = await examineAll(environment, options);
+      const { terminal } = environment;
+      terminal.out(options.json ? `${JSON.stringify({ findings }, null, 2)}\n` : text(environment, findings));
+      refuseProblems(findings);
+    },
+  );
+}
+
+async function examineAll(environment: CliEnvironment, options: CommonOptions): Promise<Finding[]> {
+  let config: Config;
+  try {
+    config = await environment.loadConfig(options.config);
+  } catch (error) {
+    return [problem('configuration', error)];
+  }
+  const configured = ok('configuration', `host ${config.host}, placement ${config.placement}`);
+  return [
+    configured,
+    ...checkMount(config, await readFile(MOUNT_TABLE, 'utf8')),
+    ...(await examineShare(environment, config)),
+    ...(await checkLibvirt(config, environment.clock.nowMs())),
+    ...(await checkHost(config, environment.fs)),
+  ];
+}
+
+async function examineShare(environment: CliEnvironment, config: Config): Promise<Finding[]> {
+  const { fs } = environment;
+  const { share, close } = await environment.openShare(config);
+  try {
+    const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
+    return await checkShare(share, config, await known.read());
+  } catch (error) {
+    return [problem('share', error)];
+  } finally {
+    await close();
+  }
+}
+
+function text({ terminal }: CliEnvironment, findings: readonly Finding[]): string {
+  const columns = terminal.isInteractive ? terminal.columns : 0;
+  return findings
+    .map(({ check, verdict, message, next }) => {
+      const head = `${MARKS[verdict]} ${check}: ${printable(message)}\n`;
+      return next === undefined ? head : `${head}${foldedText(printable(next), columns, INDENT)}`;
+    })
+    .join('');
+}
+
+function refuseProblems(findings: readonly Finding[]): void {
+  const problems = findings.filter(({ verdict }) => verdict === 'problem');
+  const [first] = problems;
+  if (!first?.code) return;
+  throw new MirrorError(first.code, `${problems.length} of ${findings.length} checks found a problem`, {
+    next: 'do what stands below each of them, then run `swtpm-mirror doctor` again',
+  });
+}

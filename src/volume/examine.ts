@@ -1,0 +1,84 @@
+/**
+ * examine: whether a share behaves as the protocol needs it, tried on files that nobody else looks for.
+ *
+ *   P1 write a file, fsync   the server takes data, and its clock stamps it
+ *   P2 symlink twice         the second must fail: the exclusive commit that all safety rests on
+ *   P3 link, rename over     the marker's commit, and the writing aside of generations
+ *   P4 remove all of it      what a crash leaves is a directory of this host's own, which the next examination removes
+ */
+import { errnoOf } from '../model/errors.js';
+import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
+import { DIRECTORY_MODE, hostsPath, type ShareContext } from './share-context.js';
+
+export interface ShareExamination {
+  readonly availableBytes: number;
+  readonly totalBytes: number;
+  readonly availableInodes: number;
+  readonly isNfs: boolean;
+  /** The server's clock less this host's, ms, as far as one write tells. */
+  readonly serverAheadMs: number;
+  /** Whom the server gave this host's file to. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  /** What the share does not do as it must; none when all is well. */
+  readonly faults: readonly string[];
+}
+
+const SCRATCH = '.doctor';
+const NAMES = ['file', 'other', 'link', 'slot'];
+const NS_PER_MS = 1_000_000n;
+
+/** @throws system errors of the share */
+export async function examine(context: ShareContext): Promise<ShareExamination> {
+  const { fs, clock } = context;
+  const own = `${hostsPath(context)}/${context.host}`;
+  const scratch = `${own}/${SCRATCH}`;
+  await clear(context, scratch);
+  await ensureDirectory(fs, 'examine', hostsPath(context), own, DIRECTORY_MODE);
+  await ensureDirectory(fs, 'examine', own, scratch, DIRECTORY_MODE);
+  try {
+    const beforeMs = clock.nowMs();
+    await writeWhole(fs, 'examine', `${scratch}/file`, Buffer.from('examined\n'));
+    const { mtimeNs, uid, gid } = await fs.lstat('examine:lstat', `${scratch}/file`);
+    const nowMs = (beforeMs + clock.nowMs()) / 2;
+    return {
+      ...(await fs.statfs('examine:statfs', scratch)),
+      serverAheadMs: Math.round(Number(mtimeNs / NS_PER_MS) - nowMs),
+      owner: { uid, gid },
+      faults: [...(await tryCommit(context, scratch)), ...(await tryRename(context, scratch))],
+    };
+  } finally {
+    await clear(context, scratch);
+  }
+}
+
+async function tryCommit({ fs }: ShareContext, scratch: string): Promise<string[]> {
+  const slot = `${scratch}/slot`;
+  await fs.symlink('examine:symlink', 'first', slot);
+  const second = await fs.symlink('examine:symlink', 'second', slot).then(
+    () => 'none',
+    (error: unknown) => errnoOf(error) ?? 'unknown',
+  );
+  const kept = await fs.readlink('examine:readlink', slot);
+  if (second === 'EEXIST' && kept === 'first') return [];
+  return [`a second symbolic link in one place gave ${second} and left ${kept}, expected EEXIST and first`];
+}
+
+async function tryRename({ fs }: ShareContext, scratch: string): Promise<string[]> {
+  const faults: string[] = [];
+  await fs.link('examine:link', `${scratch}/file`, `${scratch}/link`);
+  await writeWhole(fs, 'examine', `${scratch}/other`, Buffer.from('renamed\n'));
+  const { inode } = await fs.lstat('examine:lstat', `${scratch}/other`);
+  await fs.rename('examine:rename', `${scratch}/other`, `${scratch}/file`);
+  const after = await fs.lstat('examine:lstat', `${scratch}/file`);
+  if (after.inode !== inode) faults.push('a rename over a file left the old one');
+  const linked = await fs.lstat('examine:lstat', `${scratch}/link`);
+  if (linked.inode === inode) faults.push('a hard link followed a rename to another file');
+  return faults;
+}
+
+async function clear({ fs }: ShareContext, scratch: string): Promise<void> {
+  for (const name of NAMES) await unlinkIfThere(fs, 'examine:unlink', `${scratch}/${name}`);
+  await fs.rmdir('examine:rmdir', scratch).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * `doctor`: what it finds on a host that is as it should be, and what on one that is not; each finding has its next step.
+ */
+import { chmod, mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import t from 'tap';
+import { HostFixture } from '../fixtures/host.js';
+import { temporaryDirectory } from '../fixtures/temporary-directory.js';
+
+const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+
+interface Finding {
+  readonly check: string;
+  readonly verdict: string;
+  readonly message: string;
+  readonly next?: string;
+  readonly code?: string;
+}
+
+async function diagnose(host: HostFixture): Promise<{ status: number; stderr: string; findings: Finding[] }> {
+  const { status, stdout, stderr } = await host.run(['doctor', '--json']);
+  const { findings } = JSON.parse(stdout) as { findings: Finding[] };
+  return { status: status ?? -1, stderr, findings };
+}
+
+function of(findings: readonly Finding[], check: string): Finding | undefined {
+  return findings.find((finding) => finding.check === check);
+}
+
+t.test('the share, the directories and the agent', async (t) => {
+  const base = await temporaryDirectory(t);
+  const host = await HostFixture.create({ name: 'kvm-a', base, share: join(base, 'share') });
+  t.equal((await host.run(['share', 'init', host.share])).status, 0);
+  await host.startAgent(t);
+
+  const healthy = (await diagnose(host)).findings;
+  for (const check of [
+    'configuration',
+    'share',
+    'share semantics',
+    'share space',
+    'clock',
+    'state_dir',
+    'agent',
+  ]) {
+    t.match(of(healthy, check), { verdict: 'ok' }, check);
+  }
+  t.ok(
+    healthy.every(({ verdict, next }) => verdict === 'ok' || (next ?? '') !== ''),
+    'whatever is not well has a next step',
+  );
+  t.strictSame(
+    (await readdir(join(host.share, 'hosts/kvm-a'))).sort(),
+    ['heartbeat', 'host.json'],
+    'nothing is left on the share',
+  );
+  const text = await host.run(['doctor']);
+  t.match(text.stdout, /^ok {2}configuration: host kvm-a/m);
+
+  await chmod(join(base, 'kvm-a/state'), 0o755);
+  await mkdir(dirname(host.tpmDirectory(UUID)), { recursive: true });
+  await symlink('/nowhere', host.tpmDirectory(UUID));
+  const wrong = await diagnose(host);
+  t.match(of(wrong.findings, 'state_dir'), { verdict: 'problem', next: /chmod 700/ });
+  t.match(of(wrong.findings, 'links'), { verdict: 'warning', message: UUID });
+  t.match(wrong, { status: 1, stderr: /checks found a problem/ });
+});
+
+t.test('a share that is away, and a configuration that cannot be read', async (t) => {
+  const base = await temporaryDirectory(t);
+  const host = await HostFixture.create({ name: 'kvm-a', base, share: join(base, 'share') });
+  t.equal((await host.run(['share', 'init', host.share])).status, 0);
+  await rename(host.share, `${host.share}-away`);
+  const away = await diagnose(host);
+  t.match(of(away.findings, 'share'), { verdict: 'problem', code: 'SHARE_NOT_INITIALIZED' });
+  t.match(of(away.findings, 'agent'), { verdict: 'problem', code: 'AGENT_UNREACHABLE' });
+  t.equal(away.status, 4, "the first problem's own status");
+  await writeFile(host.config, 'no configuration');
+  t.match(await diagnose(host), {
+    status: 2,
+    findings: [{ check: 'configuration', code: 'CONFIG_INVALID' }],
+  });
+});
