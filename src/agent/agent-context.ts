@@ -10,6 +10,7 @@ import type { Clock, Random } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareStore } from '../volume/share-store.js';
 import type { DomainPlace } from './domain-place.js';
+import type { Meter } from './meter.js';
 
 /** A domain's state files on this host. */
 export interface StateFiles {
@@ -87,4 +88,5 @@ export interface AgentContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly meter?: Meter;
 }

@@ -112,9 +112,11 @@ export class Replicator {
       run.begin(prepared);
       await run.record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
+      this.#context.meter?.started(prepared.decision);
       return prepared;
     } catch (error) {
       const cause = asMirrorError(error);
+      this.#context.meter?.refused(cause.code);
       run.attention.raise('plan', cause);
       this.#context.log.warn({ uuid, code: cause.code }, `start refused: ${cause.message}`);
       if (claimed !== undefined) await this.#giveBack(claimed);

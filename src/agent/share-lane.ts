@@ -38,7 +38,10 @@ export class ShareLane {
     }
     this.#backoff.reset();
     this.#attention.clear('share');
-    if (event.kind === 'fenced') this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
+    if (event.kind === 'fenced') {
+      this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
+      this.#context.meter?.fenced();
+    }
     if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
     return outcome;
   }

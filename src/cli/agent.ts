@@ -9,6 +9,7 @@
 import { createServer, type Server } from 'node:http';
 import type { Command } from 'commander';
 import { controlApi } from '../agent/control-api.js';
+import { metricsApi } from '../agent/metrics-api.js';
 import { Supervisor } from '../agent/supervisor.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
@@ -16,13 +17,20 @@ import { command, type CommonOptions } from './options.js';
 export function agentCommand(environment: CliEnvironment): Command {
   return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
     const config = await environment.loadConfig(options.config);
-    const { context, fs, changes, holdAgentLock, close } = await environment.openContext(config, 'stdout');
+    const { context, fs, changes, metrics, holdAgentLock, close } = await environment.openContext(
+      config,
+      'stdout',
+    );
     const lock = await holdAgentLock();
     const supervisor = new Supervisor(context, changes);
     const interrupted = environment.interrupted();
-    const server = createServer(controlApi(context, supervisor, fs));
+    const server = createServer(
+      metricsApi(context, supervisor, metrics, controlApi(context, supervisor, fs)),
+    );
+    const metricsServer = createServer(metricsApi(context, supervisor, metrics));
     try {
       await environment.listen(server, `${config.runDir}/control.sock`);
+      if (config.metrics.listen) await environment.listenAt(metricsServer, config.metrics.listen);
       await supervisor.start();
       context.log.info({ host: config.host, version: environment.version }, 'agent ready');
       const why = await Promise.race([interrupted, lock.lost]);
@@ -31,6 +39,7 @@ export function agentCommand(environment: CliEnvironment): Command {
       server.closeIdleConnections();
       await supervisor.close();
       await closed(server);
+      await closed(metricsServer);
       await lock.release();
       await close();
     }

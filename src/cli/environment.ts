@@ -4,8 +4,10 @@
 import type { Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import type { Compressor } from '../bundle/ovirt.js';
+import type { Metrics } from '../agent/metrics.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
+import type { ListenAddress } from '../model/config-schema.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareAdministration, ShareService } from '../volume/share-administration.js';
@@ -31,6 +33,7 @@ export interface AgentLock {
 /** An agent context with what must be ended after use. */
 export interface OpenContext {
   readonly context: AgentContext;
+  readonly metrics: Metrics;
   /** The same share as the context's. */
   readonly administration: ShareAdministration;
   readonly fs: FileSystem;
@@ -64,6 +67,8 @@ export interface CliEnvironment {
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
   /** Listens on a unix socket of mode 0600; one that a dead agent left is replaced. */
   readonly listen: (server: Server, path: string) => Promise<void>;
+  /** @throws MirrorError `HOST_IO` when the address cannot be had */
+  readonly listenAt: (server: Server, address: ListenAddress) => Promise<void>;
   /** Resolves with the signal's name at SIGTERM or SIGINT. */
   readonly interrupted: () => Promise<string>;
   /** For forms of state that other programs use. */

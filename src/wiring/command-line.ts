@@ -1,13 +1,13 @@
 /**
  * command-line: runs a command with the real parts: files, storage process, clock, terminal.
  */
-import { chmod, rm } from 'node:fs/promises';
-import type { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import { hostStateFiles } from '../agent/state-files.js';
+import { metered } from '../agent/metered-share.js';
+import { Metrics } from '../agent/metrics.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
 import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
@@ -31,6 +31,7 @@ import { StorageClient } from '../storage/storage-client.js';
 import type { StorageEvent } from '../storage/storage-events.js';
 import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
+import { listen, listenAt } from './listeners.js';
 import { readInput, terminal } from './terminal.js';
 
 declare const PROGRAM_VERSION: string;
@@ -38,7 +39,6 @@ declare const PROGRAM_VERSION: string;
 /** The executable, which this part of it lies beside. */
 const PROGRAM = join(__dirname, 'swtpm-mirror.cjs');
 
-const SOCKET_MODE = 0o600;
 /** How long another worker on the same domain is waited for; a lock that a killed one left goes stale within it. */
 const DOMAIN_LOCK_WAIT_MS = 30_000;
 const AGENT_LOCK_WAIT_MS = 15_000;
@@ -59,7 +59,11 @@ function openShareAs(
   config: Config,
   root: string,
   { machineId }: Machine,
-  agent?: { readonly knownShare: FileKnownShare; readonly log: AgentContext['log'] },
+  agent?: {
+    readonly knownShare: FileKnownShare;
+    readonly log: AgentContext['log'];
+    readonly metrics: Metrics;
+  },
 ): OpenShare & { share: StorageClient } {
   const { host, storage, timing, limits } = config;
   const share = new StorageClient({
@@ -76,7 +80,10 @@ function openShareAs(
       processesMax: limits.storageProcesses,
     },
     onEvent: (event) => {
-      if (agent) logStorage(agent.log, event);
+      if (agent) {
+        logStorage(agent.log, event);
+        meterStorage(agent.metrics, event);
+      }
     },
   });
   return { share, close: () => share.close() };
@@ -89,14 +96,15 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
   const knownShare = new FileKnownShare(hostContext);
-  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log });
+  const metrics = new Metrics(PROGRAM_VERSION);
+  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log, metrics });
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
     bootedAtMs: systemClock.nowMs() - uptime() * 1000,
-    share,
+    share: metered(share, config.host, metrics),
     knownShare,
     journal,
     spool,
@@ -110,9 +118,11 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     clock: systemClock,
     random: systemRandom,
     log,
+    meter: metrics,
   };
   return {
     context,
+    metrics,
     administration: share,
     fs,
     forgetDomain: async (uuid) => {
@@ -180,14 +190,13 @@ function logStorage(log: AgentContext['log'], event: StorageEvent): void {
   }
 }
 
-async function listen(server: Server, path: string): Promise<void> {
-  // Whoever made it is gone: the caller holds the lock of this host's one agent.
-  await rm(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, resolve);
-  });
-  await chmod(path, SOCKET_MODE);
+function meterStorage(metrics: Metrics, event: StorageEvent): void {
+  if (event.kind === 'request-ended') {
+    const { operation, durationMs, outcome } = event;
+    metrics.shareAnswered({ operation, durationMs, succeeded: outcome === 'ok' });
+  } else if (event.kind === 'process-killed' || event.kind === 'process-failed') {
+    metrics.storageProcessEnded();
+  }
 }
 
 function interrupted(): Promise<string> {
@@ -214,6 +223,7 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   openContext,
   openShare,
   listen,
+  listenAt,
   interrupted,
   compressor,
   pause,
