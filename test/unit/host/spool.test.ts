@@ -205,7 +205,7 @@ t.test('G5: a crash before any operation of a put leaves the old or the new stat
   t.same(seen, new Set([OLD.digest, NEW.digest]), 'the test met both outcomes');
 });
 
-for (const errno of ['ENOSPC', 'EIO']) {
+for (const errno of ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES']) {
   void t.test(
     `G5: any operation of a put that fails with ${errno} is reported and costs no state`,
     async (t) => {

@@ -282,7 +282,7 @@ t.test(
   },
 );
 
-for (const errno of ['ENOSPC', 'EIO']) {
+for (const errno of ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES']) {
   void t.test(`G1 G5: any operation that fails with ${errno} is reported, and loses nothing`, async (t) => {
     let host = await makeHost(t);
     await failEach(
