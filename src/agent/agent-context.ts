@@ -9,6 +9,7 @@ import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareStore } from '../volume/share-store.js';
+import type { DomainFeed } from './domain-feed.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Meter } from './meter.js';
 
@@ -89,4 +90,5 @@ export interface AgentContext {
   readonly random: Random;
   readonly log: Log;
   readonly meter?: Meter;
+  readonly feed?: DomainFeed;
 }

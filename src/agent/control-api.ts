@@ -4,7 +4,11 @@
  *   GET  /healthz                           200 while this process turns its event loop
  *   GET  /v1/status                         `Status`
  *   GET  /v1/domains/UUID                   `DomainStatus`
- *   GET  /v1/domains/UUID/state             the state as it is now: digest, generation, files in base64
+ *   GET  /v1/domains/UUID/hash              {digest, generation, published}, cheap: of the newest capture
+ *   GET  /v1/domains/UUID/state?known=D     the same of the state as it is now, and files in base64 unless D is its digest
+ *   GET  /v1/domains/UUID/dump?known=D      the same, and the domain's XML
+ *   GET  /v1/events                         a stream of JSON lines: see `events-api.ts`
+ *   GET  /metrics                           see `metrics-api.ts`
  *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?} -> {decision, generation}
  *   POST /v1/domains/UUID/started           {name?, nvramPath?}
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
@@ -24,6 +28,7 @@ import type { FileSystem } from '../model/filesystem.js';
 import type { AgentContext } from './agent-context.js';
 import { DOMAIN_NAME_CHARACTERS_MAX } from './domain-record.js';
 import { carryOutHook, type HookedDomains } from './libvirt-hook.js';
+import { dump, stateBody, stateHash } from './state-api.js';
 import { domainStatus, hostStatus } from './status.js';
 import type { Supervisor } from './supervisor.js';
 
@@ -79,7 +84,7 @@ async function answer(
     const result =
       request.method === 'POST'
         ? await act(supervisor, uuid, verb, await readBody(request))
-        : await look(context, supervisor, uuid, verb);
+        : await look(context, supervisor, uuid, verb, new URLSearchParams(query));
     if (result) return result;
   }
   throw new MirrorError(
@@ -138,6 +143,7 @@ async function look(
   supervisor: Supervisor,
   uuid: DomainUuid,
   verb: string | undefined,
+  query: URLSearchParams,
 ): Promise<object | undefined> {
   const replicator = supervisor.find(uuid);
   if (!replicator) {
@@ -146,19 +152,17 @@ async function look(
     });
   }
   if (verb === undefined) return domainStatus(context, supervisor.health(), replicator);
-  if (verb !== 'state') return undefined;
-  const capture = await context.files.read(replicator.place, replicator.state.run !== 'running');
-  return {
-    digest: capture.digest,
-    generation: replicator.state.published?.slot ?? 0,
-    files: capture.files.map(({ role, name, mode, sha256, data }) => ({
-      role,
-      name,
-      mode,
-      sha256,
-      data: Buffer.from(data).toString('base64'),
-    })),
-  };
+  const known = query.get('known') ?? undefined;
+  switch (verb) {
+    case 'hash':
+      return await stateHash(context, replicator);
+    case 'state':
+      return await stateBody(context, replicator, known);
+    case 'dump':
+      return await dump(context, replicator, known);
+    default:
+      return undefined;
+  }
 }
 
 async function readBody(request: IncomingMessage): Promise<Body> {

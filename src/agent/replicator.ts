@@ -113,6 +113,7 @@ export class Replicator {
       await run.record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
       this.#context.meter?.started(prepared.decision);
+      this.#context.feed?.tell({ kind: 'prepared', uuid, decision: prepared.decision });
       return prepared;
     } catch (error) {
       const cause = asMirrorError(error);

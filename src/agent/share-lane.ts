@@ -2,7 +2,7 @@
  * share-lane: a domain's tasks on the share, one at a time, with what each outcome means for attention, log and the pause before the next.
  */
 import type { DomainUuid } from '../model/identifiers.js';
-import type { ShareTask } from '../model/lifecycle.js';
+import type { LifecycleEvent, ShareTask } from '../model/lifecycle.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
@@ -43,7 +43,29 @@ export class ShareLane {
       this.#context.meter?.fenced();
     }
     if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
+    this.#tell(event);
     return outcome;
+  }
+
+  #tell(event: LifecycleEvent): void {
+    const { feed } = this.#context;
+    const uuid = this.#uuid;
+    switch (event.kind) {
+      case 'published':
+        feed?.tell({ kind: event.kind, uuid, generation: event.slot, digest: event.digest });
+        break;
+      case 'diverged':
+        feed?.tell({ kind: event.kind, uuid, digest: event.digest });
+        break;
+      case 'fenced':
+        feed?.tell({ kind: event.kind, uuid, by: event.by });
+        break;
+      case 'acquired':
+      case 'released':
+        feed?.tell({ kind: event.kind, uuid });
+        break;
+      default:
+    }
   }
 
   /** Ends a pause without a try, and begins the next ones short again. */

@@ -9,6 +9,7 @@
 import { createServer, type Server } from 'node:http';
 import type { Command } from 'commander';
 import { controlApi } from '../agent/control-api.js';
+import { eventsApi } from '../agent/events-api.js';
 import { metricsApi } from '../agent/metrics-api.js';
 import { Supervisor } from '../agent/supervisor.js';
 import type { CliEnvironment } from './environment.js';
@@ -17,7 +18,7 @@ import { command, type CommonOptions } from './options.js';
 export function agentCommand(environment: CliEnvironment): Command {
   return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
     const config = await environment.loadConfig(options.config);
-    const { context, fs, changes, metrics, holdAgentLock, close } = await environment.openContext(
+    const { context, fs, changes, metrics, feed, holdAgentLock, close } = await environment.openContext(
       config,
       'stdout',
     );
@@ -25,7 +26,12 @@ export function agentCommand(environment: CliEnvironment): Command {
     const supervisor = new Supervisor(context, changes);
     const interrupted = environment.interrupted();
     const server = createServer(
-      metricsApi(context, supervisor, metrics, controlApi(context, supervisor, fs)),
+      metricsApi(
+        context,
+        supervisor,
+        metrics,
+        eventsApi(context.clock, feed, controlApi(context, supervisor, fs)),
+      ),
     );
     const metricsServer = createServer(metricsApi(context, supervisor, metrics));
     try {

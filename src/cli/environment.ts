@@ -4,6 +4,7 @@
 import type { Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import type { Compressor } from '../bundle/ovirt.js';
+import type { DomainFeed } from '../agent/domain-feed.js';
 import type { Metrics } from '../agent/metrics.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
@@ -34,6 +35,7 @@ export interface AgentLock {
 export interface OpenContext {
   readonly context: AgentContext;
   readonly metrics: Metrics;
+  readonly feed: DomainFeed;
   /** The same share as the context's. */
   readonly administration: ShareAdministration;
   readonly fs: FileSystem;

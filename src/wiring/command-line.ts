@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import { hostStateFiles } from '../agent/state-files.js';
+import { DomainFeed } from '../agent/domain-feed.js';
 import { metered } from '../agent/metered-share.js';
 import { Metrics } from '../agent/metrics.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
@@ -100,6 +101,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const { share, close } = openShareAs(config, config.share, machine, { knownShare, log, metrics });
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
+  const feed = new DomainFeed();
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
@@ -119,10 +121,12 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     random: systemRandom,
     log,
     meter: metrics,
+    feed,
   };
   return {
     context,
     metrics,
+    feed,
     administration: share,
     fs,
     forgetDomain: async (uuid) => {
