@@ -43,6 +43,8 @@ export interface RunningDomains {
 export interface RunningGuests {
   /** Not those that are paused, or still on their way from another host; `undefined` when nobody can tell. */
   list(): Promise<ReadonlySet<DomainUuid> | undefined>;
+  /** Those that are defined, running or not; `undefined` when nobody can tell. */
+  defined(): Promise<ReadonlySet<DomainUuid> | undefined>;
 }
 
 /** Marks domains dirty when their files change. */

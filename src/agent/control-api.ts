@@ -102,6 +102,7 @@ function hookedDomains(supervisor: Supervisor): HookedDomains {
     launched: (uuid, facts) => supervisor.launched(uuid, facts),
     running: (uuid, facts) => supervisor.launched(uuid, facts),
     stopped: (uuid, reason) => supervisor.stopped(uuid, reason),
+    withoutTpm: (uuid, name) => supervisor.withoutTpm(uuid, name),
   };
 }
 

@@ -8,7 +8,8 @@
  */
 import { announceIncoming, takeAnnouncement } from '../host/incoming-marker.js';
 import { readStopReason } from '../libvirt/domain-log.js';
-import type { DomainXml } from '../libvirt/domain-xml.js';
+import { readDomainWithoutTpm, type DomainXml } from '../libvirt/domain-xml.js';
+import { actionOf } from '../libvirt/hook-operation.js';
 import { readHookRequest, type HookArguments, type HookRequest } from '../libvirt/hook-request.js';
 import { nvramPathOf } from '../libvirt/nvram-path.js';
 import type { Config } from '../model/config.js';
@@ -31,6 +32,8 @@ export interface HookedDomains {
   /** libvirtd has come back to a domain that runs. */
   running(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
   stopped(uuid: DomainUuid, reason: string): Promise<unknown>;
+  /** A domain whose definition has no TPM is about to start. */
+  withoutTpm(uuid: DomainUuid, name: string): Promise<unknown>;
 }
 
 /**
@@ -44,6 +47,10 @@ export async function carryOutHook(
   xml: string,
 ): Promise<void> {
   const request = readHookRequest(call, xml);
+  if (actionOf(call.operation) === 'prepare') {
+    const bare = readDomainWithoutTpm(xml);
+    if (bare) await domains.withoutTpm(bare.uuid, bare.name);
+  }
   if (request.action === 'none' || !isInLibvirtsPlace(request.domain, host.config)) return;
   await act(host, domains, request);
 }

@@ -12,7 +12,10 @@ import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext, ChangeSource } from './agent-context.js';
 import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
+import { initialiseDefaultShare } from './default-share.js';
+import { Definitions } from './definitions.js';
 import type { DomainFacts } from './domain-place.js';
+import { HostNotices } from './host-notices.js';
 import { sweepLinks } from './link-sweep.js';
 import { LiveWatch } from './live-watch.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
@@ -34,7 +37,8 @@ export class Supervisor {
   readonly #taken = new Map<DomainUuid, Replicator>();
   /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
   readonly #seen = new Map<DomainUuid, number>();
-  readonly #attention: Attention[] = [];
+  readonly #notices = new HostNotices();
+  readonly #definitions: Definitions;
   #ready: Promise<void> = Promise.resolve();
   #cancelRescan: (() => void) | undefined;
   #rescanPart = 0;
@@ -46,6 +50,7 @@ export class Supervisor {
       this.#taken.get(uuid)?.changed();
     };
     this.#changes = new LiveWatch(context, changes(markDirty), markDirty);
+    this.#definitions = new Definitions(context, this.#notices);
     this.#arrivals = new Arrivals(context, {
       expected: () =>
         this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
@@ -66,7 +71,7 @@ export class Supervisor {
    * alone: a share that hangs holds up no stop.
    */
   async start(): Promise<void> {
-    const initialised = this.#initialiseDefaultShare();
+    const initialised = initialiseDefaultShare(this.#context);
     this.#ready = initialised.then(() => this.#takeUpAll());
     await Promise.all([this.#ready, initialised.then(() => this.#health.start())]);
   }
@@ -76,7 +81,7 @@ export class Supervisor {
     const { records, damaged } = await journal.list();
     for (const error of damaged) {
       log.error({ code: error.code }, error.message);
-      this.#note(error);
+      this.#notices.note(error);
     }
     const live = records.filter(
       (record) => record.phase !== 'stopped' || record.holding || record.fenced !== null,
@@ -86,15 +91,12 @@ export class Supervisor {
     for (const { uuid, phase } of live) {
       if (phase === 'running' || phase === 'arrived') this.#seen.set(uuid, 0);
     }
-    await this.#look();
+    // What runs by now was started before there was an agent, and may be from before there was a hook.
+    await this.#look(() => undefined);
     const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
-    for (const error of links) this.#note(error);
+    for (const error of links) this.#notices.note(error);
     this.#scheduleRescan();
     this.#arrivals.watch();
-  }
-
-  #note({ code, message, next }: MirrorError): void {
-    this.#attention.push({ code, message, next });
   }
 
   health(): ShareHealthReport {
@@ -103,7 +105,13 @@ export class Supervisor {
 
   /** What concerns no single domain. */
   attention(): readonly Attention[] {
-    return this.#attention;
+    return this.#notices.list();
+  }
+
+  /** A domain is about to start whose definition has no TPM: what is stored of it stays. */
+  async withoutTpm(uuid: DomainUuid, name: string): Promise<void> {
+    const record = await this.#context.journal.read(uuid);
+    if (record && record.slot > 0) this.#notices.withoutTpm(uuid, name, record.slot);
   }
 
   replicators(): Replicator[] {
@@ -117,6 +125,8 @@ export class Supervisor {
   async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {
     await this.#ready;
     this.#seen.delete(uuid);
+    this.#notices.announced();
+    this.#notices.clear('without-tpm', uuid);
     const replicator = await this.#take(uuid);
     const prepared = await replicator.prepare(request);
     await this.#changes.watch(replicator.place);
@@ -208,22 +218,6 @@ export class Supervisor {
     this.#health.close();
   }
 
-  /** The embedded default: a directory of this host serves as the share, for this host alone. */
-  async #initialiseDefaultShare(): Promise<void> {
-    const { config, share, knownShare, log } = this.#context;
-    if (!config.shareIsDefault || (await knownShare.read()) !== undefined) return;
-    try {
-      await share.identify({});
-    } catch (error) {
-      if (asMirrorError(error).code !== 'SHARE_NOT_INITIALIZED') throw error;
-      const { id } = await share.initialise({});
-      log.warn(
-        { share: id, path: config.share },
-        'no share is configured: a directory of this host serves as one, for this host alone',
-      );
-    }
-  }
-
   /** The domain's replicator, taken up if need be. */
   #take(uuid: DomainUuid): Promise<Replicator> {
     const present = this.#replicators.get(uuid);
@@ -245,7 +239,7 @@ export class Supervisor {
   }
 
   /** Compares what is seen to run with what is known to run. */
-  async #look(): Promise<void> {
+  async #look(onUnannounced: (uuid: DomainUuid) => void): Promise<void> {
     const { running, log } = this.#context;
     const seen = await running.list();
     for (const uuid of seen) {
@@ -254,6 +248,7 @@ export class Supervisor {
       // A prepared or incoming domain has its own hook or event to come.
       if (run === undefined || run === 'stopped') {
         log.info({ uuid }, 'found running; taking it up');
+        onUnannounced(uuid);
         await this.#begin(uuid, {}).catch(this.#report(uuid));
       }
     }
@@ -280,7 +275,12 @@ export class Supervisor {
     const part = [...this.#taken.values()].filter((_, index) => index % RESCAN_PARTS === this.#rescanPart);
     for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
     try {
-      if (this.#rescanPart === 0) await this.#look();
+      if (this.#rescanPart === 0) {
+        await this.#look((uuid) => {
+          this.#notices.unannounced(uuid);
+        });
+        void this.#definitions.look();
+      }
     } catch (error) {
       this.#context.log.warn(
         { code: asMirrorError(error).code },

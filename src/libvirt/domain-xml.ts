@@ -49,18 +49,36 @@ const METADATA_NAMESPACE = 'urn:swtpm-mirror:domain';
  * @throws MirrorError `XML_INVALID`
  */
 export function readDomainXml(xml: string): DomainXml | undefined {
+  const found = read(xml);
+  const named = nameOfDomain(found);
+  const tpm = emulatedTpm(found);
+  return tpm && { ...named, tpm, nvram: nvramPlace(found), mirrored: isMirrored(found) };
+}
+
+/**
+ * @returns `undefined` for a domain with an emulated TPM
+ * @throws MirrorError `XML_INVALID`
+ */
+export function readDomainWithoutTpm(xml: string): Pick<DomainXml, 'uuid' | 'name'> | undefined {
+  const found = read(xml);
+  return found.has(BACKEND) ? undefined : nameOfDomain(found);
+}
+
+function read(xml: string): Found {
   if (xml.length > DOMAIN_XML_LENGTH_MAX) {
     throw invalid(`it is longer than ${DOMAIN_XML_LENGTH_MAX} characters`);
   }
-  const found = collect(xml);
+  return collect(xml);
+}
+
+function nameOfDomain(found: Found): Pick<DomainXml, 'uuid' | 'name'> {
   const uuid = found.text('domain/uuid').trim().toLowerCase();
   if (!isDomainUuid(uuid)) throw invalid('it has no valid domain/uuid');
   const name = found.text('domain/name');
   if (name === '' || Buffer.byteLength(name) > NAME_BYTES_MAX) {
     throw invalid(`domain/name has ${Buffer.byteLength(name)} bytes, expected 1 to ${NAME_BYTES_MAX}`);
   }
-  const tpm = emulatedTpm(found);
-  return tpm && { uuid, name, tpm, nvram: nvramPlace(found), mirrored: isMirrored(found) };
+  return { uuid, name };
 }
 
 /** An element of the paths that matter; the text is complete when the document has ended. */

@@ -46,7 +46,19 @@ export function runVirsh(
 
 /** The domains whose guest runs: not paused, and not still on its way from another host. */
 export async function listRunningGuests(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
-  const result = await runVirsh(virsh, ['list', '--uuid', '--state-running']);
+  return await listDomains(virsh, '--state-running');
+}
+
+/** The domains that are defined, and so outlive a stop. */
+export async function listDefinedDomains(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
+  return await listDomains(virsh, '--all', '--persistent');
+}
+
+async function listDomains(
+  virsh: Virsh,
+  ...which: readonly string[]
+): Promise<ReadonlySet<DomainUuid> | undefined> {
+  const result = await runVirsh(virsh, ['list', '--uuid', ...which]);
   if (!result?.succeeded) return undefined;
   return new Set(result.stdout.split('\n').filter((line): line is DomainUuid => isDomainUuid(line)));
 }

@@ -49,6 +49,8 @@ const EXIT_STATUS = {
   VOLUME_DAMAGED: 5,
   // 6: no such thing
   NO_SUCH_DOMAIN: 6,
+  DOMAIN_UNDEFINED: 6,
+  TPM_REMOVED: 6,
   NO_SUCH_GENERATION: 6,
   NO_STATE: 6,
 } as const;

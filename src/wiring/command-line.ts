@@ -22,7 +22,7 @@ import { systemClock, systemRandom } from '../host/node-environment.js';
 import { listRunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
-import { listRunningGuests } from '../libvirt/virsh-adapter.js';
+import { listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -102,6 +102,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const feed = new DomainFeed();
+  const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
@@ -112,7 +113,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     spool,
     files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
-    guests: { list: () => listRunningGuests({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }) },
+    guests: { list: () => listRunningGuests(virsh), defined: () => listDefinedDomains(virsh) },
     locks: {
       withDomain: (uuid, work) =>
         withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),

@@ -67,7 +67,10 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
     files: hostStateFiles(host, config, client),
     running: { list: () => Promise.resolve(surroundings.running()) },
-    guests: { list: () => Promise.resolve(surroundings.guests()) },
+    guests: {
+      list: () => Promise.resolve(surroundings.guests()),
+      defined: () => Promise.resolve(undefined),
+    },
     locks: surroundings.locks(program),
     clock,
     random,
