@@ -11,7 +11,7 @@ const TOLD_MAX = 20;
 export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string {
   const { share, hosts, volumes, strays } = fleet;
   return [
-    `share ${printable(share.path)} (${share.id}): ${String(hosts.length)} hosts, ${String(volumes.length)} volumes\n`,
+    `share ${printable(share.path)} (${share.id}): ${counted(hosts.length, 'host')}, ${counted(volumes.length, 'volume')}\n`,
     hostsText(hosts, columns, coloured),
     volumesText(volumes, columns, coloured),
     attentionText(volumes, columns, coloured),
@@ -66,4 +66,8 @@ function attentionText(volumes: readonly FleetVolume[], columns: number, coloure
 
 function titleOf({ name, uuid }: FleetVolume): string {
   return name || uuid;
+}
+
+function counted(count: number, noun: string): string {
+  return `${String(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
