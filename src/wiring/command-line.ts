@@ -25,6 +25,7 @@ import { ChokidarStateWatcher } from '../host/watcher.js';
 import { listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
+import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
@@ -49,7 +50,21 @@ const VIRSH_DEADLINE_MS = 5_000;
 const fs = new NodeFileSystem();
 
 async function loadConfig(asked: string | undefined): Promise<Config> {
-  return parseConfig(readConfigFile(asked), { hostName: hostname() });
+  const config = parseConfig(readConfigFile(asked), { hostName: hostname() });
+  refuseEncryption(config);
+  return config;
+}
+
+/** Who asks for encryption must never get state in the clear for it. */
+function refuseEncryption({ encryption }: Config): void {
+  if (encryption.recipients.length === 0 && encryption.identityFile === undefined) return;
+  throw new MirrorError(
+    'CONFIG_INVALID',
+    'encryption is configured, but this version stores generations in the clear',
+    {
+      next: 'leave encryption.recipients and encryption.identity_file empty, and keep the share on encrypted storage',
+    },
+  );
 }
 
 async function openShare(config: Config, root = config.share): Promise<OpenShare> {
