@@ -181,8 +181,8 @@ export class Replicator {
     }
     await this.#leaveShare();
     await run.record.saved();
-    const { pending, spoolFailed, unread } = run.state;
-    if (unread) throw neitherTookIt(this.uuid, run.attention);
+    const { pending, spoolFailed, unread, passedOver } = run.state;
+    if (unread || passedOver) throw neitherTookIt(this.uuid, run.attention);
     if (pending === undefined) return ran ? 'published' : 'nothing';
     if (spoolFailed && !pending.spooled) throw neitherTookIt(this.uuid, run.attention);
     return 'spooled';

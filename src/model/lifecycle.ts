@@ -272,8 +272,8 @@ function started(state: Lifecycle): Lifecycle {
 }
 
 function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecycle {
-  // Told again: somebody may have mended what could not be read.
-  if (state.run === 'finishing') return state.unread ? { ...state, dirty: true, unread: false } : state;
+  // Told again: it may have run once more past the hook, or somebody has mended what could not be read.
+  if (state.run === 'finishing') return { ...state, dirty: !state.capturesOver, unread: false };
   if (state.run === 'stopped') return state;
   const ran = state.run === 'running';
   const capturesOver = handedOver || !ran;

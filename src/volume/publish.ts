@@ -38,6 +38,7 @@ import {
   TEMPORARY_PREFIX,
   timestamp,
   volumePaths,
+  volumesPath,
   type ShareContext,
   type VolumePaths,
 } from './share-context.js';
@@ -112,6 +113,8 @@ export async function diverge(context: ShareContext, call: DivergeCall): Promise
   const { fs } = context;
   const { root, diverged } = volumePaths(context, call.uuid);
   const name = nameFor(context, call);
+  // The volume may never have come to be: then this copy is all that there is of the domain.
+  await ensureDirectory(fs, 'diverge', volumesPath(context), root, DIRECTORY_MODE);
   await ensureDirectory(fs, 'diverge', root, diverged, DIRECTORY_MODE);
   const own = ownCopies(context, await fs.readdir('diverge:readdir', diverged));
   const same = own.find((copy) => !copy.temporary && copy.name.digestPrefix === name.digestPrefix);

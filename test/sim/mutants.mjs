@@ -8,7 +8,13 @@
 export const MUTANTS = [
   {
     name: 'an archive is not synced before it is named',
-    edits: [{ file: 'volume/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' }],
+    edits: [
+      {
+        file: 'model/durable-file.ts',
+        find: '    await file.sync(`${operation}:fsync`);\n',
+        replace: "    if (operation !== 'publish') await file.sync(`${operation}:fsync`);\n",
+      },
+    ],
   },
   {
     name: 'a slot is replaced, not created',
@@ -216,7 +222,13 @@ export const MUTANTS = [
   },
   {
     name: 'a spooled capture is not synced',
-    edits: [{ file: 'host/files.ts', find: '    await file.sync(`${operation}:fsync`);\n', replace: '' }],
+    edits: [
+      {
+        file: 'model/durable-file.ts',
+        find: '    await file.sync(`${operation}:fsync`);\n',
+        replace: "    if (operation !== 'spool') await file.sync(`${operation}:fsync`);\n",
+      },
+    ],
   },
   {
     name: 'a start is answered before the journal is written',
@@ -235,6 +247,40 @@ export const MUTANTS = [
         file: 'agent/replicator.ts',
         find: "        (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),\n",
         replace: "        (state) => state.run !== 'finishing' || state.stopOverdue,\n",
+      },
+    ],
+  },
+  {
+    name: 'what a former run left is published unjudged when the share does not answer',
+    edits: [{ file: 'agent/left-behind.ts', find: '  if (shareError) throw shareError;\n', replace: '' }],
+  },
+  {
+    name: 'a blank TPM that came up past the hook is published',
+    edits: [
+      {
+        file: 'agent/domain-run.ts',
+        find: '    return isOtherTpm(identity, this.#identity);\n',
+        replace: '    return isOtherTpm(identity, identity);\n',
+      },
+    ],
+  },
+  {
+    name: 'what was spooled before a power loss passes for a capture of this boot',
+    edits: [
+      {
+        file: 'agent/pending-capture.ts',
+        find: '    this.#bootId = newest.manifest.bootId;\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'the source of a migration publishes what it has handed over',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: '  const capturesOver = handedOver || !ran;\n',
+        replace: '  const capturesOver = !ran;\n  void handedOver;\n',
       },
     ],
   },
