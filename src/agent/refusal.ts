@@ -24,7 +24,7 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
     ),
   FOREIGN_TPM: ({ uuid }) =>
     new MirrorError('FOREIGN_TPM', `the local TPM of ${uuid} is another TPM than the one in its volume`, {
-      next: `look at both (\`swtpm-mirror history ${uuid}\`, the swtpm directory); move the local directory away to start with the volume's TPM`,
+      next: `choose: \`swtpm-mirror resolve ${uuid} --keep head\` goes on with the volume's TPM, \`--keep local\` with this host's; the other one is kept`,
     }),
   GENERATION_DAMAGED: (situation) =>
     new MirrorError(
@@ -117,7 +117,7 @@ export function anotherTpm(uuid: DomainUuid): MirrorError {
     'FOREIGN_TPM',
     `the TPM of ${uuid} is another one than in its volume; it is kept as a diverged copy`,
     {
-      next: `see the copies with \`swtpm-mirror history --all ${uuid}\`; stop the domain, and move the local directory away to start with the volume's TPM`,
+      next: `see the copies with \`swtpm-mirror history --all ${uuid}\`; stop the domain and choose with \`swtpm-mirror resolve ${uuid} --keep head\` or \`--keep local\``,
     },
   );
 }

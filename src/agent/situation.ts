@@ -37,7 +37,7 @@ const UNREACHABLE: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** Reasons of a generation that an operator put into the volume: what lies on this host's disk is not what came after it. */
-const PLACED: ReadonlySet<string> = new Set(['import', 'rollback', 'revert', 'clone']);
+const PLACED: ReadonlySet<string> = new Set(['import', 'rollback', 'revert', 'clone', 'resolve']);
 
 export async function gatherSituation(
   context: AgentContext,

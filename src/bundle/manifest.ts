@@ -44,6 +44,7 @@ export const GENERATION_REASONS = [
   'migration',
   'diverged',
   'clone',
+  'resolve',
 ] as const;
 export type GenerationReason = (typeof GENERATION_REASONS)[number];
 

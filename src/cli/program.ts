@@ -17,6 +17,7 @@ import { importCommand } from './import.js';
 import { reportError } from './report-error.js';
 import { installCommand, uninstallCommand } from './install.js';
 import { purgeCommand } from './purge.js';
+import { resolveCommand } from './resolve.js';
 import { restoreCommand } from './restore.js';
 import { rollbackCommand } from './rollback.js';
 import { shareCommand } from './share.js';
@@ -78,6 +79,7 @@ function build(environment: CliEnvironment): Command {
     importCommand,
     cloneCommand,
     takeOverCommand,
+    resolveCommand,
     verifyCommand,
     undefineCommand,
     forgetCommand,

@@ -13,6 +13,7 @@ import { formatGenerationName, type GenerationName } from '../model/generation-n
 import type { DomainUuid } from '../model/identifiers.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import type { VolumeLog } from '../model/volume-log.js';
+import { listDiverged } from './diverged.js';
 import { readWhole } from './files.js';
 import { readLog } from './log.js';
 import { volumePaths, type ShareContext } from './share-context.js';
@@ -23,6 +24,7 @@ import type { DamagedGeneration, FetchCall, FetchResult, Generation, HeadReading
  * @throws MirrorError `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED`
  */
 export async function fetch(context: ShareContext, call: FetchCall): Promise<FetchResult> {
+  if (call.slot === 'diverged') return { generation: await fetchDiverged(context, call), passedOver: [] };
   const log = await readLog(context, call.uuid, 'all');
   if (!log) throw noSuchVolume(call.uuid);
   const candidates = candidatesFor(log, call);
@@ -44,6 +46,27 @@ export async function fetch(context: ShareContext, call: FetchCall): Promise<Fet
   );
 }
 
+async function fetchDiverged(context: ShareContext, { uuid, digest = '' }: FetchCall): Promise<Generation> {
+  const copies = await listDiverged(context, uuid);
+  const meant = copies.filter(({ generation }) => startsAlike(generation.digestPrefix, digest));
+  const [found] = meant.sort((a, b) => b.generation.slot - a.generation.slot);
+  if (!found || (digest === '' && meant.length > 1)) throw noSuchCopy(uuid, digest, meant.length);
+  const path = `${volumePaths(context, uuid).diverged}/${found.file}`;
+  return await readArchive(context, uuid, found.generation, path);
+}
+
+/** A name has the first digits alone. */
+function startsAlike(prefix: string, digest: string): boolean {
+  return prefix.startsWith(digest) || digest.startsWith(prefix);
+}
+
+function noSuchCopy(uuid: DomainUuid, digest: string, count: number): MirrorError {
+  const which = digest === '' ? `${String(count)} diverged copies` : `no diverged copy ${digest}`;
+  return new MirrorError('NO_SUCH_GENERATION', `volume ${uuid} has ${which}; expected one`, {
+    next: `name one by its content, as \`swtpm-mirror history --all ${uuid}\` lists them`,
+  });
+}
+
 function candidatesFor(log: VolumeLog, { uuid, slot }: FetchCall): GenerationName[] {
   const newestFirst = log.published.map((entry) => entry.generation).reverse();
   if (slot === 'head') {
@@ -52,7 +75,7 @@ function candidatesFor(log: VolumeLog, { uuid, slot }: FetchCall): GenerationNam
       next: 'start the domain with the agent running; its first state is published at once',
     });
   }
-  const known = newestFirst.filter((name) => name.slot <= slot);
+  const known = newestFirst.filter((name) => slot !== 'diverged' && name.slot <= slot);
   if (known[0]?.slot === slot) return known;
   throw new MirrorError('NO_SUCH_GENERATION', `volume ${uuid} has no generation ${String(slot)}`, {
     next: `list the generations with \`swtpm-mirror history ${uuid}\``,

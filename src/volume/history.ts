@@ -4,21 +4,16 @@
  * A slot without its generation is damage, or the mark of a pruning that was interrupted: pruning takes whole epochs from the bottom, the
  * generations first. So the missing ones below all others, if not of the head's own epoch, count as pruned.
  */
-import { asMirrorError, errnoOf } from '../model/errors.js';
-import {
-  formatGenerationName,
-  parseGenerationName,
-  type GenerationName,
-  type Slot,
-} from '../model/generation-name.js';
+import { asMirrorError } from '../model/errors.js';
+import { formatGenerationName, type GenerationName, type Slot } from '../model/generation-name.js';
 import type { DomainUuid, SnapshotName } from '../model/identifiers.js';
 import type { LogEntry, PublishEntry } from '../model/log-entry.js';
 import type { VolumeLog } from '../model/volume-log.js';
+import { listDiverged } from './diverged.js';
 import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { readLog } from './log.js';
 import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
-import { shareError } from './share-errors.js';
 import type { Generation, HistoryEntry } from './share-store.js';
 
 /** @returns every entry and every diverged copy, newest first */
@@ -102,24 +97,6 @@ export async function prunedSlots(
     ({ generation }) => generation.epoch === head?.epoch || files.has(formatGenerationName(generation)),
   );
   return new Set(published.slice(0, kept).map((entry) => entry.slot));
-}
-
-/** Names in `diverged/`, parsed. */
-export async function listDiverged(
-  context: ShareContext,
-  uuid: DomainUuid,
-): Promise<{ file: string; generation: GenerationName }[]> {
-  let files: string[];
-  try {
-    files = await context.fs.readdir('history:readdir-diverged', volumePaths(context, uuid).diverged);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw shareError(`list the diverged copies of ${uuid}`, error);
-  }
-  return files.flatMap((file) => {
-    const generation = parseGenerationName(file);
-    return generation ? [{ file, generation }] : [];
-  });
 }
 
 interface PinnedGeneration {

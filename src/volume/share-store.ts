@@ -137,8 +137,10 @@ export interface CloseEpochCall extends DomainCall {
 }
 
 export interface FetchCall extends DomainCall {
-  /** A published slot, or the head. */
-  readonly slot: Slot | 'head';
+  /** A published slot, the head, or the newest of the diverged copies. */
+  readonly slot: Slot | 'head' | 'diverged';
+  /** First digits of the content that is meant, where there are several diverged copies. */
+  readonly digest?: string | undefined;
   /** Whether a damaged generation is passed over for the newest older valid one. */
   readonly fallBack: boolean;
 }

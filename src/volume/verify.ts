@@ -9,7 +9,8 @@ import { parseGenerationName, type GenerationName } from '../model/generation-na
 import type { DomainUuid } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
-import { listDiverged, prunedSlots } from './history.js';
+import { listDiverged } from './diverged.js';
+import { prunedSlots } from './history.js';
 import { readLog } from './log.js';
 import { listPins } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';

@@ -76,7 +76,7 @@ t.test('a share that does not answer is no verdict on a volume', async (t) => {
     'fetch:open',
     'fetch:read',
     'history:readdir-gen',
-    'history:readdir-diverged',
+    'diverged:readdir',
   ] as const) {
     const { hosts } = await twoEpochs();
     for (const ask of ['verify', 'history'] as const) {
