@@ -196,7 +196,7 @@ t.test('errors of a real file system reach the caller as what they mean', async 
 });
 
 t.test('a slow share is served within its deadline', async (t) => {
-  const { mount, client } = await hangingShare(t);
+  const { mount, client } = await hangingShare(t, LIMITS, PATIENT_DEADLINE_MS);
   await mount.delay(20);
   t.match(await client.publish(publishCall('a', 1, 3)), { kind: 'committed', slot: 3 });
 });
