@@ -53,7 +53,17 @@ export class DomainRecord {
 
   /** What lies on the disk was judged in this boot: a start was allowed with it. */
   judged(): void {
-    this.#current = { ...(this.#current ?? this.#blank()), bootId: this.#bootId };
+    this.#current = { ...(this.#current ?? this.#blank()), bootId: this.#bootId, awaitedInBoot: '' };
+  }
+
+  /** A migration brings the newest state in this boot, if it succeeds. */
+  awaiting(): void {
+    this.#current = { ...(this.#current ?? this.#blank()), awaitedInBoot: this.#bootId };
+  }
+
+  /** The migration has succeeded. A boot later, a disk that lost its power may hold what lay there before it. */
+  arrived(): void {
+    if (this.#current?.awaitedInBoot === this.#bootId) this.judged();
   }
 
   /** Takes from the lifecycle what must outlive this process. */
@@ -140,6 +150,7 @@ export class DomainRecord {
       nvramPath: null,
       live: null,
       bootId: '',
+      awaitedInBoot: '',
       updatedAt: '',
     };
   }

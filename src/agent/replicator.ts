@@ -108,7 +108,8 @@ export class Replicator {
         nvramPath: place.nvramPath ?? null,
         live: prepared.live ?? null,
       });
-      if (prepared.decision !== 'wait-incoming') run.record.judged();
+      if (prepared.decision === 'wait-incoming') run.record.awaiting();
+      else run.record.judged();
       run.begin(prepared);
       await run.record.saved();
       this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
@@ -165,6 +166,7 @@ export class Replicator {
     const handedOver = reason === HANDED_OVER;
     // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
     if (run.state.run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) {
+      run.record.arrived();
       run.dispatch({ kind: 'started' });
     }
     const ran = run.state.run === 'running' && !handedOver;

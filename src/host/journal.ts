@@ -59,6 +59,8 @@ export interface JournalRecord {
   readonly live: Slot | null;
   /** Boot of this host in which its disk was last known to hold the newest state; '' if never. A power loss ends it. */
   readonly bootId: string;
+  /** Boot of this host in which a migration was announced whose state has not been seen to come; '' for none. */
+  readonly awaitedInBoot: string;
   /** RFC 3339 UTC: for display only. */
   readonly updatedAt: string;
 }
@@ -104,6 +106,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   nvramPath: z.string().nullable(),
   live: SLOT.nullable().default(null),
   bootId: z.string(),
+  awaitedInBoot: z.string().default(''),
   updatedAt: z.string(),
 });
 

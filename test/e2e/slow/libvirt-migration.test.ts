@@ -9,6 +9,7 @@ import { domainXml } from '../../fixtures/domain-xml.js';
 import { LibvirtHost } from '../../fixtures/libvirt.js';
 import { runProgram } from '../../fixtures/program.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+import { VolumeView } from '../../fixtures/volume-view.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
@@ -102,6 +103,8 @@ t.test(
       (await historyOf(b)).find(({ kind }) => kind === 'publish'),
       { host: 'kvm-b', reason: 'stop' },
     );
+    const volume = new VolumeView(b.share, UUID);
+    t.strictSame(await volume.permallOf(await volume.expectHead()), await readFile(b.permall(UUID)));
     await b.mustVirsh('start', NAME);
   },
 );

@@ -21,6 +21,7 @@ const RECORD: JournalRecord = {
   nvramPath: '/var/lib/libvirt/qemu/nvram/vm_VARS.fd',
   live: null,
   bootId: 'boot-1',
+  awaitedInBoot: '',
   updatedAt: '2026-01-01T00:00:00Z',
 };
 
