@@ -90,7 +90,7 @@ t.test('the metrics of a working agent and of one without its share', async (t) 
 
   const queries = await queriesOfDashboard();
   const found = await judge('dashboard', RULES, [first, well], { alerts: [], queries });
-  const output = found?.output ?? '';
+  const { output } = found;
   const empty = queries.filter((query) => !output.includes(query));
   t.strictSame(
     empty.filter((query) => !/attention|start_refusals/.test(query)),
