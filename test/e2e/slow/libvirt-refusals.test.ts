@@ -113,7 +113,7 @@ t.test('another TPM came up while the hook was not there', async (t) => {
   await writeFile(hook, script);
   await a.take('define', XML);
   const log = await logOf(share);
-  await refusesStart(t, a, { code: 'FOREIGN_TPM', next: /swtpm-mirror history/ });
+  await refusesStart(t, a, { code: 'FOREIGN_TPM', next: /swtpm-mirror resolve/ });
   t.strictSame(await logOf(share), log);
   t.ok(existsSync(a.permall(UUID)), 'the other TPM is kept');
 });

@@ -4,9 +4,9 @@
 import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest, mustRun, PERMALL } from '../fixtures/guest.js';
-import { Site } from '../fixtures/site.js';
-import { readTree } from '../fixtures/tree.js';
+import { DOMAIN, Guest, mustRun, PERMALL } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
+import { readTree } from '../../fixtures/tree.js';
 
 t.test('capture publishes at once and prints the generation', async (t) => {
   const site = await Site.create(t, { timing: { settle: '5s' } });
