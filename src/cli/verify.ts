@@ -2,6 +2,7 @@
  * verify: `swtpm-mirror verify [DOMAIN] [--all]`: read back and check every generation, snapshot and diverged copy. It changes nothing.
  */
 import type { Command } from 'commander';
+import { ensureOwnDirectory } from '../host/node-directories.js';
 import { VerifyProgress, type Finding } from '../host/verify-progress.js';
 import type { Config } from '../model/config.js';
 import { asMirrorError, MirrorError, type ErrorCode } from '../model/errors.js';
@@ -56,6 +57,7 @@ async function verifyAll(
     hostExpiryMs: config.timing.hostExpiryMs,
     shareId: undefined,
   });
+  await ensureOwnDirectory(config.stateDir);
   const progress = new VerifyProgress(environment.fs, config.stateDir);
   const startedAt = new Date(environment.clock.nowMs()).toISOString();
   const findings = await progress.begin(id, startedAt, options.resume ?? false);

@@ -1,7 +1,7 @@
 /**
  * A whole share is checked: every damage is found, nothing is changed, and an interrupted check goes on where it ended.
  */
-import { access, readFile, unlink, writeFile } from 'node:fs/promises';
+import { access, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { formatSlot } from '../../../src/model/generation-name.js';
@@ -20,6 +20,9 @@ t.test('G6 G7: verify --all finds all that was planted, in every volume, and har
     await guest.stop();
   }
   t.match(await host.runJson(['verify', '--all']), [{ damaged: [], problems: [] }, {}, {}]);
+  const stranger = await site.host('stranger');
+  await rm(stranger.stateDirectory, { recursive: true });
+  t.match(await stranger.runJson(['verify', '--all']), [{}, {}, {}], 'on a host that never ran an agent');
 
   // The first volume that is listed has a gap in its log, the last one a torn head.
   const { epoch } = await site.volume(OTHER_DOMAIN).expectHead();
