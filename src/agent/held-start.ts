@@ -165,13 +165,16 @@ export class HeldStart {
   }
 
   async #keepDiverged(): Promise<void> {
-    const { share } = this.#context;
+    const { share, spool } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
     // Under the claim that it was written under: a later copy of one epoch replaces the earlier ones of that epoch.
     const epoch = this.#situation.record?.epoch ?? 0;
     const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
     await this.#deadline.within(share.diverge(call));
+    // The share has it now; left in the spool, it would follow the head that the domain starts from.
+    const { newest } = await spool.peek(uuid);
+    if (newest?.capture.digest === capture.digest) await spool.remove(uuid, newest.name);
   }
 
   async #restore(kind: HeldDecision, fallBack: boolean): Promise<Prepared> {

@@ -13,7 +13,7 @@ import { sleep } from '../model/environment.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import { planRestore, type RestoreDecision } from '../model/restore-plan.js';
+import { planRestore, type RestoreDecision, type RestoreFacts } from '../model/restore-plan.js';
 import type { ClaimOutcome } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { HeldStart, type StartAttempt } from './held-start.js';
@@ -38,6 +38,13 @@ export interface PreparingDomain {
 /** Between two looks at a holder that may expire, or at a share that may come back. */
 const LOOK_AGAIN_MS = 250;
 
+const STARTS_FROM_THE_HEAD: readonly RestoreDecision['kind'][] = [
+  'start-new',
+  'restore-head',
+  'restore-previous',
+  'keep-diverged-restore-head',
+];
+
 /**
  * @throws MirrorError the refusal, or what kept the start from being decided within `timing.start_deadline`
  */
@@ -53,8 +60,7 @@ export async function prepareDomain(
     const situation = await deadline.within(gatherSituation(context, request, request.incoming));
     const decision = planRestore(situation.facts);
     const late = deadline.leftMs < LOOK_AGAIN_MS;
-    if (decision.kind === 'wait-incoming' && !isFinished) {
-      // Its claim is still to be given back, and an incoming domain has none: the volume would stay held for ever.
+    if (!isFinished && mustFinishFirst(decision.kind, situation.facts)) {
       if (late) throw stillFinishing(request.uuid);
     } else if (decision.kind !== 'refuse') {
       const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
@@ -143,4 +149,12 @@ async function claimFor({
   const unchanged =
     outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
   return unchanged ? outcome : undefined;
+}
+
+/** Whether what the last run left has to reach the share before the domain may start in this way. */
+function mustFinishFirst(kind: RestoreDecision['kind'], { spooled }: RestoreFacts): boolean {
+  // Its claim is still to be given back, and an incoming domain has none: the volume would stay held for ever.
+  if (kind === 'wait-incoming') return true;
+  // It would start from less than this host has, and what the spool has would follow that.
+  return spooled && STARTS_FROM_THE_HEAD.includes(kind);
 }

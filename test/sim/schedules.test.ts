@@ -14,8 +14,8 @@ interface Regression {
   readonly schedule: Schedule;
 }
 
-const FIXED = 100;
-const FRESH = 50;
+const FIXED = 150;
+const FRESH = 10;
 const TRACE_LINES = 40;
 
 /** Errors are the simulator's daily bread, and nobody reads where they were made. */
