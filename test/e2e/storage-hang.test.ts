@@ -47,10 +47,11 @@ async function endOf(request: Promise<unknown>): Promise<{ code: unknown; tookMs
   return { code, tookMs: performance.now() - began };
 }
 
-/** One letter for each thread, as in `ps`: `D` is an uninterruptible sleep. */
+/** One letter for each thread, as in `ps`: `D` is an uninterruptible sleep. Nothing for one that ends meanwhile. */
 async function threadStates(pid: number | undefined): Promise<string[]> {
   const directory = `/proc/${String(pid)}/task`;
-  const stats = (await readdir(directory)).map((thread) => readFile(join(directory, thread, 'stat'), 'utf8'));
+  const threads = await readdir(directory);
+  const stats = threads.map((thread) => readFile(join(directory, thread, 'stat'), 'utf8').catch(() => ''));
   return (await Promise.all(stats)).map((stat) => stat.charAt(stat.lastIndexOf(')') + 2));
 }
 
