@@ -18,6 +18,7 @@ import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
+import { lookAtVolume } from './volume-look.js';
 
 /** libvirt's reason of a stop after which the domain runs on another host. */
 export const HANDED_OVER = 'migrated';
@@ -202,24 +203,13 @@ function unfit({ config }: AgentContext, { volume }: Situation, error: MirrorErr
 }
 
 /** Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say. */
-export async function wasHandedOver(
-  { share, knownShare, config, log }: AgentContext,
-  uuid: DomainUuid,
-): Promise<boolean> {
-  const { hostExpiryMs } = config.timing;
+export async function wasHandedOver(context: AgentContext, uuid: DomainUuid): Promise<boolean> {
   try {
-    const shareId = await knownShare.read();
-    const { volume } = await share.inspect({
-      uuid,
-      withHead: false,
-      since: Number.MAX_SAFE_INTEGER,
-      hostExpiryMs,
-      shareId,
-    });
-    return volume !== undefined && isHandedOver(volume.log, config.host);
+    const { volume } = await lookAtVolume(context, uuid);
+    return volume !== undefined && isHandedOver(volume.log, context.config.host);
   } catch (error) {
     const { code, message } = asMirrorError(error);
-    log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
+    context.log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
     return false;
   }
 }

@@ -9,16 +9,14 @@
  */
 import type { AgentContext } from '../agent/agent-context.js';
 import { inUse } from '../agent/refusal.js';
+import { lookAtVolume, type VolumeLook } from '../agent/volume-look.js';
 import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import type { ClaimOutcome, LivingHolder, VolumeReading } from '../volume/share-store.js';
+import type { ClaimOutcome, LivingHolder } from '../volume/share-store.js';
 import { shortDuration } from './text-table.js';
 
-export interface IdleVolume {
-  readonly shareId: string | undefined;
-  /** `undefined`: there is none. */
-  readonly volume: VolumeReading | undefined;
-}
+/** What was found of a volume that nobody uses. */
+export type IdleVolume = VolumeLook;
 
 /**
  * @param expired what becomes of a volume whose holder's heartbeat has expired: it may have been cut off and run on
@@ -29,20 +27,11 @@ export async function expectIdle(
   uuid: DomainUuid,
   expired: 'allow' | 'refuse',
 ): Promise<IdleVolume> {
-  const { share, knownShare, config } = context;
-  const { hostExpiryMs } = config.timing;
-  const shareId = await knownShare.read();
-  const { volume } = await share.inspect({
-    uuid,
-    withHead: false,
-    since: Number.MAX_SAFE_INTEGER,
-    hostExpiryMs,
-    shareId,
-  });
-  const holder = volume?.holder;
+  const look = await lookAtVolume(context, uuid);
+  const holder = look.volume?.holder;
   if (holder && !holder.self && (holder.alive || expired === 'refuse')) throw heldElsewhere(uuid, holder);
   await expectIdleHere(context, uuid);
-  return { shareId, volume };
+  return look;
 }
 
 /** P2 alone, for a volume that cannot be read. */

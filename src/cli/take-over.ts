@@ -3,6 +3,7 @@
  */
 import type { Command } from 'commander';
 import type { AgentContext } from '../agent/agent-context.js';
+import { lookAtVolume } from '../agent/volume-look.js';
 import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { noSuchVolume } from '../volume/fetch.js';
@@ -42,23 +43,14 @@ export function takeOverCommand(environment: CliEnvironment): Command {
 
 /** A claim makes the volume that it finds missing; a mistyped UUID must not. */
 async function claim(context: AgentContext, uuid: DomainUuid, force: boolean): Promise<ClaimOutcome> {
-  const { share, knownShare, config } = context;
-  const { hostExpiryMs } = config.timing;
-  const shareId = await knownShare.read();
-  const { volume } = await share.inspect({
-    uuid,
-    withHead: false,
-    since: Number.MAX_SAFE_INTEGER,
-    hostExpiryMs,
-    shareId,
-  });
+  const { shareId, volume } = await lookAtVolume(context, uuid);
   if (!volume) throw noSuchVolume(uuid);
   const reason = force ? 'forced' : 'take-over';
-  return await share.claim({
+  return await context.share.claim({
     uuid,
     reason,
     scope: force ? 'forced' : 'expired',
-    hostExpiryMs,
+    hostExpiryMs: context.config.timing.hostExpiryMs,
     revive: true,
     shareId,
   });
