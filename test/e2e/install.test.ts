@@ -18,8 +18,6 @@ const INSTALLATION = {
   config: '/etc/swtpm-mirror/config.toml',
 };
 
-const hasSystemd = spawnSync('systemd-analyze', ['--version']).status === 0;
-
 interface Report {
   readonly changes: readonly { readonly path: string; readonly action: string }[];
 }
@@ -122,7 +120,7 @@ t.test('the hook as installed passes its arguments on as they are, with nothing 
   t.match(refused, { status: 2, stderr: /CONFIG_INVALID: cannot read .+it's a file\.toml/ });
 });
 
-t.test('the unit is one that systemd understands', { skip: !hasSystemd && 'no systemd here' }, async (t) => {
+t.test('the unit is one that systemd understands', async (t) => {
   const root = await temporaryDirectory(t);
   await run(root, 'install');
   const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', join(root, UNIT)], {
