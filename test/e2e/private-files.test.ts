@@ -10,14 +10,27 @@ import { waitUntil } from '../fixtures/wait-until.js';
 
 const PATIENCE_MS = 60_000;
 
+/** What an operation gives; undefined when its file is gone, as the locks and temporary files of a running agent are in a moment. */
+async function unlessGone<T>(operation: Promise<T>): Promise<T | undefined> {
+  try {
+    return await operation;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Whatever lies below a directory and is open to others than its owner. */
 async function openToOthers(root: string): Promise<string[]> {
   const found: string[] = [];
-  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+  for (const entry of (await unlessGone(readdir(root, { withFileTypes: true }))) ?? []) {
     if (entry.isSymbolicLink()) continue;
-    const path = join(entry.parentPath, entry.name);
-    const mode = (await lstat(path)).mode & 0o777;
+    const path = join(root, entry.name);
+    const stats = await unlessGone(lstat(path));
+    if (stats === undefined) continue;
+    const mode = stats.mode & 0o777;
     if (mode !== (entry.isDirectory() ? 0o700 : 0o600)) found.push(`${path} ${mode.toString(8)}`);
+    if (entry.isDirectory()) found.push(...(await openToOthers(path)));
   }
   return found;
 }
