@@ -9,6 +9,7 @@
  *   --profile calm|rough|hostile   only with that network
  *   --failures N                   go on until N have failed (default 3)
  *   --no-shrink                    show failing schedules as they are
+ *   --trace N                      the last N lines of what happened (default 60)
  *   --json                         one document on stdout: failures with their schedules, coverage, speed
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -21,7 +22,6 @@ import { playAll } from './lib/simulator-workers.mjs';
 
 const REGRESSIONS = fileURLToPath(new URL('../test/sim/regressions.json', import.meta.url));
 const PROGRESS_MS = 10_000;
-const TRACE_LINES = 60;
 
 const { values: options } = parseArgs({
   options: {
@@ -32,6 +32,7 @@ const { values: options } = parseArgs({
     profile: { type: 'string' },
     failures: { type: 'string', default: '3' },
     'no-shrink': { type: 'boolean', default: false },
+    trace: { type: 'string', default: '60' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -57,7 +58,7 @@ async function* orders() {
 }
 
 function report({ guarantee, message, text, trace }) {
-  console.log(`\nFAILED ${guarantee}\n${message}\n\n${text}\n\n${trace.slice(-TRACE_LINES).join('\n')}\n`);
+  console.log(`\nFAILED ${guarantee}\n${message}\n\n${text}\n\n${trace.slice(-Number(options.trace)).join('\n')}\n`);
 }
 
 const directory = await mkdtemp(join(tmpdir(), 'simulator-'));

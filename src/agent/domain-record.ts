@@ -160,12 +160,13 @@ export class DomainRecord {
   }
 }
 
-function phaseOf({ run, hold, capturesOver, pending, reason }: Lifecycle): DomainPhase {
+function phaseOf({ run, hold, capturesOver, reason }: Lifecycle): DomainPhase {
+  const isAway = reason === HANDED_OVER;
+  if (run === 'stopped') return isAway ? 'away' : 'stopped';
+  if (run === 'finishing' && capturesOver) return isAway ? 'handed-over' : 'leaving';
   // Until the volume is claimed, a restart of this program must go on waiting for the source.
-  if (run === 'running' && hold.kind === 'wanted' && hold.how === 'migration') return 'arrived';
-  if (run !== 'finishing') return run;
-  if (!capturesOver || pending) return 'stopped';
-  return reason === HANDED_OVER ? 'handed-over' : 'leaving';
+  const isArrival = hold.kind === 'wanted' && hold.how === 'migration';
+  return isArrival ? 'arrived' : run;
 }
 
 function isSame(one: JournalRecord, other: JournalRecord | undefined): boolean {

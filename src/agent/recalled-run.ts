@@ -7,34 +7,34 @@ import { HANDED_OVER } from './share-tasks.js';
 
 /** @param spooledDigest of the newest capture in the spool */
 export function recalledRun(record: JournalRecord, spooledDigest: string | undefined): Lifecycle {
-  const { phase, holding, digest, slot } = record;
+  const { phase, digest, slot } = record;
   const isSpooled = spooledDigest !== undefined;
-  const isOver = phase === 'leaving' || phase === 'handed-over';
-  const isLeft = holding || isSpooled;
   return {
     ...STOPPED,
-    run: recalledRunState(phase, isLeft),
-    capturesOver: isOver,
+    run: recalledRunState(record, isSpooled),
+    capturesOver: phase === 'leaving' || phase === 'handed-over',
     hold: recalledHold(record, isSpooled),
     pending: isSpooled ? { digest: spooledDigest, spooled: true } : undefined,
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
-    dirty: phase === 'running' || phase === 'arrived' || (phase === 'stopped' && isLeft),
-    reason: phase === 'handed-over' ? HANDED_OVER : 'recovered',
+    dirty: phase === 'running' || phase === 'arrived' || phase === 'finishing',
+    reason: phase === 'handed-over' || phase === 'away' ? HANDED_OVER : 'recovered',
   };
 }
 
-function recalledRunState(phase: JournalRecord['phase'], isLeft: boolean): RunState {
-  if (phase === 'prepared' || phase === 'incoming') return phase;
+function recalledRunState({ phase, holding }: JournalRecord, isSpooled: boolean): RunState {
+  if (phase === 'prepared' || phase === 'incoming' || phase === 'finishing') return phase;
   if (phase === 'running' || phase === 'arrived') return 'running';
-  return isLeft ? 'finishing' : 'stopped';
+  return holding || isSpooled ? 'finishing' : 'stopped';
 }
 
 function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
   // A claim that was about to be made ended what fenced this host before.
-  if (fenced && phase !== 'leaving') return { kind: 'fenced', epoch, by: fenced.host };
+  if (fenced && !holding) return { kind: 'fenced', epoch, by: fenced.host };
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch };
   if (phase === 'arrived') return { kind: 'wanted', how: 'migration' };
-  return phase === 'running' || isSpooled ? { kind: 'wanted', how: 'adopt' } : STOPPED.hold;
+  return phase === 'running' || phase === 'finishing' || isSpooled
+    ? { kind: 'wanted', how: 'adopt' }
+    : STOPPED.hold;
 }

@@ -20,6 +20,9 @@ import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
 import { lookAtVolume } from './volume-look.js';
 
+/** Claims by which a holder goes on with what it has. */
+const SAME_RUN: ReadonlySet<string> = new Set(['recover', 'compact']);
+
 /** libvirt's reason of a stop after which the domain runs on another host. */
 export const HANDED_OVER = 'migrated';
 
@@ -189,8 +192,14 @@ function cameDirectly(
   { volume, facts }: Situation,
 ): boolean {
   if (!volume || volume.head.kind === 'none') return true;
-  if (facts.holder === 'other-expired') return source?.host === volume.log.holder?.host;
+  if (facts.holder === 'other-expired') return source !== undefined && isOfOneRun(volume.log, source);
   return isHandedOver(volume.log, config.host);
+}
+
+/** Whether nobody but the host of that claim has claimed since, and not for another run of the domain. */
+function isOfOneRun({ entries }: VolumeLog, { slot, host }: ClaimEntry): boolean {
+  const later = entries.filter((entry): entry is ClaimEntry => entry.kind === 'claim' && entry.slot > slot);
+  return later.every((entry) => entry.host === host && SAME_RUN.has(entry.reason));
 }
 
 function asAway({ shareError }: Situation): TaskOutcome {

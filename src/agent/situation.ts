@@ -239,8 +239,9 @@ function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['jour
     slot: record.slot,
     digest: record.digest ?? undefined,
     identity: record.identity ?? undefined,
-    ran: isRunning(record) || (record.phase === 'stopped' && record.holding),
+    ran: isRunning(record) || record.phase === 'finishing',
     fenced: record.fenced !== null,
+    handedOver: record.phase === 'handed-over' || record.phase === 'away',
     rebooted: record.bootId !== bootId,
   };
 }

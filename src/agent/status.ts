@@ -130,7 +130,7 @@ function since(clock: Clock, lagMs: number | undefined): Pick<DomainStatus, 'lag
 function stateOf(phase: JournalRecord['phase'], holding: boolean): DomainStatus['state'] {
   if (phase === 'prepared' || phase === 'incoming' || phase === 'running') return phase;
   if (phase === 'arrived') return 'running';
-  return holding ? 'finishing' : 'stopped';
+  return holding || phase === 'finishing' ? 'finishing' : 'stopped';
 }
 
 function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {

@@ -7,6 +7,7 @@
  * I1 A domain that runs here has a replicator within one rescan, whatever was missed: its hook, its events, or an agent.
  * I2 A domain is taken up only under its lock, so that a command that worked on it without the agent has ended before.
  */
+import { isAtRest } from '../host/journal.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext, ChangeSource } from './agent-context.js';
@@ -83,9 +84,7 @@ export class Supervisor {
       log.error({ code: error.code }, error.message);
       this.#notices.note(error);
     }
-    const live = records.filter(
-      (record) => record.phase !== 'stopped' || record.holding || record.fenced !== null,
-    );
+    const live = records.filter((record) => !isAtRest(record) || record.fenced !== null);
     await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
     // They may have died with the former run of this program, or with the whole host.
     for (const { uuid, phase } of live) {

@@ -10,6 +10,7 @@
 import type { AgentContext } from '../agent/agent-context.js';
 import { inUse } from '../agent/refusal.js';
 import { lookAtVolume, type VolumeLook } from '../agent/volume-look.js';
+import { isAtRest } from '../host/journal.js';
 import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ClaimOutcome, LivingHolder } from '../volume/share-store.js';
@@ -38,7 +39,7 @@ export async function expectIdle(
 export async function expectIdleHere({ journal, running }: AgentContext, uuid: DomainUuid): Promise<void> {
   if ((await running.list()).has(uuid)) throw inUse(uuid, 'running');
   const record = await journal.read(uuid);
-  if (record && (record.phase !== 'stopped' || record.holding)) throw unfinished(uuid, record.phase);
+  if (record && !isAtRest(record)) throw unfinished(uuid, record.phase);
 }
 
 /** @throws MirrorError `STATE_BEHIND` when a state of the domain waits in this host's spool */

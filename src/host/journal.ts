@@ -21,10 +21,14 @@ import type { HostContext } from './host-context.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
 
 /**
- * `arrived` is running, too: by migration, and the volume is not claimed yet. `leaving` and `handed-over` (to another host) are stopped, too: with nothing to store, and a claim that may have to be given back.
+ * `arrived` runs, or has run: it came by migration, and the volume is not claimed yet. The others have stopped: `finishing` with a final state to
+ * be read and stored, `leaving` (its start failed) and `handed-over` (it went to another host) with none, but with a claim to be given back.
+ * `away` is at rest, and its newest state went to another host.
  */
 export const DOMAIN_PHASES = [
   'stopped',
+  'away',
+  'finishing',
   'leaving',
   'handed-over',
   'prepared',
@@ -84,6 +88,11 @@ export interface Journal {
 export interface ForgettingJournal extends Journal {
   /** Resolves when nothing of the domain is remembered. @throws MirrorError `HOST_IO` */
   remove(uuid: DomainUuid): Promise<void>;
+}
+
+/** Whether nothing of the domain is left to do on this host. */
+export function isAtRest({ phase, holding }: Pick<JournalRecord, 'phase' | 'holding'>): boolean {
+  return (phase === 'stopped' || phase === 'away') && !holding;
 }
 
 /** One block of every file system, so that a record is written whole or not at all. */

@@ -47,6 +47,8 @@ export interface JournalFacts {
   /** Whether the domain was known to run here, so that its TPM has been in use. */
   readonly ran: boolean;
   readonly fenced: boolean;
+  /** The domain's last run here ended with its migration to another host, which has its newest state. */
+  readonly handedOver?: boolean;
   /** The host was restarted since: a power loss may have taken its files, which swtpm does not sync, back in time. */
   readonly rebooted?: boolean;
 }
@@ -107,8 +109,9 @@ function withoutShare({
 }: RestoreFacts): RestoreDecision {
   if (share === 'wrong') return refuse('SHARE_WRONG');
   if (share === 'not-initialized') return refuse('SHARE_NOT_INITIALIZED');
-  const known = journal !== undefined && !journal.fenced && (journal.slot > 0 || spooled);
-  if (policy.withoutShare === 'refuse' || !known) return refuse('SHARE_UNAVAILABLE');
+  const isLast = journal !== undefined && !journal.fenced && !journal.handedOver;
+  const isKnown = isLast && (journal.slot > 0 || spooled);
+  if (policy.withoutShare === 'refuse' || !isKnown) return refuse('SHARE_UNAVAILABLE');
   if (local.kind === 'valid') {
     if (isOtherTpm(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
     const wasLast = localIsSpooled || (!spooled && !journal.ran && local.digest === journal.digest);

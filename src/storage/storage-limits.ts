@@ -1,6 +1,8 @@
 /**
  * storage-limits: the bounds of the storage client.
  */
+import type { Config } from '../model/config.js';
+
 export interface StorageLimits {
   /**
    * How long a storage process may take from its start until it takes requests. Many times what it needs: one that is killed for being slow on
@@ -26,6 +28,22 @@ export const DEFAULT_STORAGE_LIMITS: StorageLimits = {
   backOffFirstMs: 1_000,
   backOffMaxMs: 10_000,
 };
+
+/**
+ * The limits that the configuration sets. A process is tried at least once a heartbeat, so that the share's return is noticed within
+ * one, and no start of a domain ends before its deadline without a try.
+ */
+export function configuredLimits({ limits, timing }: Pick<Config, 'limits' | 'timing'>): StorageLimits {
+  const { backOffFirstMs, backOffMaxMs } = DEFAULT_STORAGE_LIMITS;
+  return {
+    ...DEFAULT_STORAGE_LIMITS,
+    queuePerVolumeMax: limits.queuePerVolume,
+    queueMax: limits.queue,
+    processesMax: limits.storageProcesses,
+    backOffFirstMs: Math.min(backOffFirstMs, timing.heartbeatMs),
+    backOffMaxMs: Math.min(backOffMaxMs, timing.heartbeatMs),
+  };
+}
 
 /** Threads for file calls in the storage process: one for every request in flight, and some for the heartbeat and for spare. */
 export const STORAGE_THREADS = 16;

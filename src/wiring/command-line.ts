@@ -30,6 +30,7 @@ import type { DomainUuid } from '../model/identifiers.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
 import { StorageClient } from '../storage/storage-client.js';
+import { configuredLimits } from '../storage/storage-limits.js';
 import type { StorageEvent } from '../storage/storage-events.js';
 import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
@@ -81,7 +82,7 @@ function openShareAs(
     readonly metrics: Metrics;
   },
 ): OpenShare & { share: StorageClient } {
-  const { host, storage, timing, limits } = config;
+  const { host, storage, timing } = config;
   const share = new StorageClient({
     fork: nodeFork({
       program: PROGRAM,
@@ -90,11 +91,7 @@ function openShareAs(
     }),
     clock: systemClock,
     deadlineMs: timing.shareDeadlineMs,
-    limits: {
-      queuePerVolumeMax: limits.queuePerVolume,
-      queueMax: limits.queue,
-      processesMax: limits.storageProcesses,
-    },
+    limits: configuredLimits(config),
     onEvent: (event) => {
       if (agent) {
         logStorage(agent.log, event);

@@ -12,6 +12,7 @@ import type { Config } from '../../src/model/config.js';
 import type { FileSystem } from '../../src/model/filesystem.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import { StorageClient } from '../../src/storage/storage-client.js';
+import { configuredLimits } from '../../src/storage/storage-limits.js';
 import type { ShareStore } from '../../src/volume/share-store.js';
 import { storageFork, type StorageForkOptions } from './storage-fork.js';
 import { systemError } from './system-error.js';
@@ -49,11 +50,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     fork: storageFork({ ...storage, root: config.share, host: config.host, machineId, parent: program }),
     clock,
     deadlineMs: timing.shareDeadlineMs,
-    limits: {
-      queuePerVolumeMax: limits.queuePerVolume,
-      queueMax: limits.queue,
-      processesMax: limits.storageProcesses,
-    },
+    limits: configuredLimits(config),
   });
   const host = { fs, clock, random, stateDirectory: stateDir };
   const replace = replaceOn(fs);

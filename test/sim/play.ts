@@ -27,7 +27,7 @@ const REST_MOST_MS = 76_000;
 const JOB_MS = 60_000;
 /** What a start may still be refused for when nothing is wrong any more, if the domain has a TPM that was never stored. */
 const REFUSED_WITHOUT_HEAD = ['STATE_MISSING', 'STATE_INVALID'];
-const TRACE_LINES = 400;
+const TRACE_LINES = 20_000;
 
 export async function play(schedule: Schedule): Promise<Played> {
   const site = await Site.open(schedule);

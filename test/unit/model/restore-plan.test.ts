@@ -34,9 +34,10 @@ const JOURNALS: readonly (JournalFacts | undefined)[] = [
   undefined,
   ...[0, HEAD_SLOT, HEAD_SLOT + 1].flatMap((slot) =>
     [undefined, LOCAL_DIGEST, OTHER_DIGEST].flatMap((digest) =>
-      [undefined, TPM_A, TPM_B].flatMap((identity) =>
-        BOTH.flatMap((ran) => BOTH.map((fenced) => ({ slot, digest, identity, ran, fenced }))),
-      ),
+      [undefined, TPM_A, TPM_B].flatMap((identity) => [
+        ...BOTH.flatMap((ran) => BOTH.map((fenced) => ({ slot, digest, identity, ran, fenced }))),
+        { slot, digest, identity, ran: false, fenced: false, handedOver: true },
+      ]),
     ),
   ),
 ];
@@ -202,7 +203,7 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
     valid !== undefined,
   'G3: without a verified share nothing is decided that claims': ({ kind, verified }) =>
     verified || kind === 'refuse' || kind === 'keep-unverified' || kind === 'restore-spooled',
-  'without the share only the policy, and a journal that was not fenced, let a start go on': ({
+  'without the share only the policy, and a journal by which the newest state is here, let a start go on': ({
     kind,
     verified,
     facts,
@@ -212,6 +213,7 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
     (facts.share === 'unreachable' &&
       facts.policy.withoutShare === 'last-known' &&
       facts.journal?.fenced === false &&
+      facts.journal.handedOver !== true &&
       (facts.journal.slot > 0 || facts.spooled)),
   'without the share the spool is used only when there is a capture in it': ({ kind, facts: { spooled } }) =>
     kind !== 'restore-spooled' || spooled,
@@ -556,6 +558,16 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
       policy: LAST_KNOWN,
       local: local('unknown'),
       journal: { ...PUBLISHED_HEAD, fenced: true },
+    },
+    'SHARE_UNAVAILABLE',
+  ],
+  [
+    'G4: without the share a host from which the VM has migrated away refuses',
+    {
+      share: 'unreachable',
+      policy: LAST_KNOWN,
+      local: local('same'),
+      journal: { ...PUBLISHED_HEAD, handedOver: true },
     },
     'SHARE_UNAVAILABLE',
   ],
