@@ -58,7 +58,9 @@ async function* orders() {
 }
 
 function report({ guarantee, message, text, trace }) {
-  console.log(`\nFAILED ${guarantee}\n${message}\n\n${text}\n\n${trace.slice(-Number(options.trace)).join('\n')}\n`);
+  console.log(
+    `\nFAILED ${guarantee}\n${message}\n\n${text}\n\n${trace.slice(-Number(options.trace)).join('\n')}\n`,
+  );
 }
 
 const directory = await mkdtemp(join(tmpdir(), 'simulator-'));
