@@ -18,6 +18,7 @@ const XML = domainXml({ uuid: UUID, name: NAME });
 /** Blob header, and the header of its one plain entry. */
 const PAYLOAD_OFFSET = 16;
 const PUBLISH_TIMEOUT_MS = 20_000;
+const IMAGE = '/var/lib/libvirt/guest.save';
 
 interface State {
   readonly permall: Buffer;
@@ -150,21 +151,26 @@ t.test('a restart of libvirtd leaves domains running, with an agent and without'
   t.ok(await isHeadCurrent(t, host), 'the last state is published without the agent');
 });
 
-t.test('a domain that is saved to a file and restored from it keeps its TPM', async (t) => {
-  const host = await startHost(t);
-  await host.startAgent(t);
-  await host.take('define', XML);
-  await host.mustVirsh('start', NAME);
-  const identity = identityOf(await stateOf(host));
-  await host.mustVirsh('save', NAME, '/var/lib/libvirt/guest.save');
-  t.match((await historyOf(host))[0], { kind: 'release', reason: 'saved' });
-  t.ok(await isHeadCurrent(t, host));
-  await host.mustVirsh('restore', '/var/lib/libvirt/guest.save');
-  t.equal(await host.mustVirsh('domstate', NAME), 'running');
-  await host.mustVirsh('destroy', NAME);
-  t.equal(identityOf(await stateOf(host)), identity);
-  t.ok(await isHeadCurrent(t, host));
-});
+for (const [how, save, resume] of [
+  ['saved to a file', ['save', NAME, IMAGE], ['restore', IMAGE]],
+  ['saved by libvirt itself', ['managedsave', NAME], ['start', NAME]],
+] as const) {
+  t.test(`a domain that is ${how} and goes on from there keeps its TPM`, async (t) => {
+    const host = await startHost(t);
+    await host.startAgent(t);
+    await host.take('define', XML);
+    await host.mustVirsh('start', NAME);
+    const identity = identityOf(await stateOf(host));
+    await host.mustVirsh(...save);
+    t.match((await historyOf(host))[0], { kind: 'release', reason: 'saved' });
+    t.ok(await isHeadCurrent(t, host));
+    await host.mustVirsh(...resume);
+    t.equal(await host.mustVirsh('domstate', NAME), 'running');
+    await host.mustVirsh('destroy', NAME);
+    t.equal(identityOf(await stateOf(host)), identity);
+    t.ok(await isHeadCurrent(t, host));
+  });
+}
 
 t.test('missing NVRAM comes back with the TPM that is still there', async (t) => {
   const host = await startHost(t);

@@ -130,3 +130,49 @@ t.test('G4: a migration that fails leaves the domain and its volume with the sou
     { host: 'kvm-b', reason: 'start' },
   );
 });
+
+t.test('G4: what the guest wrote last at the source is what it has at the destination', async (t) => {
+  const { a, b } = await startPair(t);
+  for (const host of [a, b]) await host.startAgent(t);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  await newestPublish(a, 'kvm-a');
+  await a.mustVirsh('suspend', NAME);
+  const written = [await readFile(a.permall(UUID)), await readFile(a.nvram(NAME))];
+  await migrate(a, b);
+  t.strictSame([await readFile(b.permall(UUID)), await readFile(b.nvram(NAME))], written);
+  t.strictSame(
+    (await historyOf(b)).filter(({ host }) => host === 'kvm-b'),
+    [],
+    'a guest that is paused has not arrived',
+  );
+  await b.mustVirsh('resume', NAME);
+  await newestPublish(b, 'kvm-b');
+  await b.mustVirsh('destroy', NAME);
+  const volume = new VolumeView(b.share, UUID);
+  t.strictSame(await volume.permallOf(await volume.expectHead()), await readFile(b.permall(UUID)));
+});
+
+t.test('G7: a destination whose QEMU dies in the middle leaves everything as it was', async (t) => {
+  const { a, b } = await startPair(t);
+  for (const host of [a, b]) await host.startAgent(t);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  await newestPublish(a, 'kvm-a');
+  const target = ['--migrateuri', 'tcp://127.0.0.1', '--desturi', b.remoteUri];
+  const migrating = a.virsh('migrate', '--live', '--bandwidth', '1', NAME, ...target);
+  await waitUntil('the destination to wait for data', TIMEOUT_MS, async () =>
+    (await b.virsh('domstate', NAME)).stdout.toString().startsWith('paused') ? true : undefined,
+  );
+  await b.exec(['sh', '-c', `kill -KILL "$(cat /run/libvirt/qemu/${NAME}.pid)"`]);
+  t.not((await migrating).status, 0);
+  t.equal(await a.mustVirsh('domstate', NAME), 'running');
+  t.strictSame(
+    (await historyOf(a)).filter(({ host }) => host === 'kvm-b'),
+    [],
+  );
+  await a.mustVirsh('destroy', NAME);
+  const volume = new VolumeView(a.share, UUID);
+  t.strictSame(await volume.permallOf(await volume.expectHead()), await readFile(a.permall(UUID)));
+  t.match((await historyOf(a))[0], { kind: 'release', host: 'kvm-a', reason: 'destroyed' });
+});
