@@ -47,6 +47,18 @@ export interface RunningGuests {
   defined(): Promise<ReadonlySet<DomainUuid> | undefined>;
 }
 
+/** Tells that something happened to some domain, as long as its manager can be followed. */
+export interface DomainEventSource {
+  /**
+   * Begins to follow; what happened before is not told.
+   *
+   * @param onEvent something happened: what, is to be looked for
+   * @param onEnd once, when nothing more is told: the manager has ended, or there is none
+   * @returns ends it; `onEnd` is not called then
+   */
+  follow(onEvent: () => void, onEnd: () => void): () => void;
+}
+
 /** Marks domains dirty when their files change. */
 export interface ChangeSource {
   /** Watching a domain again takes its new place, and files that have appeared since. */
@@ -87,6 +99,7 @@ export interface AgentContext {
   readonly files: StateFiles;
   readonly running: RunningDomains;
   readonly guests: RunningGuests;
+  readonly events?: DomainEventSource;
   readonly locks: DomainLocks;
   readonly clock: Clock;
   readonly random: Random;

@@ -2,7 +2,7 @@
  * arrivals: notices when a domain that is migrating to this host runs here. No hook tells that: all of them fire before the data comes.
  *
  * Asked often only while some domain is on its way, and less often the longer nobody can answer (libvirtd may be restarting, or there is
- * none on this host).
+ * none on this host); and at each of libvirt's events, which say it sooner and may be lost.
  */
 import type { DomainUuid } from '../model/identifiers.js';
 import { asMirrorError } from '../model/errors.js';
@@ -22,6 +22,8 @@ export class Arrivals {
   readonly #options: ArrivalsOptions;
   readonly #backoff: Backoff;
   #isWatching = false;
+  /** Between two looks. */
+  #isWaiting = false;
   #cancel: (() => void) | undefined;
   #isClosed = false;
 
@@ -38,6 +40,14 @@ export class Arrivals {
     void this.#look();
   }
 
+  /** Something may have arrived: the next look is due now. */
+  lookNow(): void {
+    if (!this.#isWaiting || this.#isClosed) return;
+    this.#cancel?.();
+    this.#backoff.reset();
+    void this.#look();
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#cancel?.();
@@ -45,12 +55,14 @@ export class Arrivals {
   }
 
   async #look(): Promise<void> {
+    this.#isWaiting = false;
     const expected = this.#options.expected();
     this.#isWatching = expected.length > 0 && !this.#isClosed;
     if (!this.#isWatching) return;
     const running = await this.#context.guests.list();
     for (const uuid of expected) if (running?.has(uuid)) await this.#arrived(uuid);
     if (this.#isClosed) return;
+    this.#isWaiting = true;
     const again = (): void => void this.#look();
     if (running) {
       this.#backoff.reset();

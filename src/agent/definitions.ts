@@ -19,13 +19,19 @@ export class Definitions {
   readonly #notices: HostNotices;
   /** At the last look that libvirt answered. */
   #defined: ReadonlySet<DomainUuid> | undefined;
+  #looking: Promise<void> = Promise.resolve();
 
   constructor(context: DefinitionsContext, notices: HostNotices) {
     this.#context = context;
     this.#notices = notices;
   }
 
-  async look(): Promise<void> {
+  /** Looks one after the other: none may compare with what a later one has seen. */
+  look(): Promise<void> {
+    return (this.#looking = this.#looking.then(() => this.#lookOnce()));
+  }
+
+  async #lookOnce(): Promise<void> {
     const { guests, log } = this.#context;
     const defined = await guests.defined();
     if (!defined) return;

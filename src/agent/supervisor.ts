@@ -15,6 +15,7 @@ import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
 import { initialiseDefaultShare } from './default-share.js';
 import { Definitions } from './definitions.js';
+import { DomainEvents } from './domain-events.js';
 import type { DomainFacts } from './domain-place.js';
 import { HostNotices } from './host-notices.js';
 import { sweepLinks } from './link-sweep.js';
@@ -23,9 +24,8 @@ import { Replicator, type StartRequest, type StopOutcome } from './replicator.js
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepared.js';
 import { inUse } from './refusal.js';
+import { Sightings } from './sightings.js';
 
-/** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
-const LOOKS_UNTIL_GONE = 2;
 /** A rescan is spread over its interval in this many parts, so that many domains do not wake up as one. */
 const RESCAN_PARTS = 30;
 
@@ -36,10 +36,10 @@ export class Supervisor {
   readonly #arrivals: Arrivals;
   readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
   readonly #taken = new Map<DomainUuid, Replicator>();
-  /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
-  readonly #seen = new Map<DomainUuid, number>();
+  readonly #sightings: Sightings;
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
+  readonly #events: DomainEvents;
   #ready: Promise<void> = Promise.resolve();
   #cancelRescan: (() => void) | undefined;
   #rescanPart = 0;
@@ -52,6 +52,12 @@ export class Supervisor {
     };
     this.#changes = new LiveWatch(context, changes(markDirty), markDirty);
     this.#definitions = new Definitions(context, this.#notices);
+    this.#sightings = new Sightings(context, {
+      runOf: (uuid) => this.#taken.get(uuid)?.state.run,
+      takeUp: (uuid) => this.#begin(uuid, {}).catch(this.#report(uuid)),
+      hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
+    });
+    this.#events = new DomainEvents(context, () => this.#heard());
     this.#arrivals = new Arrivals(context, {
       expected: () =>
         this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
@@ -88,14 +94,16 @@ export class Supervisor {
     await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
     // They may have died with the former run of this program, or with the whole host.
     for (const { uuid, phase } of live) {
-      if (phase === 'running' || phase === 'arrived') this.#seen.set(uuid, 0);
+      if (phase === 'running' || phase === 'arrived') this.#sightings.remember(uuid);
     }
     // What runs by now was started before there was an agent, and may be from before there was a hook.
-    await this.#look(() => undefined);
+    await this.#sightings.look(() => undefined);
     const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
     for (const error of links) this.#notices.note(error);
     this.#scheduleRescan();
     this.#arrivals.watch();
+    this.#events.follow();
+    void this.#definitions.look();
   }
 
   health(): ShareHealthReport {
@@ -123,7 +131,7 @@ export class Supervisor {
 
   async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {
     await this.#ready;
-    this.#seen.delete(uuid);
+    this.#sightings.forget(uuid);
     this.#notices.announced();
     this.#notices.clear('without-tpm', uuid);
     const replicator = await this.#take(uuid);
@@ -140,20 +148,14 @@ export class Supervisor {
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
     await (await this.#meet(uuid, facts)).started();
-    await this.#sight(uuid);
-  }
-
-  /** A domain may die before the next rescan would have seen it run: then nothing would miss it. */
-  async #sight(uuid: DomainUuid): Promise<void> {
-    const seen = await this.#context.running.list().catch(() => new Set<DomainUuid>());
-    if (seen.has(uuid)) this.#seen.set(uuid, 0);
+    await this.#sightings.confirm(uuid);
   }
 
   /** The domain's processes run; an incoming domain stays one. */
   async launched(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
     await this.#ready;
     await (await this.#meet(uuid, facts)).launched();
-    await this.#sight(uuid);
+    await this.#sightings.confirm(uuid);
   }
 
   async #meet(uuid: DomainUuid, facts: DomainFacts): Promise<Replicator> {
@@ -165,7 +167,7 @@ export class Supervisor {
 
   async stopped(uuid: DomainUuid, reason: string): Promise<StopOutcome> {
     await this.#ready;
-    this.#seen.delete(uuid);
+    this.#sightings.forget(uuid);
     const replicator = await this.#take(uuid);
     const stopping = replicator.stopped(reason);
     if (this.#health.isAway) replicator.hurry();
@@ -204,6 +206,7 @@ export class Supervisor {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelRescan?.();
+    this.#events.close();
     this.#arrivals.close();
     await this.#changes.close();
     await Promise.all(
@@ -237,29 +240,13 @@ export class Supervisor {
     return replicator;
   }
 
-  /** Compares what is seen to run with what is known to run. */
-  async #look(onUnannounced: (uuid: DomainUuid) => void): Promise<void> {
-    const { running, log } = this.#context;
-    const seen = await running.list();
-    for (const uuid of seen) {
-      this.#seen.set(uuid, 0);
-      const run = this.#taken.get(uuid)?.state.run;
-      // A prepared or incoming domain has its own hook or event to come.
-      if (run === undefined || run === 'stopped') {
-        log.info({ uuid }, 'found running; taking it up');
-        onUnannounced(uuid);
-        await this.#begin(uuid, {}).catch(this.#report(uuid));
-      }
-    }
-    for (const [uuid, missing] of this.#seen) {
-      if (seen.has(uuid)) continue;
-      this.#seen.set(uuid, missing + 1);
-      if (missing + 1 < LOOKS_UNTIL_GONE) continue;
-      this.#seen.delete(uuid);
-      if (this.#taken.get(uuid)?.state.run !== 'running') continue;
-      log.warn({ uuid }, 'no longer running, and nobody said so; storing its final state');
-      void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid));
-    }
+  /** Something happened to some domain of libvirt's: what a rescan would find is looked for now. */
+  async #heard(): Promise<void> {
+    this.#arrivals.lookNow();
+    await this.#sightings.lookForNew((uuid) => {
+      this.#notices.unannounced(uuid);
+    });
+    await this.#definitions.look();
   }
 
   #scheduleRescan(): void {
@@ -275,7 +262,7 @@ export class Supervisor {
     for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
     try {
       if (this.#rescanPart === 0) {
-        await this.#look((uuid) => {
+        await this.#sightings.look((uuid) => {
           this.#notices.unannounced(uuid);
         });
         void this.#definitions.look();

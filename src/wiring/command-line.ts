@@ -22,6 +22,7 @@ import { systemClock, systemRandom } from '../host/node-environment.js';
 import { listRunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
+import { followDomainEvents } from '../libvirt/virsh-events.js';
 import { listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
@@ -126,6 +127,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
     guests: { list: () => listRunningGuests(virsh), defined: () => listDefinedDomains(virsh) },
+    events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
       withDomain: (uuid, work) =>
         withDomainLock(hostContext, uuid, { purpose: 'swtpm-mirror', waitMs: DOMAIN_LOCK_WAIT_MS }, work),

@@ -1,0 +1,78 @@
+/**
+ * sightings: compares the domains that are seen to run with those that are known to.
+ *
+ * I1 A domain that runs here is taken up within one look, whatever was missed: its hook, its events, or an agent.
+ * I2 One look at which a domain is missing proves nothing: its own hook may be on its way.
+ */
+import type { DomainUuid } from '../model/identifiers.js';
+import type { RunState } from '../model/lifecycle.js';
+import type { AgentContext } from './agent-context.js';
+
+/** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
+const LOOKS_UNTIL_GONE = 2;
+
+export interface SightingsOptions {
+  /** `undefined` for a domain that is not looked after. */
+  readonly runOf: (uuid: DomainUuid) => RunState | undefined;
+  readonly takeUp: (uuid: DomainUuid) => Promise<void>;
+  readonly hasGone: (uuid: DomainUuid) => void;
+}
+
+type SightingsContext = Pick<AgentContext, 'running' | 'log'>;
+
+export class Sightings {
+  readonly #context: SightingsContext;
+  readonly #options: SightingsOptions;
+  /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
+  readonly #seen = new Map<DomainUuid, number>();
+
+  constructor(context: SightingsContext, options: SightingsOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  /** It ran when somebody looked last. */
+  remember(uuid: DomainUuid): void {
+    this.#seen.set(uuid, 0);
+  }
+
+  /** Somebody says himself what becomes of it. */
+  forget(uuid: DomainUuid): void {
+    this.#seen.delete(uuid);
+  }
+
+  /** A domain that was said to run may die before the next look would have seen it: then nothing would miss it. */
+  async confirm(uuid: DomainUuid): Promise<void> {
+    const seen = await this.#context.running.list().catch(() => new Set<DomainUuid>());
+    if (seen.has(uuid)) this.remember(uuid);
+  }
+
+  /** Looks at everything. */
+  async look(onUnannounced: (uuid: DomainUuid) => void): Promise<void> {
+    const seen = await this.lookForNew(onUnannounced);
+    for (const [uuid, missing] of this.#seen) {
+      if (seen.has(uuid)) continue;
+      this.#seen.set(uuid, missing + 1);
+      if (missing + 1 < LOOKS_UNTIL_GONE) continue;
+      this.#seen.delete(uuid);
+      if (this.#options.runOf(uuid) !== 'running') continue;
+      this.#context.log.warn({ uuid }, 'no longer running, and nobody said so; storing its final state');
+      this.#options.hasGone(uuid);
+    }
+  }
+
+  /** Takes up what runs. However often this is called, nothing counts as missing for it (I2). @returns what was seen */
+  async lookForNew(onUnannounced: (uuid: DomainUuid) => void): Promise<ReadonlySet<DomainUuid>> {
+    const seen = await this.#context.running.list();
+    for (const uuid of seen) {
+      this.remember(uuid);
+      const run = this.#options.runOf(uuid);
+      // A prepared or incoming domain has its own hook or event to come.
+      if (run !== undefined && run !== 'stopped') continue;
+      this.#context.log.info({ uuid }, 'found running; taking it up');
+      onUnannounced(uuid);
+      await this.#options.takeUp(uuid);
+    }
+    return seen;
+  }
+}
