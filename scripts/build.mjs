@@ -1,5 +1,5 @@
 /**
- * build: bundle the program into dist/: the executable, swtpm-mirror.cjs, and beside it the two parts that it loads when it needs them. Each is one
+ * build: bundle the program into dist/: the executable, swtpm-mirror.cjs, and beside it the parts that it loads when it needs them. Each is one
  * file with everything in it. The executable holds what libvirt's hook needs and no more, because every start of a VM waits for the parsing of it.
  *
  * With `--if-possible` (npm's `prepare`), a missing bundler is explained and is no failure: an installation that leaves the
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const output = 'dist/swtpm-mirror.cjs';
-const PARTS = ['command-line', 'storage-entry'];
+const PARTS = ['command-line', 'storage-entry', 'age-library'];
 const EXECUTABLE = 0o755;
 
 /** The bundler, or `undefined` when it is not installed. */

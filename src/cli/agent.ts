@@ -18,6 +18,9 @@ import { command, type CommonOptions } from './options.js';
 export function agentCommand(environment: CliEnvironment): Command {
   return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
     const config = await environment.loadConfig(options.config);
+    const sealing = await environment.openSealing(config);
+    // Here rather than at the first change of a running domain: a key that cannot be used is told to whoever starts the agent.
+    const opensItsOwn = (await sealing?.opensItsOwn()) ?? true;
     const { context, fs, changes, metrics, feed, holdAgentLock, close } = await environment.openContext(
       config,
       'stdout',
@@ -37,6 +40,12 @@ export function agentCommand(environment: CliEnvironment): Command {
     try {
       await environment.listen(server, `${config.runDir}/control.sock`);
       if (config.metrics.listen) await environment.listenAt(metricsServer, config.metrics.listen);
+      if (sealing?.recipientSet !== undefined && !opensItsOwn) {
+        context.log.warn(
+          { code: 'KEY_MISSING' },
+          'this host has no key for what it writes: it restores nothing',
+        );
+      }
       await supervisor.start();
       context.log.info({ host: config.host, version: environment.version }, 'agent ready');
       const why = await Promise.race([interrupted, lock.lost]);

@@ -5,6 +5,8 @@ import { mountOf, type Mount } from '../host/mount-table.js';
 import type { Config } from '../model/config.js';
 import { MirrorError } from '../model/errors.js';
 import type { ShareExamination } from '../volume/examine.js';
+import { expectEscrow } from '../volume/escrow.js';
+import type { ShareIdentity } from '../volume/share-store.js';
 import type { ShareService } from '../volume/share-administration.js';
 import { ok, problem, warning, type Finding } from './doctor-finding.js';
 
@@ -69,12 +71,23 @@ export async function checkShare(
 ): Promise<Finding[]> {
   try {
     const { latencyMs } = await share.beat({ shareId });
-    const { id } = await share.identify({});
+    const identity = await share.identify({});
+    const { id } = identity;
     const found = await share.examine({ shareId: id });
     const title = `${config.share} is share ${id}, heartbeat of host ${config.host} in ${latencyMs.toFixed(1)} ms`;
-    return [ok('share', title), ...judge(found, config)];
+    return [ok('share', title), ...checkEscrow(identity, config), ...judge(found, config)];
   } catch (error) {
     return [problem('share', error)];
+  }
+}
+
+function checkEscrow(share: ShareIdentity, { encryption }: Config): Finding[] {
+  if (share.escrow === undefined) return [];
+  try {
+    expectEscrow(encryption.recipients, share);
+    return [ok('escrow', `everything is encrypted for the share's ${share.escrow}, too`)];
+  } catch (error) {
+    return [problem('escrow', error)];
   }
 }
 

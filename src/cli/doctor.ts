@@ -10,6 +10,7 @@ import { FileKnownShare } from '../host/known-share.js';
 import type { Config } from '../model/config.js';
 import { MirrorError } from '../model/errors.js';
 import { problem, ok, type Finding } from './doctor-finding.js';
+import { checkKeys } from './doctor-keys.js';
 import { checkHost } from './doctor-host.js';
 import { checkLibvirt } from './doctor-libvirt.js';
 import { checkMount, checkShare } from './doctor-share.js';
@@ -43,6 +44,7 @@ async function examineAll(environment: CliEnvironment, options: CommonOptions): 
   return [
     configured,
     ...checkMount(config, await readFile(MOUNT_TABLE, 'utf8')),
+    await checkKeys(environment, config),
     ...(await examineShare(environment, config)),
     ...(await checkLibvirt(config, environment.clock.nowMs())),
     ...(await checkHost(config, environment.fs)),
@@ -51,7 +53,9 @@ async function examineAll(environment: CliEnvironment, options: CommonOptions): 
 
 async function examineShare(environment: CliEnvironment, config: Config): Promise<Finding[]> {
   const { fs } = environment;
-  const { share, close } = await environment.openShare(config);
+  // Keys are a check of their own: without usable ones, all that opens no generation still works.
+  const encryption = { recipients: [], identityFile: undefined };
+  const { share, close } = await environment.openShare({ ...config, encryption });
   try {
     const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
     return await checkShare(share, config, await known.read());

@@ -4,6 +4,7 @@
 import type { Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import type { Compressor } from '../bundle/ovirt.js';
+import type { Sealing } from '../bundle/sealing.js';
 import type { DomainFeed } from '../agent/domain-feed.js';
 import type { Metrics } from '../agent/metrics.js';
 import type { Config } from '../model/config.js';
@@ -67,6 +68,8 @@ export interface CliEnvironment {
   readonly openContext: (config: Config, log: LogTarget) => Promise<OpenContext>;
   /** The share alone, for commands that need nothing else of this host. */
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
+  /** What generations are encrypted with; `undefined` when nothing is. @throws MirrorError `KEY_UNUSABLE` */
+  readonly openSealing: (config: Config) => Promise<Sealing | undefined>;
   /** Listens on a unix socket of mode 0600; one that a dead agent left is replaced. */
   readonly listen: (server: Server, path: string) => Promise<void>;
   /** @throws MirrorError `HOST_IO` when the address cannot be had */

@@ -5,18 +5,20 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { orHostError } from '../host/host-error.js';
 import { writeNewFile } from '../host/files.js';
+import type { Config } from '../model/config.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
-import { encodeState, parseStateFormat, type EncodedState } from './state-formats.js';
+import { encodeState, parseStateFormat, type EncodedState, type StateFormat } from './state-formats.js';
 
 type ExportOptions = CommonOptions &
   WhereToLook & {
     readonly generation?: string;
     readonly format: string;
     readonly nvram?: string;
+    readonly encrypt?: boolean;
   };
 
 export function exportCommand(environment: CliEnvironment): Command {
@@ -24,6 +26,7 @@ export function exportCommand(environment: CliEnvironment): Command {
     .option('--generation <number>', 'which generation (default: the head)')
     .option('--format <format>', "bundle, ovirt (the engine's TPM data) or metadata (XML)", 'bundle')
     .option('--nvram <file>', "with --format ovirt: where the engine's NVRAM data goes")
+    .option('--encrypt', 'for the recipients of the configuration; otherwise it is in the clear')
     .action(async (argument: string, path: string, options: ExportOptions) => {
       const { terminal, fs } = environment;
       const format = parseStateFormat(options.format);
@@ -33,7 +36,8 @@ export function exportCommand(environment: CliEnvironment): Command {
       const { share, close } = await environment.openShare(config);
       try {
         const { generation } = await share.fetch({ uuid, slot, fallBack: false });
-        const encoded = await encodeState(generation, format, environment.compressor);
+        const plain = await encodeState(generation, format, environment.compressor);
+        const encoded = options.encrypt ? await encrypted(environment, config, plain, format) : plain;
         const files = targets(encoded, path, options.nvram);
         for (const { to, data } of files) await writeNew(fs, to, data);
         if (encoded.nvram && options.nvram === undefined) {
@@ -53,6 +57,23 @@ export function exportCommand(environment: CliEnvironment): Command {
         await close();
       }
     });
+}
+
+/** @throws MirrorError `USAGE` where there is nobody to encrypt for, or the form is text for another program */
+async function encrypted(
+  environment: CliEnvironment,
+  config: Config,
+  { data }: EncodedState,
+  format: StateFormat,
+): Promise<EncodedState> {
+  const sealing = await environment.openSealing(config);
+  if (format !== 'bundle' || sealing?.recipientSet === undefined) {
+    const why = format === 'bundle' ? 'no recipients are configured' : `the form ${format} is text`;
+    throw new MirrorError('USAGE', `cannot encrypt the export: ${why}`, {
+      next: 'set `encryption.recipients`, or pipe the file through `age -r RECIPIENT`',
+    });
+  }
+  return { data: await sealing.seal(data) };
 }
 
 function targets(

@@ -40,7 +40,7 @@ function volumesText(volumes: readonly FleetVolume[], columns: number, coloured:
     volume.state,
     volume.holder?.host ?? '-',
     volume.head ? String(volume.head.generation) : '-',
-    volume.head ? displayTime(volume.head.time) : '-',
+    storedText(volume.head),
   ]);
   const header = ['', 'DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'STORED'];
   return paintRows(textTable(header, rows, columns), volumes.map(colourOf), coloured);
@@ -62,6 +62,12 @@ function attentionText(volumes: readonly FleetVolume[], columns: number, coloure
   );
   const more = troubled.length - TOLD_MAX;
   return [...told, ...(more > 0 ? [`and ${String(more)} more volumes\n`] : [])].join('');
+}
+
+/** Its time stands in the generation, which a host without the key does not open. */
+function storedText(head: FleetVolume['head']): string {
+  if (!head) return '-';
+  return head.time === '' ? 'no key here' : displayTime(head.time);
 }
 
 function titleOf({ name, uuid }: FleetVolume): string {

@@ -135,11 +135,14 @@ function toVolume(summary: VolumeSummary, hosts: ReadonlyMap<string, HostPresenc
   };
 }
 
+/** What it is that this host cannot open says nothing of the volume. */
+const KEYLESS = 'KEY_MISSING';
+
 function stateOf(
   { problem, tombstoned, generations }: VolumeSummary,
   holder: FleetVolume['holder'],
 ): VolumeState {
-  if (problem) return 'damaged';
+  if (problem && problem.code !== KEYLESS) return 'damaged';
   if (tombstoned) return 'forgotten';
   if (holder) return holder.alive ? 'held' : 'orphaned';
   return generations === 0 ? 'empty' : 'released';
@@ -151,7 +154,8 @@ function attentionOf(
   holder: FleetVolume['holder'],
 ): Attention[] {
   const items: Attention[] = [];
-  if (problem) items.push({ code: problem.code, message: problem.message, next: problem.next });
+  if (problem && problem.code !== KEYLESS)
+    items.push({ code: problem.code, message: problem.message, next: problem.next });
   if (state === 'orphaned' && holder) {
     const age =
       holder.heartbeatAgeMs === null

@@ -42,9 +42,11 @@ export function importCommand(environment: CliEnvironment): Command {
       const data = await readInput(fs, path);
       const nvram = options.nvram === undefined ? undefined : await readInput(fs, options.nvram);
       const format = options.format === undefined ? formatOf(data) : parseStateFormat(options.format);
-      const state = await decodeState({ data, nvram }, format, as, environment.compressor);
-      const { uuid } = state.capture;
       const config = await environment.loadConfig(options.config);
+      const sealing = await environment.openSealing(config);
+      const { compressor } = environment;
+      const state = await decodeState({ data, nvram }, format, as, { compressor, sealing });
+      const { uuid } = state.capture;
       const opened = await environment.openContext(config, 'silent');
       try {
         const placed = await opened.context.locks.withDomain(uuid, () => place(opened, state, options));

@@ -14,6 +14,7 @@ import { forgetCommand } from './forget.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { importCommand } from './import.js';
+import { rekeyCommand } from './rekey.js';
 import { reportError } from './report-error.js';
 import { installCommand, uninstallCommand } from './install.js';
 import { purgeCommand } from './purge.js';
@@ -81,6 +82,7 @@ function build(environment: CliEnvironment): Command {
     takeOverCommand,
     resolveCommand,
     verifyCommand,
+    rekeyCommand,
     undefineCommand,
     forgetCommand,
     purgeCommand,

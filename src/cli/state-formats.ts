@@ -5,6 +5,7 @@
  */
 import { BUNDLE_BYTES_MAX, encodeBundle } from '../bundle/archive.js';
 import { formatMetadataElement, parseMetadataElement } from '../bundle/metadata-element.js';
+import { isSealed, type Sealing } from '../bundle/sealing.js';
 import { decodeOvirt, encodeOvirt, OVIRT_TEXT_BYTES_MAX, type Compressor } from '../bundle/ovirt.js';
 import { isTpmRole, type Capture } from '../model/capture.js';
 import { MirrorError } from '../model/errors.js';
@@ -59,7 +60,7 @@ export async function encodeState(
 
 /** The form that a file has, by its first bytes. */
 export function formatOf(data: Uint8Array): StateFormat {
-  if (data[0] === 0x1f && data[1] === 0x8b) return 'bundle';
+  if ((data[0] === 0x1f && data[1] === 0x8b) || isSealed(data)) return 'bundle';
   return Buffer.from(data.subarray(0, 64)).toString('latin1').trimStart().startsWith('<')
     ? 'metadata'
     : 'ovirt';
@@ -67,13 +68,13 @@ export function formatOf(data: Uint8Array): StateFormat {
 
 /**
  * @param uuid whose state it shall be; needed where the form does not tell it
- * @throws MirrorError `GENERATION_DAMAGED`, `STATE_INVALID`, `SHARE_VERSION`, `USAGE`
+ * @throws MirrorError `GENERATION_DAMAGED`, `STATE_INVALID`, `KEY_MISSING`, `SHARE_VERSION`, `USAGE`
  */
 export async function decodeState(
   { data, nvram }: EncodedState,
   format: StateFormat,
   uuid: DomainUuid | undefined,
-  compressor: Compressor,
+  { compressor, sealing }: { readonly compressor: Compressor; readonly sealing: Sealing | undefined },
 ): Promise<DecodedState> {
   if (format === 'ovirt') {
     if (uuid === undefined) {
@@ -85,7 +86,7 @@ export async function decodeState(
     return { capture: validated(await decodeOvirt(uuid, text, compressor)), domainName: '', uuid: undefined };
   }
   const bundle = format === 'bundle' ? data : parseMetadataElement(Buffer.from(data).toString('utf8'));
-  const { capture, manifest } = await openArchive(bundle);
+  const { capture, manifest } = await openArchive({ sealing }, bundle);
   return {
     capture: validated({ ...capture, uuid: uuid ?? manifest.uuid }),
     domainName: manifest.name,

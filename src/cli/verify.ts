@@ -86,16 +86,17 @@ async function verifyOne(share: ShareService, uuid: DomainUuid): Promise<Finding
   } catch (error) {
     const { code, message } = asMirrorError(error);
     // Claimed for the first time, and nothing in it yet; or purged since it was listed.
-    if (code === 'NO_SUCH_DOMAIN') return { uuid, checked: 0, damaged: [], problems: [] };
+    if (code === 'NO_SUCH_DOMAIN') return { uuid, checked: 0, unopened: 0, damaged: [], problems: [] };
     if (!FINDINGS.has(code)) throw error;
-    return { uuid, checked: 0, damaged: [], problems: [{ code, message }] };
+    return { uuid, checked: 0, unopened: 0, damaged: [], problems: [{ code, message }] };
   }
 }
 
-function toFinding({ uuid, checked, damaged, problems }: VerifyResult): Finding {
+function toFinding({ uuid, checked, unopened, damaged, problems }: VerifyResult): Finding {
   return {
     uuid,
     checked,
+    unopened,
     damaged: damaged.map(({ name, error: { code, message } }) => ({ generation: name.slot, code, message })),
     problems: problems.map(({ code, message }) => ({ code, message })),
   };
@@ -103,10 +104,13 @@ function toFinding({ uuid, checked, damaged, problems }: VerifyResult): Finding 
 
 function tell({ terminal }: CliEnvironment, finding: Finding, { json }: VerifyOptions): Finding {
   if (json) return finding;
-  const { uuid, checked, damaged, problems } = finding;
+  const { uuid, checked, unopened, damaged, problems } = finding;
   terminal.out(`${uuid}: ${String(checked)} checked, ${String(damaged.length + problems.length)} damaged\n`);
   for (const { generation, message } of damaged) {
     terminal.out(`  generation ${String(generation)}: ${message}\n`);
+  }
+  if (unopened > 0) {
+    terminal.out(`  ${String(unopened)} of them by their structure alone: no key of this host opens them\n`);
   }
   for (const { message } of problems) terminal.out(`  ${message}\n`);
   return finding;

@@ -21,6 +21,7 @@ const HEADER = z.object({ format: z.literal(FORMAT), share: z.string(), startedA
 const FINDING = z.object({
   uuid: z.custom<DomainUuid>((value) => typeof value === 'string' && isDomainUuid(value)),
   checked: z.number(),
+  unopened: z.number().default(0),
   damaged: z.array(z.object({ generation: z.number(), code: z.string(), message: z.string() })),
   problems: z.array(z.object({ code: z.string(), message: z.string() })),
 });

@@ -131,6 +131,11 @@ function describeRelations(table: Record<string, unknown>): string[] {
     expectAtLeast('start_deadline', 1, 'share_deadline');
     expectAtLeast('stop_deadline', 1, 'share_deadline');
   }
+  if (table['placement'] === 'direct' && asksForEncryption(table['encryption'])) {
+    problems.push(
+      'placement is "direct" and encryption.recipients is set, expected one of them: with "direct", swtpm itself writes to the share, in the clear',
+    );
+  }
   const limits = LIMITS_SECTION.safeParse(table['limits'] ?? {}).data;
   if (limits !== undefined && limits.queue < limits.queue_per_volume) {
     problems.push(
@@ -138,6 +143,11 @@ function describeRelations(table: Record<string, unknown>): string[] {
     );
   }
   return problems;
+}
+
+function asksForEncryption(encryption: unknown): boolean {
+  if (typeof encryption !== 'object' || encryption === null || !('recipients' in encryption)) return false;
+  return Array.isArray(encryption.recipients) && encryption.recipients.length > 0;
 }
 
 function toConfig(file: ConfigFile, host: HostName): Config {

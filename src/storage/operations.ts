@@ -52,6 +52,8 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   unpin: { title: 'deleting a snapshot', lane: 'volume', commits: false, wholeVolume: false },
   pins: { title: 'listing the snapshots', lane: 'volume', commits: false, wholeVolume: true },
   fetchPin: { title: 'reading a snapshot', lane: 'volume', commits: false, wholeVolume: false },
+  reseal: { title: 'encryption anew', lane: 'volume', commits: false, wholeVolume: true },
+  setEscrow: { title: 'writing the marker', lane: 'share', commits: false, wholeVolume: false },
   survey: { title: 'survey of the share', lane: 'share', commits: false, wholeVolume: true },
   examine: { title: 'examination of the share', lane: 'share', commits: false, wholeVolume: false },
   summarise: { title: 'summary', lane: 'volume', commits: false, wholeVolume: false },

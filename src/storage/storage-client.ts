@@ -146,6 +146,14 @@ export class StorageClient implements ShareService {
     return this.#request('fetchPin', call);
   }
 
+  reseal(call: CallOf<'reseal'>): Promise<ResultOf<'reseal'>> {
+    return this.#request('reseal', call);
+  }
+
+  setEscrow(call: CallOf<'setEscrow'>): Promise<ResultOf<'setEscrow'>> {
+    return this.#request('setEscrow', call);
+  }
+
   survey(call: CallOf<'survey'>): Promise<ResultOf<'survey'>> {
     return this.#request('survey', call);
   }

@@ -7,6 +7,7 @@
  * They travel over Node's IPC channel with the structured clone serialization, which keeps `Uint8Array`, `bigint` and `undefined` as
  * they are. A result's bytes may be a view of a larger buffer.
  */
+import type { SealingKeys } from '../bundle/sealing.js';
 import type { ErrorRecord } from '../model/errors.js';
 import type { ShareOperation } from '../volume/share-administration.js';
 
@@ -21,6 +22,8 @@ export interface StorageParameters {
   /** Who the storage process becomes; 0 leaves it as it is. */
   readonly uid: number;
   readonly gid: number;
+  /** What it seals bundles for and opens them with, where the configuration asks for encryption. */
+  readonly keys?: SealingKeys | undefined;
 }
 
 export interface StartMessage {

@@ -5,8 +5,9 @@
  *    manifest belongs to this volume, slot, epoch and writer (so a file that was copied to the wrong place is found).
  * I2 A damaged generation is passed over only when the caller asks for it, and every one passed over is named.
  */
-import { BUNDLE_BYTES_MAX, decodeBundle, type Bundle } from '../bundle/archive.js';
+import { decodeBundle, type Bundle } from '../bundle/archive.js';
 import type { Manifest } from '../bundle/manifest.js';
+import { isSealed, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
 import { isTpmRole } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
@@ -21,7 +22,8 @@ import { shareError } from './share-errors.js';
 import type { DamagedGeneration, FetchCall, FetchResult, Generation, HeadReading } from './share-store.js';
 
 /**
- * @throws MirrorError `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED`
+ * @throws MirrorError `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED`; `KEY_MISSING`, which is never passed over: what is newest
+ *   is not known to be bad
  */
 export async function fetch(context: ShareContext, call: FetchCall): Promise<FetchResult> {
   if (call.slot === 'diverged') return { generation: await fetchDiverged(context, call), passedOver: [] };
@@ -116,21 +118,24 @@ export async function readArchive(
 ): Promise<Generation> {
   let data: Uint8Array;
   try {
-    data = await readWhole(context.fs, 'fetch', path, BUNDLE_BYTES_MAX);
+    data = await readWhole(context.fs, 'fetch', path, SEALED_BYTES_MAX);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') {
       throw damaged(name, `${path} is missing or not a file`);
     }
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
-  const { manifest, capture } = await openArchive(data);
+  const { manifest, capture } = await openArchive(context, data);
   checkPlace(uuid, name, manifest);
   return { name, manifest, capture, bytes: data.length };
 }
 
-/** Decodes an archive from anywhere, and validates the state in it. */
-export async function openArchive(data: Uint8Array): Promise<Bundle> {
-  const bundle = await decodeBundle(data);
+/** Opens and decodes an archive from anywhere, and validates the state in it. @throws MirrorError `KEY_MISSING` as well */
+export async function openArchive(
+  { sealing }: Pick<ShareContext, 'sealing'>,
+  data: Uint8Array,
+): Promise<Bundle> {
+  const bundle = await decodeBundle(isSealed(data) ? await unsealed(data, sealing) : data);
   for (const file of bundle.capture.files) {
     if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
   }
@@ -153,9 +158,16 @@ export function isDamage(error: unknown): boolean {
   );
 }
 
-/** Damage, or a generation of a later version: nothing that this program could hand out, and nothing that passes. */
+/** Whole, as far as shows without its key, which this host has not. */
+export function isUnopened(error: unknown): boolean {
+  return error instanceof MirrorError && error.code === 'KEY_MISSING';
+}
+
+/** Damage, a generation of a later version, or one for other keys: nothing that this host could hand out, and nothing that passes. */
 export function isUnreadable(error: unknown): boolean {
-  return isDamage(error) || (error instanceof MirrorError && error.code === 'SHARE_VERSION');
+  return (
+    isDamage(error) || isUnopened(error) || (error instanceof MirrorError && error.code === 'SHARE_VERSION')
+  );
 }
 
 function damaged(name: GenerationName, why: string): MirrorError {

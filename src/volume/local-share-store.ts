@@ -6,16 +6,18 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
+import { expectEscrow } from './escrow.js';
 import { examine } from './examine.js';
 import { fetch, readHead } from './fetch.js';
 import { history } from './history.js';
 import { Heartbeat } from './hosts.js';
 import { lookLive, placeLive, readLive, removeLive } from './live.js';
 import { readLog } from './log.js';
-import { initialise, verifyMarker } from './marker.js';
+import { initialise, setEscrow, verifyMarker } from './marker.js';
 import { fetchPin, listPins, pin, unpin } from './pins.js';
 import { closeEpoch, diverge, publish } from './publish.js';
 import { purge } from './purge.js';
+import { reseal } from './reseal.js';
 import { markerPath, volumesPath, type ShareContext } from './share-context.js';
 import type { ShareAdministration, ShareService } from './share-administration.js';
 import { shareError } from './share-errors.js';
@@ -62,12 +64,19 @@ export function createLocalShareStore(context: ShareContext): ShareService {
   }
 
   /** It works on the share that was verified, or on none. */
-  function onVolume<Result>(action: string, operation: () => Promise<Result>): Promise<Result> {
-    return guarded(action, gate.pass().then(operation));
+  function onVolume<Result>(
+    action: string,
+    operation: () => Promise<Result>,
+    access: 'any' | 'write' = 'any',
+  ): Promise<Result> {
+    const passed = gate.pass().then((share) => {
+      if (access === 'write') expectEscrow(context.sealing?.recipients ?? [], share);
+    });
+    return guarded(action, passed.then(operation));
   }
 
   return {
-    initialise: () => initialise(context),
+    initialise: (call) => initialise(context, call),
     identify: () => guarded('read the share marker', gate.verify(undefined)),
     beat: (call) => guarded('write the heartbeat', beat(call.shareId)),
     leave: () => guarded('remove the heartbeat', heartbeat.leave()),
@@ -76,12 +85,16 @@ export function createLocalShareStore(context: ShareContext): ShareService {
     claim: (call) =>
       guarded(
         `claim volume ${call.uuid}`,
-        gate.verify(call.shareId).then(() => claim(context, heartbeat, call)),
+        gate.verify(call.shareId).then(async (share) => {
+          expectEscrow(context.sealing?.recipients ?? [], share);
+          return await claim(context, heartbeat, call);
+        }),
       ),
-    publish: (call) => onVolume(`publish the state of ${call.uuid}`, () => publish(context, call)),
+    publish: (call) => onVolume(`publish the state of ${call.uuid}`, () => publish(context, call), 'write'),
     closeEpoch: (call) => onVolume(`release volume ${call.uuid}`, () => closeEpoch(context, call)),
     fetch: (call) => onVolume(`read volume ${call.uuid}`, () => fetch(context, call)),
-    diverge: (call) => onVolume(`keep a diverged copy of ${call.uuid}`, () => diverge(context, call)),
+    diverge: (call) =>
+      onVolume(`keep a diverged copy of ${call.uuid}`, () => diverge(context, call), 'write'),
     tidy: (call) => onVolume(`tidy volume ${call.uuid}`, () => tidy(context, call)),
     ...liveOperations(context, onVolume),
     history: (call) => onVolume(`read the history of ${call.uuid}`, () => history(context, call.uuid)),
@@ -91,7 +104,12 @@ export function createLocalShareStore(context: ShareContext): ShareService {
 }
 
 /** Runs an operation on the share that was verified, and tells its failure with the action's name. */
-type OnVolume = <Result>(action: string, operation: () => Promise<Result>) => Promise<Result>;
+type OnVolume = <Result>(
+  action: string,
+  operation: () => Promise<Result>,
+  /** `write`: it stores state, which must be encrypted as the share demands. */
+  access?: 'any' | 'write',
+) => Promise<Result>;
 
 function administration(
   context: ShareContext,
@@ -109,6 +127,8 @@ function administration(
     unpin: (call) => onVolume(`delete a snapshot of ${call.uuid}`, () => unpin(context, call)),
     pins: (call) => onVolume(`list the snapshots of ${call.uuid}`, () => listPins(context, call.uuid)),
     fetchPin: (call) => onVolume(`read a snapshot of ${call.uuid}`, () => fetchPin(context, call)),
+    reseal: (call) => onVolume(`encrypt volume ${call.uuid} anew`, () => reseal(context, call), 'write'),
+    setEscrow: (call) => guarded('write the share marker', setEscrow(context, call)),
     survey: (call) =>
       guarded(
         'look at the hosts and volumes of the share',
@@ -128,7 +148,7 @@ function liveOperations(
   onVolume: OnVolume,
 ): Pick<ShareStore, 'placeLive' | 'readLive' | 'lookLive' | 'removeLive'> {
   return {
-    placeLive: (call) => onVolume(`place the state of ${call.uuid}`, () => placeLive(context, call)),
+    placeLive: (call) => onVolume(`place the state of ${call.uuid}`, () => placeLive(context, call), 'write'),
     readLive: (call) => onVolume(`read the state of ${call.uuid}`, () => readLive(context, call)),
     lookLive: (call) => onVolume(`look at the state of ${call.uuid}`, () => lookLive(context, call)),
     removeLive: (call) => onVolume(`remove the state of ${call.uuid}`, () => removeLive(context, call)),
@@ -146,6 +166,7 @@ class MarkerGate {
   #expectedId: string | undefined;
   /** The marker's file; `undefined` while the gate is shut. */
   #marker: FileStat | undefined;
+  #share: ShareIdentity | undefined;
 
   constructor(context: ShareContext) {
     this.#context = context;
@@ -159,11 +180,14 @@ class MarkerGate {
     const marker = await this.#look();
     const identity = await verifyMarker(this.#context, this.#expectedId);
     this.#marker = marker;
+    this.#share = identity;
     return identity;
   }
 
-  async pass(): Promise<void> {
-    if (!this.#marker || !isSameFile(this.#marker, await this.#look())) await this.verify(undefined);
+  async pass(): Promise<ShareIdentity> {
+    const known = this.#share;
+    const isKnown = known && this.#marker && isSameFile(this.#marker, await this.#look());
+    return isKnown ? known : await this.verify(undefined);
   }
 
   async #look(): Promise<FileStat | undefined> {

@@ -1,7 +1,7 @@
 /**
  * marker: the file that tells a share from an empty mount point and from another share.
  *
- * It is made once, by `initialise`, and never changed. A path without it is never written to: an export that is not mounted looks
+ * It is made once, by `initialise`; nothing of it ever changes but the escrow recipient (`setEscrow`). A path without it is never written to: an export that is not mounted looks
  * like an empty directory, and every VM would seem to have no state.
  */
 import { dirname } from 'node:path';
@@ -20,8 +20,12 @@ import {
 } from './share-context.js';
 import type { ShareIdentity } from './share-store.js';
 
-/** Version of the layout on the share that this program reads and writes. */
-export const SHARE_FORMAT = 1;
+/** Latest version of the layout on the share that this program reads and writes. */
+export const SHARE_FORMAT = 2;
+const PLAIN_FORMAT = 1;
+/** With an escrow recipient: a program that does not know of it must not write there. */
+const ESCROW_FORMAT = 2;
+const RECIPIENT = /^age1[a-z0-9-]+$/;
 const MARKER_BYTES_MAX = 4096;
 const MARKER_TEMPORARY = `${TEMPORARY_PREFIX}marker-`;
 /** What a file system's own root may hold beside us. */
@@ -57,7 +61,7 @@ async function readMarker(context: ShareContext): Promise<ShareIdentity> {
     throw shareError('read the share marker', error);
   }
   const fields = parseObject(text);
-  const { format, id, createdAt } = fields;
+  const { format, id, createdAt, escrow } = fields;
   if (typeof format === 'number' && format > SHARE_FORMAT) {
     throw new MirrorError(
       'SHARE_VERSION',
@@ -65,12 +69,50 @@ async function readMarker(context: ShareContext): Promise<ShareIdentity> {
       { next: `upgrade swtpm-mirror on this host to a version that reads share format ${String(format)}` },
     );
   }
-  if (format !== SHARE_FORMAT || typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id)) {
+  const isKnown = format === (escrow === undefined ? PLAIN_FORMAT : ESCROW_FORMAT);
+  if (!isKnown || typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id) || !isRecipient(escrow)) {
     throw new MirrorError('VOLUME_DAMAGED', `the share marker ${path} is damaged`, {
       next: 'restore the marker from a backup of the share; do not initialise the share again',
     });
   }
-  return { id, format, createdAt: typeof createdAt === 'string' ? createdAt : '' };
+  return {
+    id,
+    format: Number(format),
+    createdAt: typeof createdAt === 'string' ? createdAt : '',
+    ...(escrow !== undefined && { escrow }),
+  };
+}
+
+function isRecipient(escrow: unknown): escrow is string | undefined {
+  return escrow === undefined || (typeof escrow === 'string' && RECIPIENT.test(escrow));
+}
+
+/**
+ * Changes the escrow recipient: written aside, then renamed over the marker. What lies on the share already stays as it is; `reseal` writes it anew.
+ *
+ * @throws MirrorError `SHARE_NOT_INITIALIZED`
+ */
+export async function setEscrow(
+  context: ShareContext,
+  { escrow }: { readonly escrow: string | undefined },
+): Promise<ShareIdentity> {
+  const { fs, root } = context;
+  const { id, createdAt } = await readMarker(context);
+  const temporary = `${root}/${MARKER_TEMPORARY}${newToken(context)}`;
+  try {
+    await writeWhole(fs, 'escrow', temporary, markerText({ id, createdAt, escrow }));
+    await fs.rename('escrow:rename', temporary, markerPath(context));
+    await fs.syncDirectory('escrow:sync', root);
+  } catch (error) {
+    await fs.unlink('escrow:unlink', temporary).catch(() => undefined);
+    throw shareError('write the share marker', error);
+  }
+  return await readMarker(context);
+}
+
+function markerText({ id, createdAt, escrow }: Omit<ShareIdentity, 'format'>): Uint8Array {
+  const format = escrow === undefined ? PLAIN_FORMAT : ESCROW_FORMAT;
+  return new TextEncoder().encode(`${JSON.stringify({ id, format, createdAt, escrow })}\n`);
 }
 
 function parseObject(text: string): Record<string, unknown> {
@@ -97,7 +139,10 @@ function notInitialised(root: string): MirrorError {
  *
  * @throws MirrorError `USAGE` when the directory holds anything else or is a share already
  */
-export async function initialise(context: ShareContext): Promise<ShareIdentity> {
+export async function initialise(
+  context: ShareContext,
+  { escrow }: { readonly escrow?: string | undefined } = {},
+): Promise<ShareIdentity> {
   const { fs, root } = context;
   try {
     await ensureDirectory(fs, 'init', dirname(root), root, DIRECTORY_MODE);
@@ -105,9 +150,9 @@ export async function initialise(context: ShareContext): Promise<ShareIdentity> 
     for (const path of [hostsPath(context), volumesPath(context)]) {
       await fs.mkdir('init:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));
     }
-    const identity = { id: context.random.hex(16), format: SHARE_FORMAT, createdAt: timestamp(context) };
+    const identity = { id: context.random.hex(16), createdAt: timestamp(context), escrow };
     const temporary = `${root}/${MARKER_TEMPORARY}${newToken(context)}`;
-    await writeWhole(fs, 'init', temporary, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
+    await writeWhole(fs, 'init', temporary, markerText(identity));
     await fs.syncDirectory('init:sync-before', root);
     // EEXIST: another host was quicker, or our own reply was lost. ENOENT: the quicker one took our file for a leftover.
     await fs.link('init:link', temporary, markerPath(context)).catch(unless('EEXIST', 'ENOENT'));

@@ -7,7 +7,7 @@
  * I2 Making one is exclusive (`link`): a name that is taken is never replaced.
  * I3 Pruning, sweeping and late removals of fenced hosts know `gen/` and `log/` alone; a pin goes by `unpin` or `purge`.
  */
-import { BUNDLE_BYTES_MAX } from '../bundle/archive.js';
+import { SEALED_BYTES_MAX } from '../bundle/sealing.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import {
   DIGEST_PREFIX_DIGITS,
@@ -64,12 +64,12 @@ export async function fetchPin(context: ShareContext, call: PinCall): Promise<Ge
   const { uuid, name } = call;
   let data: Uint8Array;
   try {
-    data = await readWhole(context.fs, 'pin', pinPath(context, call), BUNDLE_BYTES_MAX);
+    data = await readWhole(context.fs, 'pin', pinPath(context, call), SEALED_BYTES_MAX);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') throw noSuchPin(call);
     throw error;
   }
-  const { manifest, capture } = await openArchive(data);
+  const { manifest, capture } = await openArchive(context, data);
   const { slot, epoch, host, digest } = manifest;
   if (manifest.uuid !== uuid) throw misplaced(name, manifest.uuid);
   const generation = { slot, epoch, host, digestPrefix: digest.slice(0, DIGEST_PREFIX_DIGITS), nonce: '' };

@@ -178,10 +178,11 @@ async function placeArchive(
     time,
   });
   const archive = await encodeBundle(manifest, capture);
+  const stored = context.sealing ? await context.sealing.seal(archive) : archive;
   const final = `${directory}/${formatGenerationName(name)}`;
   const temporary = `${directory}/${TEMPORARY_PREFIX}${formatGenerationName(name)}`;
   try {
-    await writeWhole(fs, operation, temporary, archive);
+    await writeWhole(fs, operation, temporary, stored);
     await fs.rename(`${operation}:rename`, temporary, final);
     await fs.syncDirectory(`${operation}:sync-gen`, directory);
   } catch (error) {

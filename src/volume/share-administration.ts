@@ -41,6 +41,30 @@ export interface Pin {
   readonly inLog: boolean;
 }
 
+export interface EscrowCall {
+  readonly escrow: string | undefined;
+}
+
+export interface ResealCall extends DomainCall {
+  /** Where the call before ended; '' for the first. */
+  readonly after: string;
+  /** Only tell what would be written anew. */
+  readonly dryRun: boolean;
+}
+
+/** What one call did; counts of files. */
+export interface Resealed {
+  readonly rewritten: number;
+  /** Lay there as this host would write them. */
+  readonly already: number;
+  /** This host has no key for them; left as they are. */
+  readonly unopened: number;
+  /** Left as they are; paths relative to the volume. */
+  readonly damaged: readonly { readonly path: string; readonly error: ErrorRecord }[];
+  /** For the next call; `undefined`: nothing is left. */
+  readonly next: string | undefined;
+}
+
 export interface SurveyCall {
   readonly hostExpiryMs: number;
   readonly shareId: string | undefined;
@@ -69,11 +93,12 @@ export interface VolumeSummary {
   readonly name: string;
   readonly holder: Holder | undefined;
   readonly tombstoned: boolean;
+  /** Of one that this host cannot open: what its name tells, and neither time nor reason. */
   readonly head: Pick<Manifest, 'slot' | 'epoch' | 'host' | 'time' | 'reason' | 'digest'> | undefined;
   readonly generations: number;
   readonly diverged: number;
   readonly pins: number;
-  /** Why the log or the head cannot be read. */
+  /** Why the log or the head cannot be read; `KEY_MISSING`: it is fine, but this host has no key for it. */
   readonly problem?: ErrorRecord;
 }
 
@@ -87,6 +112,10 @@ export interface ShareAdministration {
   /** By name. */
   pins(call: DomainCall): Promise<Pin[]>;
   fetchPin(call: PinCall): Promise<Generation>;
+  /** Encrypts what a volume holds for the recipients of this host's configuration, some files at a time. */
+  reseal(call: ResealCall): Promise<Resealed>;
+  /** Sets the recipient that everything on the share must be encrypted for; `undefined`: none. */
+  setEscrow(call: EscrowCall): Promise<ShareIdentity>;
   /** Hosts and volumes, without making this host look alive. */
   survey(call: SurveyCall): Promise<Survey>;
   summarise(call: DomainCall): Promise<VolumeSummary>;

@@ -1,6 +1,7 @@
 /**
  * share-context: what every operation on a share needs, and where things lie on it.
  */
+import type { Sealing } from '../bundle/sealing.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { formatSlot, type Slot } from '../model/generation-name.js';
@@ -17,6 +18,8 @@ export interface ShareContext {
   readonly shareId?: string | undefined;
   readonly clock: Clock;
   readonly random: Random;
+  /** What generations are encrypted with; `undefined`: they are written in the clear, and sealed ones cannot be opened. */
+  readonly sealing?: Sealing | undefined;
 }
 
 export const DIRECTORY_MODE = 0o700;
@@ -24,6 +27,9 @@ export const DIRECTORY_MODE = 0o700;
 export const TOKEN_DIGITS = 16;
 /** Prefix of a file that is still being written; nothing ever reads one. */
 export const TEMPORARY_PREFIX = '.tmp-';
+
+/** Begins the name of an archive that `reseal` writes aside: nothing that a publish could name, however late. */
+export const RESEAL_PREFIX = `${TEMPORARY_PREFIX}reseal-`;
 
 export interface VolumePaths {
   readonly root: string;

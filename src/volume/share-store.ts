@@ -22,6 +22,8 @@ export interface ShareIdentity {
   readonly id: string;
   readonly format: number;
   readonly createdAt: string;
+  /** The age recipient that everything on the share must be encrypted for; see `escrow.ts`. */
+  readonly escrow?: string | undefined;
 }
 
 /** A holder with its sign of life. */
@@ -214,6 +216,8 @@ export interface HostBeat {
 export interface VerifyResult {
   readonly uuid: DomainUuid;
   readonly checked: number;
+  /** How many of them are encrypted for keys that this host has not: only their structure was checked. */
+  readonly unopened: number;
   readonly damaged: readonly DamagedGeneration[];
   /** What is wrong beside its generations: the log, snapshots. */
   readonly problems: readonly ErrorRecord[];
@@ -222,7 +226,7 @@ export interface VerifyResult {
 /** Every operation takes one argument and gives one result; `deadlineMs` bounds how long the caller waits. */
 export interface ShareStore {
   /** Makes the marker in an empty or new directory. Refuses one that holds anything else. */
-  initialise(call: Record<string, never>): Promise<ShareIdentity>;
+  initialise(call: { readonly escrow?: string | undefined }): Promise<ShareIdentity>;
   /** Reads the marker and nothing else. */
   identify(call: Record<string, never>): Promise<ShareIdentity>;
   /** Checks the marker, registers this host's name and rewrites its heartbeat. */

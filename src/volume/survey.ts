@@ -5,9 +5,11 @@
  * without an agent would look alive.
  */
 import { FILE_MODE, writeAll } from '../model/durable-file.js';
-import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
+import { asMirrorError, errnoOf, MirrorError, type ErrorRecord } from '../model/errors.js';
+import type { GenerationName } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
-import { readHead } from './fetch.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { isUnopened, readHead } from './fetch.js';
 import { unlinkIfThere } from './files.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
@@ -22,7 +24,7 @@ import {
   volumesPath,
   type ShareContext,
 } from './share-context.js';
-import type { ShareIdentity } from './share-store.js';
+import type { HeadReading, ShareIdentity } from './share-store.js';
 
 export async function survey(
   context: ShareContext,
@@ -84,7 +86,7 @@ export async function summarise(context: ShareContext, uuid: DomainUuid): Promis
   try {
     const log = await readLog(context, uuid, 'all');
     if (!log) return { ...counts, ...nothing };
-    const head = await readHead(context, uuid, log);
+    const head = await readHeadOrKeyless(context, uuid, log);
     return {
       ...counts,
       ...nothing,
@@ -97,11 +99,33 @@ export async function summarise(context: ShareContext, uuid: DomainUuid): Promis
         head: head.generation.manifest,
       }),
       ...(head.kind === 'damaged' && { problem: head.error }),
+      ...(head.kind === 'unopened' && { problem: head.error, head: headByName(head.name) }),
     };
   } catch (error) {
     if (!(error instanceof MirrorError) || !PROBLEMS.has(error.code)) throw error;
     return { ...counts, ...nothing, problem: asMirrorError(error).toRecord() };
   }
+}
+
+/** A fleet is looked at from hosts that have no key as well. */
+async function readHeadOrKeyless(
+  context: ShareContext,
+  uuid: DomainUuid,
+  log: VolumeLog,
+): Promise<
+  HeadReading | { readonly kind: 'unopened'; readonly name: GenerationName; readonly error: ErrorRecord }
+> {
+  try {
+    return await readHead(context, uuid, log);
+  } catch (error) {
+    if (!isUnopened(error) || !log.head) throw error;
+    return { kind: 'unopened', name: log.head, error: asMirrorError(error).toRecord() };
+  }
+}
+
+/** As much as shows without a key. */
+function headByName({ slot, epoch, host, digestPrefix }: GenerationName): VolumeSummary['head'] {
+  return { slot, epoch, host, digest: digestPrefix, time: '', reason: '' };
 }
 
 const PROBLEMS: ReadonlySet<string> = new Set(['VOLUME_DAMAGED', 'SHARE_VERSION']);

@@ -5,6 +5,7 @@
  *   I1 It goes only when the slot that it aimed at is taken by something else, for then its commit can no longer arrive.
  *   I2 If its writer was fenced (the slot is another host's), and it is whole, valid and not a copy of what was published, it becomes a
  *      diverged copy instead. Where the writer took the slot itself, with a claim or another attempt, it went on by itself.
+ *   What `reseal` writes aside goes at any time: it is written again where somebody is at work.
  * Prune: whole epochs from the bottom, lowest slot first, the generation before its slot.
  *   I3 What stays is the log from the claim of the oldest kept generation upwards, without a gap (see `volume-log.ts`).
  *   I4 A crash in the middle leaves a shorter prefix to remove; a removal of a fenced holder that arrives late hits only what is
@@ -25,6 +26,7 @@ import { sweepLive } from './live-sweep.js';
 import { readLog } from './log.js';
 import { moveToDiverged, writerOf } from './publish.js';
 import {
+  RESEAL_PREFIX,
   slotPath,
   TEMPORARY_PREFIX,
   volumePaths,
@@ -77,6 +79,11 @@ async function sweep(
   const result = { removed: 0, diverged: 0 };
   for (const file of await context.fs.readdir('sweep:readdir', paths.gen)) {
     const temporary = file.startsWith(TEMPORARY_PREFIX);
+    if (file.startsWith(RESEAL_PREFIX)) {
+      await unlinkIfThere(context.fs, 'sweep:unlink', `${paths.gen}/${file}`);
+      result.removed++;
+      continue;
+    }
     const name = aimedName(file);
     // What aims above the top may still be committed; what aims below the bottom belongs to pruning.
     if (!name || named.has(file) || name.slot > log.top || name.slot < bottom) continue;

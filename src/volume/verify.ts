@@ -3,12 +3,14 @@
  *
  * A log that cannot be read hides which generations count. Then every archive in `gen/` is checked by itself: they are what the volume is
  * mended with.
+ *
+ * Of a generation that is sealed for other keys than this host's, only what shows without a key is checked: header and length (`age-header.ts`).
  */
 import { asMirrorError, MirrorError, type ErrorRecord } from '../model/errors.js';
 import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
-import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { isUnopened, isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { listDiverged } from './diverged.js';
 import { prunedSlots } from './history.js';
 import { readLog } from './log.js';
@@ -29,11 +31,14 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
   }
   const pins = await listPins(context, uuid);
   const damagedPins = pins.flatMap(({ name, damage }) =>
-    damage ? [{ ...damage, message: `snapshot ${name}: ${damage.message}` }] : [],
+    damage && damage.code !== 'KEY_MISSING'
+      ? [{ ...damage, message: `snapshot ${name}: ${damage.message}` }]
+      : [],
   );
   return {
     uuid,
     checked: checks.count + pins.length,
+    unopened: checks.unopened + pins.filter(({ damage }) => damage?.code === 'KEY_MISSING').length,
     damaged: checks.damaged,
     problems: [...(problem ? [problem] : []), ...damagedPins],
   };
@@ -41,6 +46,7 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
 
 class Checks {
   count = 0;
+  unopened = 0;
   readonly damaged: DamagedGeneration[] = [];
 
   async check(name: GenerationName, reading: Promise<unknown>): Promise<void> {
@@ -49,7 +55,8 @@ class Checks {
       await reading;
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      this.damaged.push({ name, error: asMirrorError(error).toRecord() });
+      if (isUnopened(error)) this.unopened++;
+      else this.damaged.push({ name, error: asMirrorError(error).toRecord() });
     }
   }
 }

@@ -9,6 +9,7 @@ import { hostStateFiles } from '../agent/state-files.js';
 import { DomainFeed } from '../agent/domain-feed.js';
 import { metered } from '../agent/metered-share.js';
 import { Metrics } from '../agent/metrics.js';
+import type { Sealing, SealingKeys } from '../bundle/sealing.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
 import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
@@ -26,7 +27,6 @@ import { followDomainEvents } from '../libvirt/virsh-events.js';
 import { listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
-import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
@@ -35,6 +35,7 @@ import { configuredLimits } from '../storage/storage-limits.js';
 import type { StorageEvent } from '../storage/storage-events.js';
 import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
+import { openSealing, readSealingKeys } from './sealing-keys.js';
 import { listen, listenAt } from './listeners.js';
 import { readInput, terminal } from './terminal.js';
 
@@ -52,31 +53,23 @@ const VIRSH_DEADLINE_MS = 5_000;
 const fs = new NodeFileSystem();
 
 async function loadConfig(asked: string | undefined): Promise<Config> {
-  const config = parseConfig(readConfigFile(asked), { hostName: hostname() });
-  refuseEncryption(config);
-  return config;
-}
-
-/** Who asks for encryption must never get state in the clear for it. */
-function refuseEncryption({ encryption }: Config): void {
-  if (encryption.recipients.length === 0 && encryption.identityFile === undefined) return;
-  throw new MirrorError(
-    'CONFIG_INVALID',
-    'encryption is configured, but this version stores generations in the clear',
-    {
-      next: 'leave encryption.recipients and encryption.identity_file empty, and keep the share on encrypted storage',
-    },
-  );
+  return parseConfig(readConfigFile(asked), { hostName: hostname() });
 }
 
 async function openShare(config: Config, root = config.share): Promise<OpenShare> {
-  return openShareAs(config, root, await readMachine(fs));
+  return openShareAs(config, root, await readMachine(fs), await readSealingKeys(fs, config));
+}
+
+async function openSealingOf(config: Config): Promise<Sealing | undefined> {
+  const keys = await readSealingKeys(fs, config);
+  return keys && openSealing(keys);
 }
 
 function openShareAs(
   config: Config,
   root: string,
   { machineId }: Machine,
+  keys: SealingKeys | undefined,
   agent?: {
     readonly knownShare: FileKnownShare;
     readonly log: AgentContext['log'];
@@ -87,7 +80,7 @@ function openShareAs(
   const share = new StorageClient({
     fork: nodeFork({
       program: PROGRAM,
-      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid },
+      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid, keys },
       ...(agent && { shareId: () => agent.knownShare.known }),
     }),
     clock: systemClock,
@@ -105,13 +98,18 @@ function openShareAs(
 
 async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
   const { stateDir, runDir, libvirt } = config;
+  const keys = await readSealingKeys(fs, config);
   for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
   const machine = await readMachine(fs);
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
   const knownShare = new FileKnownShare(hostContext);
   const metrics = new Metrics(PROGRAM_VERSION);
-  const { share, close } = openShareAs(config, config.share, machine, { knownShare, log, metrics });
+  const { share, close } = openShareAs(config, config.share, machine, keys, {
+    knownShare,
+    log,
+    metrics,
+  });
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const feed = new DomainFeed();
@@ -241,6 +239,7 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   loadConfig,
   openContext,
   openShare,
+  openSealing: openSealingOf,
   listen,
   listenAt,
   interrupted,

@@ -8,13 +8,14 @@ import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { parentChannel } from '../storage/parent-channel.js';
 import { runStorageProcess } from '../storage/storage-process.js';
 import { createLocalShareStore } from '../volume/local-share-store.js';
+import { openSealing } from './sealing-keys.js';
 
 export function serveShare(): void {
   const fs = new NodeFileSystem();
   runStorageProcess({
     channel: parentChannel(),
     confine: confineProcess,
-    open: ({ root, host, machineId, shareId }) =>
+    open: ({ root, host, machineId, shareId, keys }) =>
       createLocalShareStore({
         fs,
         root,
@@ -23,6 +24,7 @@ export function serveShare(): void {
         shareId,
         clock: systemClock,
         random: systemRandom,
+        ...(keys && { sealing: openSealing(keys) }),
       }),
   });
 }

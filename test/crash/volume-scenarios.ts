@@ -2,7 +2,9 @@
  * volume-scenarios: what the crash and error sweeps over the volume protocol run: each operation with the share that it begins on, and what
  * must hold whatever went wrong at any of its calls.
  */
-import type { ShareStore } from '../../src/volume/share-store.js';
+import type { Sealing } from '../../src/bundle/sealing.js';
+import type { ShareService } from '../../src/volume/share-administration.js';
+import { fakeSealing } from '../fixtures/sealings.js';
 import { claimed, close, diverge, hold, publish, tryPublish, type Hold } from '../fixtures/volume-steps.js';
 import { tpmCapture, UUID } from '../fixtures/tpm-captures.js';
 import { SHARE, type VolumeHosts } from '../fixtures/volume-hosts.js';
@@ -20,9 +22,11 @@ export interface Scenario {
   /** Brings the share to where the operation begins. @returns what the actor knows; its store is of a life that has ended */
   prepare(hosts: VolumeHosts): Promise<Hold | undefined>;
   /** The operation. It resolves when it is acknowledged. */
-  act(store: ShareStore, held: Hold): Promise<unknown>;
+  act(store: ShareService, held: Hold): Promise<unknown>;
   /** Whether a second run of the operation says that it took place. */
   readonly isDone?: (error: unknown) => boolean;
+  /** What every host encrypts with. */
+  readonly sealing?: Sealing;
   /** Numbers of the head's capture before the operation, and once it took place. */
   readonly head: readonly [before: number, after: number];
   /** Captures of which, acknowledged or not, one must be among the diverged copies in the end. */
@@ -118,6 +122,23 @@ export const SCENARIOS: readonly Scenario[] = [
     act: (store, { epoch }) => store.tidy({ uuid: UUID, epoch, keep: 1 }),
     head: [6, 6],
     keeps: [30],
+  },
+  {
+    name: 'encrypting a volume for another key',
+    guarantees: 'G1 G2 G4 G5',
+    sealing: fakeSealing(['age1new'], ['age1new', 'age1old']),
+    prepare: async (hosts) => {
+      const { store } = hosts.start(ACTOR, { sealing: fakeSealing(['age1old']) });
+      await store.initialise({});
+      const holder = await hold(store);
+      await publish(holder, 1);
+      await publish(holder, 2);
+      await diverge(holder, 4);
+      return holder;
+    },
+    act: (store) => store.reseal({ uuid: UUID, after: '', dryRun: false }),
+    head: [2, 2],
+    keeps: [4],
   },
 ];
 

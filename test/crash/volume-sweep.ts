@@ -4,6 +4,7 @@
  */
 import type { Test } from 'tap';
 import { asMirrorError, MirrorError } from '../../src/model/errors.js';
+import type { ShareService } from '../../src/volume/share-administration.js';
 import type { HistoryEntry, ShareStore } from '../../src/volume/share-store.js';
 import { headNumber, hold, publish, read, tryPublish, type Hold } from '../fixtures/volume-steps.js';
 import { tpmCapture, UUID } from '../fixtures/tpm-captures.js';
@@ -56,7 +57,7 @@ export async function sweep(t: Test, scenario: Scenario, plan: Plan): Promise<vo
 }
 
 async function callsOf(scenario: Scenario): Promise<Call[]> {
-  const hosts = new VolumeHosts();
+  const hosts = new VolumeHosts(1, scenario.sealing);
   const held = await scenario.prepare(hosts);
   const calls: Call[] = [];
   const { store } = hosts.start(ACTOR, {
@@ -73,7 +74,7 @@ async function callsOf(scenario: Scenario): Promise<Call[]> {
  * @throws Error that says what was broken, with everything that happened on the disk
  */
 async function suffer(scenario: Scenario, mishap: Mishap): Promise<void> {
-  const hosts = new VolumeHosts(mishap.seed);
+  const hosts = new VolumeHosts(mishap.seed, scenario.sealing);
   try {
     const held = await scenario.prepare(hosts);
     const { store, process } = hosts.start(ACTOR, { inject: injectAtCall(mishap.nth, mishap.injection) });
@@ -88,7 +89,7 @@ async function suffer(scenario: Scenario, mishap: Mishap): Promise<void> {
 }
 
 /** A host that lives on does what the port's contract says: the same call again, or, in doubt, a claim first. */
-async function live(scenario: Scenario, store: ShareStore, known: Hold | undefined): Promise<End> {
+async function live(scenario: Scenario, store: ShareService, known: Hold | undefined): Promise<End> {
   let held = heldBy(store, known);
   let error: unknown;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {

@@ -92,7 +92,10 @@ t.test('a marker that cannot be trusted is refused by name', async (t) => {
     ['[]', 'VOLUME_DAMAGED'],
     ['{"format":1,"id":"../../etc"}', 'VOLUME_DAMAGED'],
     [`{"format":"1","id":"${id}"}`, 'VOLUME_DAMAGED'],
-    [`{"format":2,"id":"${id}"}`, 'SHARE_VERSION'],
+    [`{"format":3,"id":"${id}"}`, 'SHARE_VERSION'],
+    [`{"format":2,"id":"${id}"}`, 'VOLUME_DAMAGED'],
+    [`{"format":1,"id":"${id}","escrow":"age1x"}`, 'VOLUME_DAMAGED'],
+    [`{"format":2,"id":"${id}","escrow":"me"}`, 'VOLUME_DAMAGED'],
   ] as const) {
     const hosts = new VolumeHosts();
     const { store } = hosts.start('kvm-a');

@@ -1,0 +1,148 @@
+/**
+ * A key is changed while VMs run, and everything that an operator does with encrypted generations.
+ */
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t from 'tap';
+import { makeKey, openByHand, type AgeKey } from '../../fixtures/age-keys.js';
+import { DOMAIN, Guest, mustRun, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { runCommand } from '../../fixtures/process.js';
+import { isRefused } from '../../fixtures/refused-start.js';
+import { Site } from '../../fixtures/site.js';
+
+const MEMBER = 'tpm2/tpm2-00.permall';
+const FIRST = Buffer.from('first');
+const SECOND = Buffer.from('other');
+
+async function opensAll(key: AgeKey, site: Site): Promise<boolean> {
+  const { root } = site.volume(DOMAIN);
+  const archives: string[] = [];
+  for (const directory of ['gen', 'pins']) {
+    archives.push(...(await readdir(join(root, directory))).map((name) => join(root, directory, name)));
+  }
+  const opened = await Promise.all(archives.map((archive) => openByHand(key, archive, MEMBER)));
+  return archives.length > 0 && opened.every((content) => content !== undefined);
+}
+
+t.test('a key is changed under a running domain, and the old key opens nothing any more', async (t) => {
+  const site = await Site.create(t);
+  const [old, next] = [await makeKey(site.base, 'old'), await makeKey(site.base, 'next')];
+  const both = join(site.base, 'both.key');
+  const host = await site.host('kvm-a');
+  let agent = await host.startAgent(t);
+  const guest = await Guest.start(t, host);
+  await guest.keep(FIRST);
+  const volume = site.volumeOf(guest);
+  await volume.waitForHead(await guest.permall());
+  await mustRun(host, ['snapshot', 'create', DOMAIN, 'plain']);
+
+  // Encryption begins.
+  await agent.stop();
+  await host.configure({ encryption: { recipients: [old.recipient], identity_file: old.file } });
+  agent = await host.startAgent(t);
+  await guest.write(SECOND);
+  await volume.waitForHead(await guest.permall());
+  t.match(await host.runJson(['rekey', DOMAIN, '--dry-run']), [{ uuid: DOMAIN, damaged: [] }]);
+  t.notOk(await opensAll(old, site), 'a dry run writes nothing');
+  await mustRun(host, ['rekey', '--all']);
+  t.ok(await opensAll(old, site));
+
+  // The key is changed: both are known, then only the new one is written for.
+  await writeFile(both, (await readFile(old.file, 'utf8')) + (await readFile(next.file, 'utf8')), {
+    mode: 0o600,
+  });
+  await agent.stop();
+  await host.configure({ encryption: { recipients: [next.recipient], identity_file: both } });
+  agent = await host.startAgent(t);
+  await guest.write(FIRST);
+  const head = await volume.waitForHead(await guest.permall());
+  const [done] = (await host.runJson(['rekey', '--all'])) as { rewritten: number; already: number }[];
+  t.ok((done?.rewritten ?? 0) >= 3 && (done?.already ?? 0) >= 1, JSON.stringify(done));
+  t.ok(await opensAll(next, site));
+  t.equal(await openByHand(old, volume.archive(head), MEMBER), undefined);
+  t.match(await host.runJson(['rekey', '--all']), [{ rewritten: 0, unopened: 0 }]);
+  await guest.write(SECOND);
+  await volume.waitForHead(await guest.permall());
+  await guest.stop();
+  t.match(await host.runJson(['verify', '--all']), [{ unopened: 0, damaged: [], problems: [] }]);
+
+  // Who has the old key alone is refused.
+  const late = await site.host('kvm-late', {
+    encryption: { recipients: [old.recipient], identity_file: old.file },
+  });
+  await isRefused(t, late, {
+    status: 3,
+    code: 'KEY_MISSING',
+    says: /encrypted for recipients/,
+    next: /identity_file/,
+  });
+  const { status, stderr } = await late.run(['rekey', '--all']);
+  t.equal(status, 3);
+  t.match(
+    stderr,
+    /KEY_MISSING: \d+ files are encrypted for keys that this host has not\n {2}add the old key/,
+  );
+  for (const secret of [old.identity, next.identity])
+    t.notOk(agent.log.includes(secret), 'no key in the log');
+
+  // Back in time, away and back, another domain: each with encrypted generations.
+  await mustRun(host, ['snapshot', 'revert', DOMAIN, 'plain']);
+  await mustRun(host, ['clone', DOMAIN, OTHER_DOMAIN]);
+  const [sealed, clear] = [join(site.base, 'sealed'), join(site.base, 'clear.tar.gz')];
+  await mustRun(host, ['export', DOMAIN, sealed, '--encrypt']);
+  await mustRun(host, ['export', DOMAIN, clear]);
+  t.equal((await runCommand('tar', ['-tzf', clear])).status, 0);
+  t.ok(await openByHand(next, sealed, MEMBER));
+  await mustRun(host, ['import', sealed, '--yes']);
+  await mustRun(host, ['rollback', DOMAIN, '2']);
+  t.equal((await host.run(['import', clear, '--as', OTHER_DOMAIN])).status, 2, 'asks before it replaces');
+  t.match(await host.runJson(['history', OTHER_DOMAIN]), [{ reason: 'clone', head: true }]);
+  const again = await Guest.start(t, host);
+  t.ok((await again.read(FIRST.length)).length === FIRST.length);
+});
+
+t.test(
+  'G6: a changed head is damaged, with a key for it; by policy the start goes on with the one before',
+  async (t) => {
+    const site = await Site.create(t);
+    const own = await makeKey(site.base, 'own');
+    const encryption = { recipients: [own.recipient], identity_file: own.file };
+    const host = await site.host('kvm-a', { encryption });
+    const guest = await Guest.start(t, host);
+    await guest.keep(FIRST);
+    await mustRun(host, ['capture', DOMAIN]);
+    await guest.write(SECOND);
+    await guest.stop();
+    const volume = site.volumeOf(guest);
+    const archive = volume.archive(await volume.expectHead());
+    const data = await readFile(archive);
+    data[data.length - 40] = (data[data.length - 40] ?? 0) ^ 1;
+    await writeFile(archive, data);
+    const strict = await site.host('kvm-b', { encryption });
+    await isRefused(t, strict, { status: 5, code: 'GENERATION_DAMAGED', says: /damaged/, next: /verify/ });
+    const lenient = await site.host('kvm-c', { encryption, start: { damaged_head: 'previous' } });
+    const restored = await Guest.start(t, lenient);
+    t.strictSame(await restored.read(FIRST.length), FIRST);
+  },
+);
+
+t.test('state in an outage waits in the spool and is encrypted on its way out', async (t) => {
+  const site = await Site.create(t);
+  const own = await makeKey(site.base, 'own');
+  const host = await site.host('kvm-a', {
+    encryption: { recipients: [own.recipient], identity_file: own.file },
+  });
+  const agent = await host.startAgent(t);
+  const guest = await Guest.start(t, host);
+  await guest.keep(FIRST);
+  const volume = site.volumeOf(guest);
+  await volume.waitForHead(await guest.permall());
+  await agent.kill();
+  await guest.write(SECOND);
+  await guest.swtpm.stop();
+  await host.expireLocks();
+  await host.startAgent(t);
+  await mustRun(host, ['domain', 'stopped', DOMAIN]);
+  const head = await volume.waitForHead(await guest.permall());
+  t.strictSame(await openByHand(own, volume.archive(head), MEMBER), await guest.permall());
+});
