@@ -154,8 +154,9 @@ function attentionOf(
   holder: FleetVolume['holder'],
 ): Attention[] {
   const items: Attention[] = [];
-  if (problem && problem.code !== KEYLESS)
+  if (problem && problem.code !== KEYLESS) {
     items.push({ code: problem.code, message: problem.message, next: problem.next });
+  }
   if (state === 'orphaned' && holder) {
     const age =
       holder.heartbeatAgeMs === null

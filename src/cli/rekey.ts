@@ -104,8 +104,9 @@ async function rekeyAll(
       if (!volume) continue;
       done.push(volume);
       if (!options.json) terminal.out(textOf(volume, options.dryRun ?? false));
-      if (terminal.isInteractive)
+      if (terminal.isInteractive) {
         terminal.err(`\r${String(done.length)} of ${String(volumes.length)} volumes`);
+      }
     }
   } finally {
     if (terminal.isInteractive) terminal.err('\r\u001b[K');

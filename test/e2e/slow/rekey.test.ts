@@ -82,8 +82,9 @@ t.test('a key is changed under a running domain, and the old key opens nothing a
     stderr,
     /KEY_MISSING: \d+ files are encrypted for keys that this host has not\n {2}add the old key/,
   );
-  for (const secret of [old.identity, next.identity])
+  for (const secret of [old.identity, next.identity]) {
     t.notOk(agent.log.includes(secret), 'no key in the log');
+  }
 
   // Back in time, away and back, another domain: each with encrypted generations.
   await mustRun(host, ['snapshot', 'revert', DOMAIN, 'plain']);
@@ -126,7 +127,7 @@ t.test(
   },
 );
 
-t.test('state in an outage waits in the spool and is encrypted on its way out', async (t) => {
+t.test('what a killed agent had not stored yet is encrypted by the one after it', async (t) => {
   const site = await Site.create(t);
   const own = await makeKey(site.base, 'own');
   const host = await site.host('kvm-a', {

@@ -45,7 +45,7 @@ t.test('nor one of another user', async (t) => {
 });
 
 t.test('what is no key file is refused, and nothing of it is repeated', async (t) => {
-  const secret = `${FIRST.toLowerCase()}`;
+  const secret = FIRST.toLowerCase();
   for (const [text, message] of [
     ['', /no age identity/],
     ['# only a comment\n', /no age identity/],

@@ -64,7 +64,7 @@ t.test('every key can be set', async (t) => {
     share = "/mnt//tpm/"
     state_dir = "/srv/state"
     run_dir = "/run/other"
-    placement = "direct"
+    placement = "mirror"
     [libvirt]
     uri = "qemu+ssh://root@kvm-b/system"
     swtpm_dir = "/srv/swtpm"
@@ -106,7 +106,7 @@ t.test('every key can be set', async (t) => {
     host: 'kvm-b.example.org',
     share: '/mnt/tpm',
     shareIsDefault: false,
-    placement: 'direct',
+    placement: 'mirror',
     libvirt: {
       uri: 'qemu+ssh://root@kvm-b/system',
       swtpmDir: '/srv/swtpm',
@@ -233,6 +233,14 @@ t.test('a syntax error names its line and column and does not repeat the line', 
   t.strictSame(problems('host = "kvm-a"\nshare = hunter2\n'), ['line 2, column 9: invalid value']);
   t.strictSame(problems('host = "a"\nhost = "hunter2"'), [
     'line 2, column 1: trying to redefine an already defined table or value',
+  ]);
+});
+
+t.test('swtpm may work on the share itself only where the share is not to be encrypted', async (t) => {
+  t.equal(parseConfig('placement = "direct"', { hostName: 'kvm-a' }).placement, 'direct');
+  t.strictSame(problems('placement = "direct"\nencryption.recipients = []'), []);
+  t.match(problems('placement = "direct"\nencryption.recipients = ["age1x"]'), [
+    /^placement is "direct" and encryption\.recipients is set, expected one of them/,
   ]);
 });
 
