@@ -4,13 +4,15 @@
  *   P1 lock       one agent on this host
  *   P2 listen     the control socket, mode 0600; calls for domains wait for P3
  *   P3 start      share, journal, running domains
- *   P4 SIGTERM    what is pending goes to the share or the spool; running domains stay held
+ *   P4 ready      whatever started it (systemd) is told, and that it lives from here on
+ *   P5 SIGTERM    what is pending goes to the share or the spool; running domains stay held
  */
 import { createServer, type Server } from 'node:http';
 import type { Command } from 'commander';
 import { controlApi } from '../agent/control-api.js';
 import { eventsApi } from '../agent/events-api.js';
 import { metricsApi } from '../agent/metrics-api.js';
+import { ServiceReport } from '../agent/service-report.js';
 import { Supervisor } from '../agent/supervisor.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
@@ -27,6 +29,7 @@ export function agentCommand(environment: CliEnvironment): Command {
     );
     const lock = await holdAgentLock();
     const supervisor = new Supervisor(context, changes);
+    const service = new ServiceReport(context, environment.serviceManager, () => oneLine(supervisor));
     const interrupted = environment.interrupted();
     const server = createServer(
       metricsApi(
@@ -47,10 +50,12 @@ export function agentCommand(environment: CliEnvironment): Command {
         );
       }
       await supervisor.start();
-      context.log.info({ host: config.host, version: environment.version }, 'agent ready');
+      context.log.info({ version: environment.version }, 'agent ready');
+      await service.ready();
       const why = await Promise.race([interrupted, lock.lost]);
       context.log.info({ why }, 'agent ends');
     } finally {
+      await service.ending();
       server.closeIdleConnections();
       await supervisor.close();
       await closed(server);
@@ -59,6 +64,12 @@ export function agentCommand(environment: CliEnvironment): Command {
       await close();
     }
   });
+}
+
+/** As `systemctl status` shows it. */
+function oneLine(supervisor: Supervisor): string {
+  const running = supervisor.replicators().filter(({ state }) => state.run === 'running').length;
+  return `${running} domains run here, share ${supervisor.health().state}`;
 }
 
 function closed(server: Server): Promise<void> {

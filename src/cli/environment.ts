@@ -7,6 +7,7 @@ import type { Compressor } from '../bundle/ovirt.js';
 import type { Sealing } from '../bundle/sealing.js';
 import type { DomainFeed } from '../agent/domain-feed.js';
 import type { Metrics } from '../agent/metrics.js';
+import type { ServiceManager } from '../agent/service-report.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { ListenAddress } from '../model/config-schema.js';
@@ -74,6 +75,8 @@ export interface CliEnvironment {
   readonly listen: (server: Server, path: string) => Promise<void>;
   /** @throws MirrorError `HOST_IO` when the address cannot be had */
   readonly listenAt: (server: Server, address: ListenAddress) => Promise<void>;
+  /** What started this program and wants to know how it is; `undefined` when nobody does. */
+  readonly serviceManager: ServiceManager | undefined;
   /** Resolves with the signal's name at SIGTERM or SIGINT. */
   readonly interrupted: () => Promise<string>;
   /** For forms of state that other programs use. */

@@ -36,17 +36,27 @@ function checksum(text: string): string {
   return sha256(text).slice(0, CHECKSUM_DIGITS);
 }
 
+/**
+ * By way of a shell of the system's: where AppArmor confines libvirtd, its hooks run in its profile, which lets go of programs in /bin and /usr/bin alone, and
+ * Node may lie anywhere. And a hook that cannot be run at all must not cost a running domain its life either.
+ */
 export function hookScript({ node, program, config }: Installation): string {
   const command = [node, program, 'hook', '--config', config, '--'].map(shellWord).join(' ');
   return marked(`#!/bin/sh
 # libvirt runs this at each step of a domain's life, and waits for it. A start that it refuses says why.
-exec ${command} "$@"
+operation=$2
+set -- ${command} "$@"
+case "$operation" in
+  # libvirt kills a running domain when its hook fails here.
+  reconnect | attach) /bin/sh -c 'exec "$@"' swtpm-mirror "$@" || exit 0 ;;
+  *) exec /bin/sh -c 'exec "$@"' swtpm-mirror "$@" ;;
+esac
 `);
 }
 
 /**
- * Not `Type=notify`: nothing waits for the agent to be ready, because hooks work without one; and Node has no sockets of the kind that a
- * notification needs. Not `MemoryDenyWriteExecute`: V8 compiles at run time.
+ * Not `MemoryDenyWriteExecute`: V8 compiles at run time. `NotifyAccess=all`: systemd-notify speaks for the agent. A configuration that cannot be used (exit
+ * status 2) is not tried again; everything else is, for ever.
  */
 export function unitFile({ node, program, config }: Installation): string {
   const command = [node, program, 'agent', '--config', config].map(unitWord).join(' ');
@@ -56,12 +66,18 @@ Wants=network-online.target
 After=network-online.target local-fs.target remote-fs.target
 # Up before the first domain starts, and down after the last one has stopped.
 Before=libvirtd.service virtqemud.service libvirt-guests.service
+StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+Type=notify
+NotifyAccess=all
 ExecStart=${command}
 Restart=always
 RestartSec=1s
+RestartPreventExitStatus=2
+TimeoutStartSec=150s
+# A stuck agent is started anew. Domains run on meanwhile.
+WatchdogSec=120s
 # The agent ends its storage processes itself, when what they are writing is durable.
 KillMode=mixed
 TimeoutStopSec=90s

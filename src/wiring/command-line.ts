@@ -37,6 +37,7 @@ import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
 import { openSealing, readSealingKeys } from './sealing-keys.js';
 import { listen, listenAt } from './listeners.js';
+import { systemdManager } from './systemd-notify.js';
 import { readInput, terminal } from './terminal.js';
 
 declare const PROGRAM_VERSION: string;
@@ -242,6 +243,7 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   openSealing: openSealingOf,
   listen,
   listenAt,
+  serviceManager: systemdManager(process.env, process.pid),
   interrupted,
   compressor,
   pause,

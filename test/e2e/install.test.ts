@@ -120,6 +120,16 @@ t.test('the hook as installed passes its arguments on as they are, with nothing 
   t.match(refused, { status: 2, stderr: /CONFIG_INVALID: cannot read .+it's a file\.toml/ });
 });
 
+t.test('G5: a hook whose Node is gone refuses starts, and costs no running domain its life', async (t) => {
+  const hook = join(await temporaryDirectory(t), 'hook');
+  await writeFile(hook, hookScript({ ...INSTALLATION, node: '/none/node' }), { mode: 0o755 });
+  const run = async (operation: string): Promise<number | null> =>
+    (await runCommand(hook, ['guest', operation, 'begin', '-'])).status;
+  t.not(await run('prepare'), 0);
+  t.equal(await run('reconnect'), 0);
+  t.equal(await run('attach'), 0);
+});
+
 t.test('the unit is one that systemd understands', async (t) => {
   const root = await temporaryDirectory(t);
   await run(root, 'install');
@@ -139,7 +149,7 @@ t.test('the unit is one that systemd understands', async (t) => {
 t.test('paths of any characters are quoted for shell and systemd', async (t) => {
   const odd = { ...INSTALLATION, program: '/opt/a b/100%/$x/"q"/main.cjs' };
   t.match(unitFile(odd), 'ExecStart=/usr/bin/node "/opt/a b/100%%/$$x/\\"q\\"/main.cjs" agent --config');
-  t.match(hookScript(odd), `exec /usr/bin/node '/opt/a b/100%/$x/"q"/main.cjs' hook --config`);
+  t.match(hookScript(odd), `set -- /usr/bin/node '/opt/a b/100%/$x/"q"/main.cjs' hook --config`);
 });
 
 t.test('a mark tells own work from what was edited', async (t) => {

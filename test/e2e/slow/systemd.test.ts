@@ -1,0 +1,86 @@
+/**
+ * The unit as `install` writes it, under a real systemd with a real libvirtd.service.
+ */
+import t from 'tap';
+import { domainXml } from '../../fixtures/domain-xml.js';
+import { SystemdHost } from '../../fixtures/systemd-host.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
+
+const UNIT = 'swtpm-mirror.service';
+const DROP_IN = `/etc/systemd/system/${UNIT}.d/test.conf`;
+const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const NAME = 'guest';
+const PERMALL = `/var/lib/libvirt/swtpm/${UUID}/tpm2/tpm2-00.permall`;
+const TIMEOUT_MS = 60_000;
+
+async function define(host: SystemdHost): Promise<void> {
+  await host.write('/root/domain.xml', domainXml({ uuid: UUID, name: NAME }));
+  await host.exec(['virsh', '--quiet', 'define', '/root/domain.xml']);
+}
+
+t.test(
+  'it is ready when it serves, libvirtd starts after it, and its confinement allows the work',
+  async (t) => {
+    const host = await SystemdHost.start(t);
+    await host.exec(['systemctl', 'enable', UNIT]);
+    await host.exec(['systemctl', 'start', 'libvirtd.service', UNIT]);
+    t.match(
+      await host.program('status', '--json'),
+      { status: 0 },
+      'it serves as soon as it counts as started',
+    );
+    t.equal(await host.show(UNIT, 'Type'), 'notify');
+    t.match(await host.show(UNIT, 'StatusText'), /^0 domains run here, share online$/);
+    const started = async (unit: string): Promise<number> =>
+      Number(await host.show(unit, 'ActiveEnterTimestampMonotonic'));
+    t.ok((await started(UNIT)) <= (await started('libvirtd.service')));
+
+    await define(host);
+    await host.exec(['virsh', '--quiet', 'start', NAME]);
+    const published = async (): Promise<true | undefined> => {
+      const { stdout } = await host.program('history', UUID, '--json');
+      return (JSON.parse(stdout.toString() || '[]') as unknown[]).length > 0 ? true : undefined;
+    };
+    await waitUntil('the running state to be published', TIMEOUT_MS, published);
+    await host.exec(['virsh', '--quiet', 'destroy', NAME]);
+    const left = await host.exec(['sha256sum', PERMALL]);
+    await host.exec(['virsh', '--quiet', 'undefine', '--nvram', NAME]);
+    await define(host);
+    await host.exec(['virsh', '--quiet', 'start', '--paused', NAME]);
+    t.equal(await host.exec(['sha256sum', PERMALL]), left, 'the same state');
+
+    await host.exec(['systemctl', 'stop', UNIT]);
+    t.equal(await host.show(UNIT, 'Result'), 'success');
+    t.equal(await host.show(UNIT, 'ActiveState'), 'inactive');
+    t.equal(await host.exec(['virsh', '--quiet', 'domstate', NAME]), 'paused');
+  },
+);
+
+t.test('it shows signs of life, and a stuck one is started anew', async (t) => {
+  const host = await SystemdHost.start(t);
+  await host.write(DROP_IN, '[Service]\nWatchdogSec=3s\nTimeoutAbortSec=1s\n');
+  await host.exec(['systemctl', 'daemon-reload']);
+  await host.exec(['systemctl', 'start', UNIT]);
+  const pid = await host.show(UNIT, 'MainPID');
+  const beat = await host.show(UNIT, 'WatchdogTimestampMonotonic');
+  await waitUntil('two signs of life', TIMEOUT_MS, async () =>
+    Number(await host.show(UNIT, 'WatchdogTimestampMonotonic')) > Number(beat) + 2_000_000 ? true : undefined,
+  );
+  t.equal(await host.show(UNIT, 'NRestarts'), '0');
+  await host.exec(['kill', '-STOP', pid]);
+  await waitUntil('another agent', TIMEOUT_MS, async () =>
+    (await host.show(UNIT, 'ActiveState')) === 'active' && (await host.show(UNIT, 'MainPID')) !== pid
+      ? true
+      : undefined,
+  );
+  t.match(await host.program('status', '--json'), { status: 0 });
+});
+
+t.test('with a configuration that it cannot use it says so once, and is not tried again', async (t) => {
+  const host = await SystemdHost.start(t);
+  await host.write('/etc/swtpm-mirror/config.toml', 'shore = "/mnt/tpm"\n');
+  t.not((await host.run(['systemctl', 'start', UNIT])).status, 0);
+  t.equal(await host.show(UNIT, 'ActiveState'), 'failed');
+  t.equal(await host.show(UNIT, 'NRestarts'), '0');
+  t.match(await host.exec(['journalctl', '--no-pager', '--unit', UNIT]), /CONFIG_INVALID: .*shore/);
+});
