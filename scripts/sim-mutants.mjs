@@ -1,6 +1,6 @@
 /**
  * sim-mutants: proves that the simulator notices: each deliberate fault of test/sim/mutants.mjs is made in a copy of src/, and schedules are played until
- * one breaks a guarantee that it keeps with the sources as they are.
+ * one breaks a guarantee that it keeps with the sources as they are. The schedules that failed once come first (test/sim/regressions.json).
  *
  *   npm run sim:mutants                    all of them
  *   npm run sim:mutants -- --only sync     those with this word in their name
@@ -15,12 +15,18 @@ import { MUTANTS } from '../test/sim/mutants.mjs';
 import { bundleSimulator } from './lib/bundle-simulator.mjs';
 import { playAll, SimulatorWorker } from './lib/simulator-workers.mjs';
 
+const REGRESSIONS = new URL('../test/sim/regressions.json', import.meta.url);
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
 const ENTRY = 'test/sim/run.ts';
 
 const { values: options } = parseArgs({
   options: { only: { type: 'string', default: '' }, seeds: { type: 'string', default: '1500' } },
 });
+
+const regressions = JSON.parse(await readFile(REGRESSIONS, 'utf8')).map(({ schedule }) => ({
+  seed: schedule.seed,
+  schedule,
+}));
 
 /** A copy of the sources with the mutant's faults. */
 async function mutate({ name, edits }, directory) {
@@ -44,16 +50,14 @@ async function mutate({ name, edits }, directory) {
 async function hunt(mutant, directory, baseline) {
   const bundle = join(directory, 'mutant.cjs');
   await bundleSimulator({ entry: ENTRY, output: bundle, source: await mutate(mutant, directory) });
-  const orders = Array.from({ length: Number(options.seeds) }, (_, at) => ({
-    seed: `mutant-${at}`,
-    shrinks: false,
-  }));
+  const fresh = Array.from({ length: Number(options.seeds) }, (_, at) => ({ seed: `mutant-${at}` }));
+  const orders = [...regressions, ...fresh].map((order) => ({ ...order, shrinks: false }));
   const suspects = [];
   let played = 0;
   let caught;
   const judge = async () => {
     for (let suspect = suspects.shift(); suspect && !caught; suspect = suspects.shift()) {
-      const { failure } = await baseline.play({ seed: suspect.seed, shrinks: false });
+      const { failure } = await baseline.play(orders.find(({ seed }) => seed === suspect.seed));
       if (!failure) caught = suspect;
     }
   };

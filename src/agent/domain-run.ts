@@ -23,6 +23,7 @@ import { isOtherTpm } from '../model/restore-plan.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
+import { DivergedCopies } from './diverged-copies.js';
 import { domainPlace, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
@@ -47,6 +48,7 @@ export class DomainRun {
   #identity: string | undefined;
   /** What this host holds was claimed by a former run of this program. */
   #recalled = false;
+  #diverged = new DivergedCopies();
   /** Of a domain that came by migration: its source's claim. */
   #source: ClaimEntry | undefined;
   /** Monotonic time since which something waits to reach the share. */
@@ -106,7 +108,7 @@ export class DomainRun {
     const spooled = await this.#pending.recall();
     if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
     this.#recalled = true;
-    this.#apply(recalledRun(record, spooled?.digest));
+    this.#apply(recalledRun(record, spooled?.digest, this.#context.bootId));
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
@@ -114,6 +116,7 @@ export class DomainRun {
     this.#identity = identity;
     this.#pending.begin(pending);
     this.#recalled = false;
+    this.#diverged = new DivergedCopies();
     this.#source = source;
     this.dispatch(
       decision === 'wait-incoming'
@@ -243,9 +246,12 @@ export class DomainRun {
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
     const recalled = this.#recalled;
-    const known = { capture, bootId, published, reason, over, recalled, source: this.#source } as const;
+    const source = this.#source;
+    const supersedes = capture && this.#diverged.before(capture, bootId);
+    const known = { capture, bootId, published, reason, over, recalled, source, supersedes } as const;
     const domain = { ...this.place, name: this.name, ...known };
     const { event, identity } = await this.#shareLane.run(domain, task);
+    if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
     if (event.kind === 'acquired') {
       this.#recalled = false;
       this.#identity = identity ?? this.#identity;

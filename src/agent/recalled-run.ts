@@ -5,8 +5,15 @@ import type { JournalRecord } from '../host/journal.js';
 import { STOPPED, type Hold, type Lifecycle, type RunState } from '../model/lifecycle.js';
 import { HANDED_OVER } from './share-tasks.js';
 
-/** @param spooledDigest of the newest capture in the spool */
-export function recalledRun(record: JournalRecord, spooledDigest: string | undefined): Lifecycle {
+/**
+ * @param spooledDigest of the newest capture in the spool
+ * @param bootId this boot of the host
+ */
+export function recalledRun(
+  record: JournalRecord,
+  spooledDigest: string | undefined,
+  bootId: string,
+): Lifecycle {
   const { phase, digest, slot } = record;
   const isSpooled = spooledDigest !== undefined;
   return {
@@ -15,6 +22,7 @@ export function recalledRun(record: JournalRecord, spooledDigest: string | undef
     capturesOver: phase === 'leaving' || phase === 'handed-over',
     hold: recalledHold(record, isSpooled),
     pending: isSpooled ? { digest: spooledDigest, spooled: true } : undefined,
+    unjudged: record.bootId !== bootId,
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
     dirty: phase === 'running' || phase === 'arrived' || phase === 'finishing',

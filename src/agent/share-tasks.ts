@@ -8,7 +8,8 @@ import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle.js';
 import { planRestore } from '../model/restore-plan.js';
-import type { VolumeLog } from '../model/volume-log.js';
+import type { Slot } from '../model/generation-name.js';
+import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason } from '../bundle/manifest.js';
 import type { ClaimEntry, ClaimReason } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
@@ -39,6 +40,8 @@ export interface DomainTask extends DomainPlace {
   readonly over: boolean;
   /** Its claim is one of a former run of this program. */
   readonly recalled: boolean;
+  /** Digest of the diverged copy that the capture comes after, if any. */
+  readonly supersedes: string | undefined;
   /** Of a domain that came by migration: its source's claim, if that is known. */
   readonly source: ClaimEntry | undefined;
 }
@@ -60,7 +63,7 @@ export async function runShareTask(
     switch (task.kind) {
       case 'acquire':
         return task.how === 'recover'
-          ? await recover(context, domain)
+          ? await recover(context, domain, task.epoch)
           : await adopt(context, domain, task.how);
       case 'publish':
         return await publish(context, domain, task);
@@ -106,12 +109,12 @@ function lostSlot({ config }: AgentContext, by: HostName | undefined): TaskOutco
 
 async function diverge(
   context: AgentContext,
-  { uuid, name, capture }: DomainTask,
+  { uuid, name, capture, bootId, supersedes }: DomainTask,
   epoch: number,
 ): Promise<TaskOutcome> {
   invariant(capture !== undefined, 'a diverged copy carries a capture');
-  const note = publishNote(context, name, 'diverged');
-  await context.share.diverge({ uuid, epoch, slot: epoch + 1, capture, note });
+  const note = publishNote(context, name, 'diverged', bootId);
+  await context.share.diverge({ uuid, epoch, slot: epoch + 1, capture, note, supersedes });
   return { event: { kind: 'diverged', digest: capture.digest } };
 }
 
@@ -124,10 +127,15 @@ async function tidy(context: AgentContext, domain: DomainTask, epoch: number): P
 }
 
 /** The way out of doubt: a claim competes for the slot of the commit in doubt and so settles it. */
-async function recover(context: AgentContext, domain: DomainTask): Promise<TaskOutcome> {
+async function recover(context: AgentContext, domain: DomainTask, epoch: Slot): Promise<TaskOutcome> {
   const outcome = await claim(context, domain, 'recover', 'own');
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && outcome.kind !== 'claimed') return { event: { kind: 'released' } };
+  if (outcome.kind === 'claimed') {
+    // An operator gave it back to this host by force: that ends no branch which another host's claim has begun.
+    const lost = epoch > 0 && !domain.over && claimOfAnother(outcome.log, context.config.host, epoch);
+    if (lost) return { event: { kind: 'fenced', by: lost.host }, error: lostTo(domain.uuid, lost.host) };
+  }
   if (outcome.kind !== 'free') return await judged(context, domain, outcome);
   if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
   return await judged(context, domain, await claim(context, domain, 'recover', 'free'));

@@ -37,6 +37,8 @@ export class Supervisor {
   readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
   readonly #taken = new Map<DomainUuid, Replicator>();
   readonly #sightings: Sightings;
+  /** Of a former run of this program, and not taken up yet. */
+  readonly #left = new Set<DomainUuid>();
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
   readonly #events: DomainEvents;
@@ -91,11 +93,8 @@ export class Supervisor {
       this.#notices.note(error);
     }
     const live = records.filter((record) => !isAtRest(record) || record.fenced !== null);
-    await Promise.all(live.map((record) => this.#take(record.uuid).catch(this.#report(record.uuid))));
-    // They may have died with the former run of this program, or with the whole host.
-    for (const { uuid, phase } of live) {
-      if (phase === 'running' || phase === 'arrived') this.#sightings.remember(uuid);
-    }
+    for (const { uuid } of live) this.#left.add(uuid);
+    await this.#takeUpLeft();
     // What runs by now was started before there was an agent, and may be from before there was a hook.
     await this.#sightings.look(() => undefined);
     const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
@@ -240,6 +239,17 @@ export class Supervisor {
     return replicator;
   }
 
+  /** One that another process works on just now is tried again with the next look. */
+  async #takeUpLeft(): Promise<void> {
+    const takeUp = async (uuid: DomainUuid): Promise<void> => {
+      const { state } = await this.#take(uuid);
+      this.#left.delete(uuid);
+      // It may have died with the former run of this program, or with the whole host.
+      if (state.run === 'running') this.#sightings.remember(uuid);
+    };
+    await Promise.all([...this.#left].map((uuid) => takeUp(uuid).catch(this.#report(uuid))));
+  }
+
   /** Something happened to some domain of libvirt's: what a rescan would find is looked for now. */
   async #heard(): Promise<void> {
     this.#arrivals.lookNow();
@@ -262,6 +272,7 @@ export class Supervisor {
     for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
     try {
       if (this.#rescanPart === 0) {
+        void this.#takeUpLeft();
         await this.#sightings.look((uuid) => {
           this.#notices.unannounced(uuid);
         });

@@ -121,7 +121,7 @@ async function currentStatus(environment: CliEnvironment, config: Config): Promi
 async function statusWithoutAgent({ context }: OpenContext, config: Config): Promise<Status> {
   const health = await lookAtShare(context.share, await context.knownShare.read());
   const { records, damaged } = await context.journal.list();
-  const spooled = (await context.spool.list()).filter(({ kind }) => kind === 'pending');
+  const spooled = await context.spool.list();
   const domains: DomainStatus[] = [];
   for (const record of records) {
     const { uuid } = record;

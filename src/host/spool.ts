@@ -2,13 +2,12 @@
  * spool: captures that are not on the share yet, kept durably on this host as bundles, so that an outage of the share or the loss
  * of a volume never costs a state.
  *
- *   <state_dir>/spool/<uuid>/<sequence>-<digest>-<nonce>.tar.gz            pending: to be published when the share is back
- *   <state_dir>/spool/<uuid>/diverged-<sequence>-<digest>-<nonce>.tar.gz   lost a race: kept until somebody removes it
+ *   <state_dir>/spool/<uuid>/<sequence>-<digest>-<nonce>.tar.gz
  *
  *   P1 write tmp    under a name that nothing reads; fsync, close, byte count checked
  *   P2 rename       to its final name
  *   P3 sync         the directory: the put is durable
- *   P4 supersede    older pending entries of the domain go; only after P3
+ *   P4 supersede    older entries of the domain go; only after P3
  *
  * I1 A put that resolved survives power loss.
  * I2 At every moment the newest capture that was put, or the one before it, is there whole (P4 after P3).
@@ -35,12 +34,11 @@ import {
 } from './files.js';
 import { orHostError } from './host-error.js';
 import { TEMPORARY_PREFIX, type HostContext } from './host-context.js';
-import { formatSpoolName, parseSpoolName, type SpoolKind, type SpoolName } from './spool-name.js';
+import { formatSpoolName, parseSpoolName, type SpoolName } from './spool-name.js';
 
 export interface SpoolEntry {
   readonly uuid: DomainUuid;
   readonly name: string;
-  readonly kind: SpoolKind;
   readonly bytes: number;
   /** By this host's clock: for display only. */
   readonly writtenAtMs: number;
@@ -58,9 +56,9 @@ export interface DamagedEntry {
 }
 
 export interface SpoolPeek {
-  /** The newest pending entry that decodes. */
+  /** The newest entry that decodes. */
   readonly newest: SpooledBundle | undefined;
-  /** Pending entries newer than that one, which do not. */
+  /** Entries newer than that one, which do not. */
   readonly damaged: readonly DamagedEntry[];
 }
 
@@ -85,31 +83,16 @@ export class Spool {
    * @throws MirrorError `SPOOL_FULL`, `HOST_IO`; the older entry stays
    */
   async put(manifest: Manifest, capture: Capture): Promise<string> {
-    const names = await this.#prepare(capture.uuid);
-    const older = ofKind(names, 'pending');
-    const name = await this.#add('pending', names, older, manifest, capture);
+    const older = await this.#prepare(capture.uuid);
+    const name = await this.#add(older, manifest, capture);
     await this.#removeAll(capture.uuid, older);
     return name;
-  }
-
-  /**
-   * Keeps a capture that lost a race, until somebody removes it. One that is kept already is not kept twice.
-   *
-   * @returns the entry's name
-   * @throws MirrorError `SPOOL_FULL`, `HOST_IO`
-   */
-  async putDiverged(manifest: Manifest, capture: Capture): Promise<string> {
-    const names = await this.#prepare(capture.uuid);
-    const digestPrefix = digestPrefixOf(capture);
-    const same = ofKind(names, 'diverged').find((name) => name.digestPrefix === digestPrefix);
-    if (same) return formatSpoolName(same);
-    return this.#add('diverged', names, [], manifest, capture);
   }
 
   /** @throws MirrorError `HOST_IO` */
   async peek(uuid: DomainUuid): Promise<SpoolPeek> {
     const damaged: DamagedEntry[] = [];
-    for (const entry of ofKind(await this.#names(uuid), 'pending').reverse()) {
+    for (const entry of [...(await this.#names(uuid))].reverse()) {
       const name = formatSpoolName(entry);
       try {
         return { newest: await this.read(uuid, name), damaged };
@@ -137,16 +120,14 @@ export class Spool {
   }
 
   /**
-   * Removes an entry; for a pending one, those that it superseded too.
+   * Removes an entry, and those that it superseded.
    *
    * @throws MirrorError `HOST_IO`
    */
   async remove(uuid: DomainUuid, name: string): Promise<void> {
     const entry = parseSpoolName(name);
     invariant(entry !== undefined, 'only an entry of the spool is removed from it');
-    const superseded = ofKind(await this.#names(uuid), 'pending').filter(
-      (other) => entry.kind === 'pending' && other.sequence < entry.sequence,
-    );
+    const superseded = (await this.#names(uuid)).filter((other) => other.sequence < entry.sequence);
     await this.#removeAll(uuid, [...superseded, entry]);
     await orHostError(`remove the empty spool of ${uuid}`, () => this.#removeIfEmpty(uuid));
   }
@@ -163,7 +144,7 @@ export class Spool {
           const stat = await lstatIfAny(fs, 'spool-list:lstat', this.#path(uuid, name));
           if (!stat) continue;
           const writtenAtMs = Number(stat.mtimeNs / 1_000_000n);
-          entries.push({ uuid, name, kind: entry.kind, bytes: stat.size, writtenAtMs });
+          entries.push({ uuid, name, bytes: stat.size, writtenAtMs });
         }
       }
       return entries;
@@ -218,18 +199,12 @@ export class Spool {
     return this.#names(uuid);
   }
 
-  async #add(
-    kind: SpoolKind,
-    names: readonly SpoolName[],
-    superseded: readonly SpoolName[],
-    manifest: Manifest,
-    capture: Capture,
-  ): Promise<string> {
+  async #add(superseded: readonly SpoolName[], manifest: Manifest, capture: Capture): Promise<string> {
     const { uuid } = capture;
     const bundle = await encodeBundle(manifest, capture);
-    const sequence = Math.max(0, ...names.map((name) => name.sequence)) + 1;
+    const sequence = Math.max(0, ...superseded.map((name) => name.sequence)) + 1;
     const nonce = this.#context.random.hex(8);
-    const name = formatSpoolName({ kind, sequence, digestPrefix: digestPrefixOf(capture), nonce });
+    const name = formatSpoolName({ sequence, digestPrefix: digestPrefixOf(capture), nonce });
     const action = `spool the state of ${uuid}`;
     const freed = await orHostError(action, () => this.#bytesOf(uuid, superseded));
     await this.#budget.spend(
@@ -286,10 +261,6 @@ export class Spool {
       if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
     }
   }
-}
-
-function ofKind(names: readonly SpoolName[], kind: SpoolKind): SpoolName[] {
-  return names.filter((name) => name.kind === kind);
 }
 
 function digestPrefixOf(capture: Capture): string {

@@ -30,7 +30,7 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
         ? { kind: 'acquire', how: hold.how }
         : undefined;
     case 'doubt':
-      return { kind: 'acquire', how: 'recover' };
+      return { kind: 'acquire', how: 'recover', epoch: hold.epoch };
     case 'fenced':
       return pending ? { kind: 'diverge', epoch: hold.epoch } : undefined;
     case 'held':

@@ -66,7 +66,9 @@ export interface Lifecycle {
   readonly share: ShareTask['kind'] | 'idle';
   /** Digest of the capture that the share task in flight carries. */
   readonly carrying: string | undefined;
-  /** A capture was passed over for what is pending: it is of another TPM, and there is room for one. Taken again after that. */
+  /** What lies on the disk may be from before what the spool has: a power loss takes back what swtpm never synced. */
+  readonly unjudged: boolean;
+  /** A capture was passed over for what is pending: it is of another TPM, or not judged yet, and there is room for one. Taken again after that. */
   readonly passedOver: boolean;
   /** The last share task failed: what is pending belongs into the spool. */
   readonly trouble: boolean;
@@ -88,7 +90,9 @@ export interface Lifecycle {
 }
 
 export type ShareTask =
-  | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' | 'recover' }
+  | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' }
+  /** `epoch`: under which this host last knew to hold the volume; 0 for none. */
+  | { readonly kind: 'acquire'; readonly how: 'recover'; readonly epoch: Slot }
   | {
       readonly kind: 'publish';
       readonly epoch: Slot;
@@ -155,6 +159,7 @@ export const STOPPED: Lifecycle = {
   run: 'stopped',
   hold: { kind: 'none' },
   pending: undefined,
+  unjudged: false,
   passedOver: false,
   published: undefined,
   dirty: false,
@@ -230,6 +235,7 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         published: event.published,
         pending: stillPending(state.pending, event),
         outdated: event.outdated,
+        unjudged: false,
         dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
       });
@@ -298,7 +304,7 @@ function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest'
   const { pending: waiting } = state;
   if (waiting?.digest === digest) return state;
   const isOther = waiting !== undefined && (waiting.foreign ?? false) !== (foreign ?? false);
-  if (isOther) return { ...state, passedOver: true };
+  if (isOther || (waiting?.spooled && state.unjudged)) return { ...state, passedOver: true };
   if (state.outdated.includes(digest)) return { ...state, pending: undefined };
   if (state.published && sameDigest(state.published.digest, digest)) {
     // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.

@@ -80,9 +80,16 @@ function holderOf(claim: ClaimEntry): Holder {
   return { host, epoch: slot, token, claimedAt: at, reason };
 }
 
+/** The last claim of any host but `host` after slot `since`. */
+export function claimOfAnother(log: VolumeLog, host: HostName, since: Slot): ClaimEntry | undefined {
+  const isOthers = (entry: LogEntry): entry is ClaimEntry =>
+    entry.kind === 'claim' && entry.slot > since && entry.host !== host;
+  return log.entries.findLast(isOthers);
+}
+
 /** Whether any host but `host` claimed the volume after slot `since`. */
 export function claimedByAnother(log: VolumeLog, host: HostName, since: Slot): boolean {
-  return log.entries.some((entry) => entry.kind === 'claim' && entry.slot > since && entry.host !== host);
+  return claimOfAnother(log, host, since) !== undefined;
 }
 
 /** Whether a holder was replaced by another host before it gave the volume up. */

@@ -122,9 +122,11 @@ export async function diverge(context: ShareContext, call: DivergeCall): Promise
   // Found there is not durable yet: whoever put it there may have died before this.
   else await fs.syncDirectory('diverge:sync-gen', diverged);
   for (const copy of own) {
-    // Without a claim (epoch 0) nothing tells that two states are of one run.
-    const older = copy !== same && copy.name.epoch === call.epoch && call.epoch > 0;
-    if (copy.temporary || older) await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
+    // Only the caller knows whether two states are of one run, in this order: one claim can see two TPMs, and a file that went back in time.
+    const isSuperseded =
+      copy.name.epoch === call.epoch && call.supersedes?.startsWith(copy.name.digestPrefix);
+    if (copy.temporary || (copy !== same && isSuperseded))
+      await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
   }
 }
 

@@ -163,6 +163,8 @@ export interface DivergeCall extends DomainCall {
   readonly slot: Slot;
   readonly capture: Capture;
   readonly note: PublishNote;
+  /** Digest of this host's copy under the same claim that this one comes after: that one goes. */
+  readonly supersedes?: string | undefined;
 }
 
 export interface TidyCall extends DomainCall {

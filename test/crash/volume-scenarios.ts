@@ -110,7 +110,7 @@ export const SCENARIOS: readonly Scenario[] = [
       await hosts.plant(`${SHARE}/volumes/${UUID}/diverged/${torn}`, new Uint8Array(100));
       return fenced;
     },
-    act: (store, fenced) => diverge({ ...fenced, store }, 5),
+    act: (store, fenced) => diverge({ ...fenced, store }, 5, 4),
     head: [3, 3],
     keeps: [4, 5],
     keepsWhenDone: 5,

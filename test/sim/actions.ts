@@ -93,7 +93,6 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
       if (agent) begun(site, host, 'capture', agent.supervisor.captureNow(uuid));
       break;
     case 'delete-directory':
-      if (hypervisor.guest(uuid)) break;
       begun(
         site,
         host,

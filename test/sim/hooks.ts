@@ -75,26 +75,27 @@ export class Hooks {
     const command = this.#host.open();
     const { process } = command.program;
     try {
-      return await whileItLives(process, () => this.#actAlone(uuid, command, asked, done));
+      const here = await whileItLives(process, () => this.#actAlone(uuid, command, done));
+      if (here) return here.result;
     } finally {
       process.kill();
     }
+    return await this.#act(uuid, asked, done);
   }
 
+  /** @returns `undefined` when an agent has started meanwhile */
   async #actAlone<Result>(
     uuid: DomainUuid,
     { context, close }: AgentProgram,
-    asked: (agent: Supervisor) => Promise<Result>,
     done: (replicator: Replicator) => Promise<Result>,
-  ): Promise<Result> {
+  ): Promise<{ readonly result: Result } | undefined> {
     try {
       return await context.locks.withDomain(uuid, async () => {
-        const agent = this.#host.agent();
-        if (agent) return await whileItLives(agent.process, () => asked(agent.supervisor));
+        if (this.#host.agent()) return undefined;
         const replicator = new Replicator(context, uuid);
         await replicator.recall();
         try {
-          return await done(replicator);
+          return { result: await done(replicator) };
         } finally {
           await replicator.settled();
           await replicator.close();

@@ -84,7 +84,7 @@ export class Hypervisor {
       await this.pause(50);
       // Started without the share, it is known to this host alone.
       const isKnown = prepared?.hold.kind === 'held' || this.#options.site.oracle.hadState(domain.uuid);
-      const guest = this.open(domain, isKnown);
+      const guest = this.open(domain, { isKnown, isPastHook: pastHook });
       if (await this.#boot(guest, prepared, fails)) return true;
       this.#kill(guest);
       if (!pastHook) await this.tellStopped(domain, guest.run, 'failed');
@@ -145,18 +145,19 @@ export class Hypervisor {
         }
         await local.rmdir('libvirt:rmdir', path);
       } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
+        // Its swtpm, if one runs, goes on making files.
+        if (!['ENOENT', 'ENOTEMPTY'].includes(errnoOf(error) ?? '')) throw error;
       }
     }
   }
 
   /** A guest's swtpm, running and without a state yet. */
-  open({ uuid }: Domain, isKnown: boolean): Guest {
+  open({ uuid }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook'>): Guest {
     const { site, host, start, random, onChange } = this.#options;
     const guest = new Guest({
       program: start(),
       directory: `${SWTPM_DIRECTORY}/${uuid}`,
-      run: site.newRun(uuid, host, isKnown),
+      run: site.newRun(uuid, host, how),
       ledger: site.ledger,
       random,
       restMs: () => site.restMs,

@@ -76,7 +76,7 @@ async function prepareTarget(
     const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, true));
     site.oracle.prepareAnswered(target.name, uuid, prepared);
     site.coverage.count(`prepare: ${prepared.decision}`);
-    guest = hypervisor.open(site.domain(uuid), isKnown);
+    guest = hypervisor.open(site.domain(uuid), { isKnown, isPastHook: false });
     await hypervisor.wait(hypervisor.hooks.launched(uuid));
     return guest;
   } catch (error) {

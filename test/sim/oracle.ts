@@ -287,7 +287,9 @@ export class Oracle implements ShareListener {
   /** Of a start that failed nothing is published, until a later start finds it. */
   #expectBegun(volume: WatchedVolume, entry: SlotEntry): void {
     const state = this.share.stateOfEntry(volume, entry);
-    if (!state || state.run.began || state.run.host !== entry.host || this.#takenUp.has(state)) return;
+    if (!state || state.run.host !== entry.host || this.#takenUp.has(state)) return;
+    // What was started past the hooks counts for its host as the run before it.
+    if (state.run.began || state.run.isPastHook) return;
     const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
     const isUnderWay = this.#options.host(entry.host).runOf(volume.uuid) === state.run;
     if (preparedAtMs > state.writtenAtMs || isUnderWay) return;
@@ -300,17 +302,18 @@ export class Oracle implements ShareListener {
 
   #expectReleasable(uuid: string, { host, slot }: SlotEntry): void {
     const watched = this.#options.host(host);
+    // One that was asked for before may arrive late, when the domain was started without the share meanwhile.
+    const askedMs = this.#closeAskedMs.get(`${host} ${uuid} ${slot}`) ?? 0;
     const startedMs = watched.runOf(uuid)?.toldStartedAtMs;
     if (startedMs !== undefined) {
-      // One that was asked for before may arrive late, when the domain was started without the share meanwhile.
-      const isLate = (this.#closeAskedMs.get(`${host} ${uuid} ${slot}`) ?? 0) < startedMs;
-      if (!isLate) {
+      if (askedMs >= startedMs) {
         this.#broken('protocol', uuid, `${host} released it in slot ${slot} while the domain runs there`);
       }
       return;
     }
     const state = watched.local.state(uuid);
-    const isOurs = state?.run.toldStartedAtMs !== undefined && state.run.host === host;
+    const toldMs = state?.run.toldStartedAtMs;
+    const isOurs = toldMs !== undefined && askedMs >= toldMs && state?.run.host === host;
     if (!isOurs || state.run.handedOver || this.#isOnShare(uuid, state)) return;
     this.#broken(
       'G4',

@@ -108,9 +108,10 @@ class Play {
     const stopping = hypervisor.stop(domain);
     if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
     const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
-    if (!stopped) {
-      throw broken('liveness', domain, `its stop on ${host.name} failed: ${this.#refusal(host, 'stop')}`);
-    }
+    const code = this.#refusal(host, 'stop');
+    // Somebody deleted it while the domain ran, before anybody had read it.
+    const isGone = code === 'NO_STATE' && !host.local.state(domain.uuid);
+    if (!stopped && !isGone) throw broken('liveness', domain, `its stop on ${host.name} failed: ${code}`);
   }
 
   /** Where the log says that it is held, if it is. */

@@ -7,6 +7,9 @@
  */
 import type { Random } from '../../src/model/environment.js';
 
+/** Choices by weight; at least one, and no weight below 0. */
+export type Weighted<Value> = readonly (readonly [weight: number, value: Value])[];
+
 /** Bounds of a uniform draw, both included. */
 export type Range = readonly [least: number, most: number];
 
@@ -52,6 +55,16 @@ export class SeededRandom implements Random {
   pick<T>(choices: readonly T[]): T {
     if (choices.length === 0) throw new RangeError('cannot pick from an empty list');
     return choices[this.int(0, choices.length - 1)] as T;
+  }
+
+  weighted<T>(choices: Weighted<T>): T {
+    const total = choices.reduce((sum, [weight]) => sum + weight, 0);
+    let at = this.fraction() * total;
+    for (const [weight, value] of choices) {
+      at -= weight;
+      if (at < 0) return value;
+    }
+    throw new RangeError('cannot pick from an empty list');
   }
 
   /** `length` bytes as lower-case hexadecimal. */

@@ -1,41 +1,9 @@
 /**
  * schedule-maker: a schedule from a seed. It keeps a rough idea of what runs where, so that most steps make sense when their turn comes.
  */
-import type { ArmedFault } from './arms.js';
-import { SeededRandom } from './random.js';
+import { faultLength, makeArm, makeStall } from './fault-maker.js';
+import { SeededRandom, type Weighted } from './random.js';
 import type { Action, Roughness, Schedule, ScheduleOptions, Step } from './schedule.js';
-
-/** Sites whose calls lie between two steps of a protocol. */
-const SITES = [
-  'publish:',
-  'publish:symlink',
-  'publish:rename',
-  'publish:fsync',
-  'publish:sync-',
-  'publish:readlink',
-  'claim:',
-  'claim:symlink',
-  'claim:readlink',
-  'release:',
-  'release:symlink',
-  'diverge:',
-  'sweep:',
-  'prune:',
-  'log:',
-  'fetch:',
-  'heartbeat:',
-  'marker:',
-  'restore:',
-  'set-aside:',
-  'spool:',
-  'spool-remove:',
-  'replace:',
-  'journal:',
-  'read-state:',
-];
-const ERRNOS = ['EIO', 'ENOSPC', 'ETIMEDOUT', 'ESTALE'];
-
-type Weighted<Value> = readonly (readonly [weight: number, value: Value])[];
 
 export function makeSchedule(seed: string, asked?: Roughness): Schedule {
   const maker = new ScheduleMaker(new SeededRandom(`schedule ${seed}`), asked);
@@ -120,6 +88,7 @@ class ScheduleMaker {
     [9, () => this.#onRunning((target) => ({ do: 'write', times: this.#random.int(1, 4), ...target }))],
     [2, () => this.#onRunning((target) => ({ do: 'capture', ...target }))],
     [2, () => ({ do: 'delete-directory', host: this.#host(), domain: this.#domain() })],
+    [1, () => this.#onRunning((target) => ({ do: 'delete-directory', ...target }))],
     [
       1,
       () => ({
@@ -129,6 +98,7 @@ class ScheduleMaker {
         domain: this.#domain(),
       }),
     ],
+    [2, () => this.#overtake()],
     [4, () => this.#migrate()],
     [4, () => this.#restartAgent()],
     [3, () => ({ do: 'pause', ms: this.#length(), host: this.#busyHost() })],
@@ -178,16 +148,32 @@ class ScheduleMaker {
   #migrate(): Action | readonly Action[] {
     if (this.#options.hosts === 1) return this.#stop();
     return this.#onRunning((source) => {
-      const to = (source.host + this.#random.int(1, this.#options.hosts - 1)) % this.#options.hosts;
+      const to = this.#otherThan(source.host);
       const fails = this.#random.chance(0.25);
       if (!fails) this.#places[source.domain] = to;
       return { do: 'migrate', to, fails, confirmed: this.#random.chance(0.8), ...source };
     });
   }
 
+  /** Another host takes the volume, and starts the domain, in the middle of something that its holder does to it. */
+  #overtake(): Action | readonly Action[] {
+    if (this.#options.hosts === 1) return this.#arm();
+    return this.#onRunning(({ host, domain }) => {
+      const by = this.#otherThan(host);
+      this.#places[domain] = by;
+      return [
+        { do: 'arm', host, arm: makeStall(this.#random) },
+        { do: 'write', times: 1, host, domain },
+        { do: 'take-over', force: true, host: by, domain },
+        { do: 'start', host: by, domain, pastHook: false, fails: false },
+        { do: 'write', times: 2, host: by, domain },
+      ];
+    });
+  }
+
   /** Something for a domain that is thought to run, or the start of one. */
   #onRunning(
-    make: (target: { readonly host: number; readonly domain: number }) => Action,
+    make: (target: { readonly host: number; readonly domain: number }) => Action | readonly Action[],
   ): Action | readonly Action[] {
     const { host, domain } = this.#running();
     return this.#places[domain] === undefined ? this.#start() : make({ host, domain });
@@ -210,48 +196,24 @@ class ScheduleMaker {
 
   #arm(): readonly Action[] {
     const host = this.#busyHost();
-    const arm = {
-      site: this.#random.pick(SITES),
-      skip: this.#pick([
-        [5, 0],
-        [3, this.#random.int(0, 4)],
-        [1, this.#random.int(0, 20)],
-      ]),
-      executed: this.#random.chance(0.5),
-      fault: this.#fault(),
-    };
-    const armed: Action = { do: 'arm', host, arm };
+    const armed: Action = { do: 'arm', host, arm: makeArm(this.#random) };
     const domain = this.#domain();
     // Something for it to strike.
     if (this.#places[domain] === host) return [armed, { do: 'write', times: 2, host, domain }];
     return [armed];
   }
 
-  #fault(): ArmedFault {
-    const length = this.#length();
-    return this.#pick<ArmedFault>([
-      [4, { kind: 'kill' }],
-      [3, { kind: 'kill-agent' }],
-      [3, { kind: 'power-loss', downMs: length }],
-      [1, { kind: 'crash-server', downMs: this.#random.int(0, 4000), graceMs: 0 }],
-      [3, { kind: 'pause', ms: length }],
-      [3, { kind: 'partition', ms: length }],
-      [3, { kind: 'fail', code: this.#random.pick(ERRNOS) }],
-    ]);
-  }
-
-  /** Shorter and longer than a deadline, and than a host's expiry. */
   #length(): number {
-    const [least, most] = this.#pick([
-      [3, [50, 1500]],
-      [3, [1500, 6000]],
-      [3, [9000, 25_000]],
-    ] as const);
-    return this.#random.int(least, most);
+    return faultLength(this.#random);
   }
 
   #domain(): number {
     return this.#random.int(0, this.#places.length - 1);
+  }
+
+  #otherThan(host: number): number {
+    const { hosts } = this.#options;
+    return (host + this.#random.int(1, hosts - 1)) % hosts;
   }
 
   #host(): number {
@@ -271,12 +233,6 @@ class ScheduleMaker {
   }
 
   #pick<Value>(choices: Weighted<Value>): Value {
-    const total = choices.reduce((sum, [weight]) => sum + weight, 0);
-    let at = this.#random.fraction() * total;
-    for (const [weight, value] of choices) {
-      at -= weight;
-      if (at < 0) return value;
-    }
-    throw new RangeError('cannot pick from an empty list');
+    return this.#random.weighted(choices);
   }
 }

@@ -111,7 +111,11 @@ export class Site {
     return domain;
   }
 
-  newRun(uuid: DomainUuid, host: string, isKnown: boolean): TpmRun {
+  newRun(
+    uuid: DomainUuid,
+    host: string,
+    { isKnown, isPastHook }: Pick<TpmRun, 'isKnown' | 'isPastHook'>,
+  ): TpmRun {
     this.#runs += 1;
     return {
       number: this.#runs,
@@ -121,6 +125,7 @@ export class Site {
       handedOver: false,
       toldStartedAtMs: undefined,
       isKnown,
+      isPastHook,
     };
   }
 

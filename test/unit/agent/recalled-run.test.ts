@@ -84,7 +84,7 @@ const CASES: readonly Case[] = [
 
 for (const { name, events, spooled, recalled } of CASES) {
   t.test(name, (t) => {
-    t.match(recalledRun(recordOf(after(...events)), spooled), recalled);
+    t.match(recalledRun(recordOf(after(...events)), spooled, 'boot'), recalled);
     t.end();
   });
 }
