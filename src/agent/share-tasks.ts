@@ -7,7 +7,7 @@ import type { Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle.js';
-import { planRestore } from '../model/restore-plan.js';
+import { isOtherTpm, planRestore } from '../model/restore-plan.js';
 import type { Slot } from '../model/generation-name.js';
 import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason } from '../bundle/manifest.js';
@@ -170,6 +170,7 @@ async function adopt(
   // What a start may do without the share is another question: here the domain runs already.
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
+  if (isForeign(situation)) return unfit(context, situation, refusal('FOREIGN_TPM', situation));
   const arrived = how === 'migration' && holder !== 'other-alive' && cameDirectly(context, domain, situation);
   if (decision.kind === 'refuse' && !arrived) {
     const error = refusal(decision.code, situation);
@@ -202,6 +203,10 @@ function cameDirectly(
   if (!volume || volume.head.kind === 'none') return true;
   if (facts.holder === 'other-expired') return source !== undefined && isOfOneRun(volume.log, source);
   return isHandedOver(volume.log, config.host);
+}
+
+function isForeign({ facts: { local, volume } }: Situation): boolean {
+  return local.kind === 'valid' && volume.kind === 'whole' && isOtherTpm(local.identity, volume.identity);
 }
 
 /** Whether nobody but the host of that claim has claimed since, and not for another run of the domain. */
@@ -258,17 +263,14 @@ async function claim(
   return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
 }
 
-function held(
-  outcome: ClaimOutcome,
-  { uuid }: DomainTask,
-  { outdated, identity }: LeftBehind = { outdated: [], identity: undefined },
-): TaskOutcome {
+function held(outcome: ClaimOutcome, { uuid }: DomainTask, left?: LeftBehind): TaskOutcome {
   if (outcome.kind === 'claimed') {
     const { head } = outcome.log;
     const published = head && { slot: head.slot, digest: head.digestPrefix };
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
     const { epoch } = outcome;
-    return { event: { kind: 'acquired', epoch, published, history, outdated }, identity };
+    const event = { kind: 'acquired', epoch, published, history, outdated: left?.outdated } as const;
+    return { event, identity: left?.identity };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

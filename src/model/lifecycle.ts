@@ -131,14 +131,14 @@ export type LifecycleEvent =
   | { readonly kind: 'spool-failed' }
   /**
    * `history`: digests of everything that the volume's log has published; `outdated`: of what a former run left and must not follow the
-   * head; `foreign`: what is pending is of another TPM than the head.
+   * head, where that was judged; `foreign`: what is pending is of another TPM than the head.
    */
   | {
       readonly kind: 'acquired';
       readonly epoch: Slot;
       readonly published: PublishedState | undefined;
       readonly history: readonly string[];
-      readonly outdated: readonly string[];
+      readonly outdated?: readonly string[] | undefined;
       readonly foreign?: boolean;
     }
   | { readonly kind: 'fenced'; readonly by: string }
@@ -233,8 +233,8 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         ...fine,
         hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
         published: event.published,
-        pending: stillPending(state.pending, event),
-        outdated: event.outdated,
+        pending: stillPending(state.pending, event, event.outdated ?? state.outdated),
+        outdated: event.outdated ?? state.outdated,
         unjudged: false,
         dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
@@ -339,7 +339,8 @@ function takeAgain(state: Lifecycle): Lifecycle {
 /** Not a capture that the spool kept although it was published, and something newer after it; nor one that is from before the head. */
 function stillPending(
   pending: Pending | undefined,
-  { history, outdated, foreign }: Extract<LifecycleEvent, { kind: 'acquired' }>,
+  { history, foreign }: Extract<LifecycleEvent, { kind: 'acquired' }>,
+  outdated: readonly string[],
 ): Pending | undefined {
   if (!pending) return undefined;
   const isPublished = pending.spooled && history.some((digest) => sameDigest(digest, pending.digest));

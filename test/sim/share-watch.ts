@@ -19,6 +19,8 @@ export interface WatchedVolume {
   readonly parts: Map<string, DirectoryInode>;
   readonly entries: Map<number, SlotEntry>;
   view: LogView;
+  /** Below this slot everything was pruned: what comes there later means nothing. */
+  prunedBelow: number;
 }
 
 export interface ShareListener {
@@ -151,7 +153,13 @@ export class ShareWatch {
 
   #addVolume(uuid: string, inode: Inode, known: ReadonlyMap<number, SlotEntry> | undefined): void {
     if (inode.kind !== 'directory') return;
-    const volume: WatchedVolume = { uuid, parts: new Map(), entries: new Map(), view: EMPTY_LOG };
+    const volume: WatchedVolume = {
+      uuid,
+      parts: new Map(),
+      entries: new Map(),
+      view: EMPTY_LOG,
+      prunedBelow: 0,
+    };
     this.#volumes.set(uuid, volume);
     this.#places.set(inode, (name, part) => {
       this.#onPart(volume, name, part);
@@ -205,7 +213,7 @@ export class ShareWatch {
 
   #onSlotRemoved(volume: WatchedVolume, slot: number): void {
     const { view } = volume;
-    const bottom = view.run[0]?.slot ?? 0;
+    const bottom = view.run.find((entry) => entry.slot >= volume.prunedBelow)?.slot ?? 0;
     if (slot > bottom || (slot === bottom && slot >= (view.head?.epoch ?? 0))) {
       this.#fail(
         'G4',
@@ -213,6 +221,7 @@ export class ShareWatch {
         `slot ${slot} was removed from a log of ${bottom} to ${view.run.at(-1)?.slot ?? 0}`,
       );
     }
+    volume.prunedBelow = Math.max(volume.prunedBelow, slot + 1);
     volume.entries.delete(slot);
     volume.view = viewLog(volume.entries);
   }
