@@ -123,10 +123,9 @@ export async function diverge(context: ShareContext, call: DivergeCall): Promise
   else await fs.syncDirectory('diverge:sync-gen', diverged);
   for (const copy of own) {
     // Only the caller knows whether two states are of one run, in this order: one claim can see two TPMs, and a file that went back in time.
-    const isSuperseded =
-      copy.name.epoch === call.epoch && call.supersedes?.startsWith(copy.name.digestPrefix);
-    if (copy.temporary || (copy !== same && isSuperseded))
-      await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
+    const comesBefore = call.supersedes?.startsWith(copy.name.digestPrefix) && copy.name.epoch === call.epoch;
+    const goes = copy.temporary || (copy !== same && comesBefore);
+    if (goes) await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
   }
 }
 

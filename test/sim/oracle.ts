@@ -287,7 +287,7 @@ export class Oracle implements ShareListener {
   /** Of a start that failed nothing is published, until a later start finds it. */
   #expectBegun(volume: WatchedVolume, entry: SlotEntry): void {
     const state = this.share.stateOfEntry(volume, entry);
-    if (!state || state.run.host !== entry.host || this.#takenUp.has(state)) return;
+    if (state?.run.host !== entry.host || this.#takenUp.has(state)) return;
     // What was started past the hooks counts for its host as the run before it.
     if (state.run.began || state.run.isPastHook) return;
     const preparedAtMs = this.#prepareAsked.get(`${entry.host} ${volume.uuid}`) ?? 0;
