@@ -2,7 +2,8 @@
  * volume-log: what a volume's log means. Pure: entries in, holder and head out.
  *
  * The log is read as a sequence of epochs. A claim opens an epoch and ends the one before it; the epoch's number is the slot of its
- * claim. A publish counts if its epoch is the one open at its slot; any other publish is diverged, whoever wrote it.
+ * claim. A publish counts if its epoch is the one open at its slot, and its host the one that claimed it; any other publish is diverged,
+ * whoever wrote it. (The host matters after a purge only: an epoch of the volume that was made anew may have the number of an earlier one.)
  *
  * I1 Appending an entry never changes the meaning of an entry below it.
  * I2 Removing a prefix of the log changes nothing above the first claim that remains: an epoch's meaning rests on its own
@@ -56,9 +57,9 @@ export function readVolumeLog(unordered: readonly LogEntry[]): VolumeLog {
       lastClaim = entry;
       closing = undefined;
     } else if (entry.kind === 'publish') {
-      const counts = entry.generation.epoch === lastClaim?.slot && closing === undefined;
+      const counts = isUnder(lastClaim, entry.generation) && closing === undefined;
       (counts ? published : diverged).push(entry);
-    } else if (entry.kind !== 'unknown' && entry.epoch === lastClaim?.slot) {
+    } else if (entry.kind !== 'unknown' && isUnder(lastClaim, entry)) {
       closing ??= entry;
     }
   }
@@ -73,6 +74,13 @@ export function readVolumeLog(unordered: readonly LogEntry[]): VolumeLog {
     head: published.at(-1)?.generation,
     diverged,
   };
+}
+
+function isUnder(
+  claim: ClaimEntry | undefined,
+  { epoch, host }: { readonly epoch: Slot; readonly host: HostName },
+): boolean {
+  return claim?.slot === epoch && claim.host === host;
 }
 
 function holderOf(claim: ClaimEntry): Holder {

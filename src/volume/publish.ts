@@ -4,16 +4,17 @@
  *   P1 write a temporary file   nothing is durable; the name is unique to host and attempt
  *   P2 fsync, close             the bytes are durable under a name that no reader opens; every byte count checked
  *   P3 rename, sync gen/        the bytes have their final unique name; still no reader looks for it
- *   P4 commit the slot          exclusive, so a foreign claim in this slot means that we are fenced
- *   P5 look for our claim       gone means pruned: we were fenced long ago, and so was the slot that looked free
+ *   P4 look for our claim       not there: the volume was purged and made anew, and its slots are not the ones that we know of
+ *   P5 commit the slot          exclusive, so a foreign claim in this slot means that we are fenced
+ *   P6 look for our claim       gone means pruned: we were fenced long ago, and so was the slot that looked free
  *
- * I1 A reader sees a complete generation or none: it reaches one only through a slot (P4 after P2).
- * I2 An acknowledged generation survives power loss (P2 and P3 before P4; P4 durable before we return).
- * I3 A fenced holder changes nothing: P4 is the only step readers see, and it cannot replace.
+ * I1 A reader sees a complete generation or none: it reaches one only through a slot (P5 after P2).
+ * I2 An acknowledged generation survives power loss (P2 and P3 before P5; P5 durable before we return).
+ * I3 A fenced holder changes nothing: P5 is the only step readers see, and it cannot replace.
  * I4 The writer is the only one of its epoch, so the next slot is known without reading the log.
  * I5 A holder that slept through a take-over and the pruning of its epoch learns it: pruning goes upwards, so where the foreign claim
- *    in our slot is gone, our own claim below it went before. P5 is answered from the cache of the client unless another host changed the
- *    log; the change that we made ourselves then makes the client ask.
+ *    in our slot is gone, our own claim below it went before. P4 and P6 are answered from the cache of the client unless another host changed the
+ *    log; the change that we made ourselves then makes the client ask. A directory that was deleted makes it ask in P1, before P4.
  * Not guaranteed: that an unacknowledged generation is absent. It may have been committed: OUTCOME_UNKNOWN, resolved by a claim.
  *
  * What cannot become the head is kept in `diverged/`. A fenced host keeps its newest state only: a new copy, once it is durable, replaces
@@ -21,14 +22,16 @@
  */
 import { describeCapture, encodeBundle } from '../bundle/archive.js';
 import { errnoOf } from '../model/errors.js';
+import type { CallSite } from '../model/filesystem.js';
 import {
   DIGEST_PREFIX_DIGITS,
   formatGenerationName,
   parseGenerationName,
   type GenerationName,
+  type Slot,
 } from '../model/generation-name.js';
 import type { HostName } from '../model/identifiers.js';
-import type { LogEntry } from '../model/log-entry.js';
+import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
 import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
 import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
 import {
@@ -49,8 +52,9 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
   const paths = volumePaths(context, call.uuid);
   const generation = nameFor(context, call);
   await placeArchive(context, 'publish', call, paths.gen, generation);
-  const outcome = await commit(context, 'publish', paths, { kind: 'publish', slot: call.slot, generation });
-  if (outcome.kind === 'committed' && (await isClaimThere(context, paths, call))) {
+  const entry: PublishEntry = { kind: 'publish', slot: call.slot, generation };
+  const outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
+  if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {
     return toCommitOutcome(outcome, call.slot);
   }
   const by = outcome.kind === 'taken' ? writerOf(outcome.entry) : undefined;
@@ -64,18 +68,47 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
   return { kind: 'fenced', slot: call.slot, by };
 }
 
-/** P5. */
-async function isClaimThere(
-  { fs }: ShareContext,
+/** P4 and P5. */
+async function commitUnderClaim(
+  context: ShareContext,
+  operation: string,
+  paths: VolumePaths,
+  epoch: Slot,
+  entry: PublishEntry | ClosingEntry,
+): Promise<SlotOutcome> {
+  const found = await claimAt(context, `${operation}:check-claim`, paths, epoch);
+  if (found?.kind !== 'claim' || found.host !== context.host) {
+    return { kind: 'taken', entry: found ?? { kind: 'unknown', slot: epoch, payload: '' } };
+  }
+  return await commit(context, operation, paths, entry);
+}
+
+/** P6. */
+async function isClaimStillThere(
+  context: ShareContext,
   paths: VolumePaths,
   { epoch, slot }: PublishCall,
 ): Promise<boolean> {
   try {
-    await fs.readlink('publish:readlink-claim', slotPath(paths, epoch));
-    return true;
+    const found = await claimAt(context, 'publish:readlink-claim', paths, epoch);
+    return found?.kind === 'claim' && found.host === context.host;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
     throw unknownOutcome('publish', slot, error);
+  }
+}
+
+/** What stands where the claim of an epoch was made; `undefined` for nothing. */
+async function claimAt(
+  { fs }: ShareContext,
+  site: CallSite,
+  paths: VolumePaths,
+  epoch: Slot,
+): Promise<LogEntry | undefined> {
+  try {
+    return parsePayload(epoch, await fs.readlink(site, slotPath(paths, epoch)));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 
@@ -96,7 +129,7 @@ export async function moveToDiverged(
 
 /** Ends the epoch that this host holds: in good order (`release`), or for good (`tombstone`). */
 export async function closeEpoch(context: ShareContext, call: CloseEpochCall): Promise<CommitOutcome> {
-  const entry: LogEntry = {
+  const entry: ClosingEntry = {
     kind: call.kind,
     slot: call.slot,
     host: context.host,
@@ -105,7 +138,8 @@ export async function closeEpoch(context: ShareContext, call: CloseEpochCall): P
     epoch: call.epoch,
     reason: call.reason,
   };
-  return toCommitOutcome(await commit(context, call.kind, volumePaths(context, call.uuid), entry), call.slot);
+  const paths = volumePaths(context, call.uuid);
+  return toCommitOutcome(await commitUnderClaim(context, call.kind, paths, call.epoch, entry), call.slot);
 }
 
 /** Keeps a capture that cannot become the head. The same content of the same host is kept once. */

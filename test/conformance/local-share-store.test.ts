@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { parseHostName } from '../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
-import type { ShareStore } from '../../src/volume/share-store.js';
+import type { ShareService } from '../../src/volume/share-administration.js';
 import { temporaryDirectory } from '../fixtures/temporary-directory.js';
 import { VolumeHosts } from '../fixtures/volume-hosts.js';
+import { shareAdministrationConformance, type MakeServices } from './share-administration.js';
 import { shareStoreConformance } from './share-store.js';
 
-function storeOn(root: string, host: string): ShareStore {
+function storeOn(root: string, host: string): ShareService {
   return createLocalShareStore({
     fs: new NodeFileSystem(),
     root,
@@ -26,19 +27,27 @@ function storeOn(root: string, host: string): ShareStore {
   });
 }
 
-void t.test('the store in this process conforms on a real file system', (t) =>
-  shareStoreConformance(t, async () => {
+function onRealFiles(t: Test): MakeServices {
+  return async () => {
     const root = join(await temporaryDirectory(t), 'share');
     const stores = { a: storeOn(root, 'kvm-a'), b: storeOn(root, 'kvm-b') };
-    // The heartbeats' descriptors are closed.
+    // What they hold open is closed.
     for (const store of Object.values(stores)) t.teardown(() => store.leave({}));
     return stores;
-  }),
-);
+  };
+}
 
-void t.test('the store in this process conforms on a simulated disk', (t) =>
-  shareStoreConformance(t, () => {
-    const hosts = new VolumeHosts();
-    return Promise.resolve({ a: hosts.start('kvm-a').store, b: hosts.start('kvm-b').store });
-  }),
-);
+const onSimulatedDisk: MakeServices = () => {
+  const hosts = new VolumeHosts();
+  return Promise.resolve({ a: hosts.start('kvm-a').store, b: hosts.start('kvm-b').store });
+};
+
+void t.test('the store in this process conforms on a real file system', async (t) => {
+  await shareStoreConformance(t, onRealFiles(t));
+  await shareAdministrationConformance(t, onRealFiles(t));
+});
+
+void t.test('the store in this process conforms on a simulated disk', async (t) => {
+  await shareStoreConformance(t, onSimulatedDisk);
+  await shareAdministrationConformance(t, onSimulatedDisk);
+});

@@ -375,3 +375,14 @@ t.test('another host claimed: only claims of others, and only those after the gi
   t.equal(claimedByAnother(log, HOSTS[1]!, 2), true);
   t.equal(claimedByAnother(log, HOSTS[1]!, 4), false);
 });
+
+t.test('G3: an entry of another host counts for nothing in an epoch that has its number by chance', (t) => {
+  const [a, b] = HOSTS as [HostName, HostName];
+  const entries = [claimAt(1, b), publishAt(2, 1, b), publishAt(3, 1, a), closeAt(4, 1, 'release', a)];
+  t.match(readVolumeLog(entries), {
+    head: { slot: 2, host: b },
+    holder: { host: b, epoch: 1 },
+    diverged: [{ slot: 3 }],
+  });
+  t.end();
+});
