@@ -2,8 +2,8 @@
  * log: reading a volume's log from the share.
  *
  * Slots are discovered by listing, because a listing is fresh where a look-up can be half a minute old; an entry's payload never
- * changes once it is there, so a cached one is as good as a fresh one. The log itself is a name that was looked up, perhaps before it was made: where it
- * seems to be missing, the directory that it stands in is listed. The log is the unbroken run of slots from the top
+ * changes once it is there, so a cached one is as good as a fresh one. The log itself, and its volume, are names that were looked up, perhaps before they
+ * were made: where one seems to be missing, the directory that it stands in is listed. The log is the unbroken run of slots from the top
  * down; what lies below a gap is a leftover of pruning, or an entry that arrived late, and means nothing.
  *
  * I1 No gap is read over. Commits take the next slot and pruning removes from the bottom, so a gap above the claim that settles the
@@ -11,11 +11,12 @@
  * I2 Nor is an entry above the head that cannot be read: it may be the true head, or the claim that makes what follows count.
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
+import type { CallSite } from '../model/filesystem.js';
 import { parseSlot, type Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { parsePayload, type LogEntry } from '../model/log-entry.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
-import { slotPath, volumePaths, type ShareContext, type VolumePaths } from './share-context.js';
+import { slotPath, volumePaths, volumesPath, type ShareContext, type VolumePaths } from './share-context.js';
 
 /** Payloads read side by side. */
 const BATCH = 16;
@@ -42,7 +43,7 @@ export async function readLog(
 ): Promise<VolumeLog | undefined> {
   const paths = volumePaths(context, uuid);
   for (let attempt = 1; ; attempt++) {
-    const slots = await listSlots(context, paths);
+    const slots = await listSlots(context, uuid, paths);
     if (slots?.length === 0) {
       await refuseLostLog(context, uuid, paths);
       return undefined;
@@ -56,22 +57,35 @@ export async function readLog(
   }
 }
 
-/** @returns descending; `undefined` when the log is there and its name is still believed to be missing, which this listing ends */
-async function listSlots({ fs }: ShareContext, paths: VolumePaths): Promise<Slot[] | undefined> {
+/** @returns descending; `undefined` when the log is there and a name on its path is still believed to be missing, which this listing ends */
+async function listSlots(
+  context: ShareContext,
+  uuid: DomainUuid,
+  paths: VolumePaths,
+): Promise<Slot[] | undefined> {
+  const { fs } = context;
   try {
     const slots = (await fs.readdir('log:readdir', paths.log)).map(parseSlot);
     return slots.filter((slot) => slot !== undefined).sort((a, b) => b - a);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
-    return (await namesIn(fs, paths.root)).includes(LOG_NAME) ? undefined : [];
+    const inVolume = await namesIn(fs, 'log:readdir-volume', paths.root);
+    const isThere = inVolume
+      ? inVolume.includes(LOG_NAME)
+      : (await namesIn(fs, 'log:readdir-volumes', volumesPath(context)))?.includes(uuid);
+    return isThere ? undefined : [];
   }
 }
 
-async function namesIn(fs: ShareContext['fs'], path: string): Promise<string[]> {
+async function namesIn(
+  fs: ShareContext['fs'],
+  site: CallSite,
+  path: string,
+): Promise<readonly string[] | undefined> {
   try {
-    return await fs.readdir('log:readdir-volume', path);
+    return await fs.readdir(site, path);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
+    if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -1,9 +1,12 @@
 import t from 'tap';
 import { formatSlot } from '../../../src/model/generation-name.js';
+import type { FileSystem } from '../../../src/model/filesystem.js';
+import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import { claimCall, claimed, headNumber, hold, publish, read } from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
+import { systemError } from '../../sim/system-error.js';
 
 const VOLUME = `${SHARE}/volumes/${UUID}`;
 const LOG = `${VOLUME}/log`;
@@ -104,6 +107,18 @@ t.test('a look-up that is behind its listing is asked again', async (t) => {
   t.equal(await headNumber(hosts.start('kvm-b', { inject: once }).store), 4);
   const always = injectAt('log:readlink', { kind: 'fail', code: 'ENOENT', executed: false }, 0, 99);
   await t.rejects(read(hosts.start('kvm-b', { inject: always }).store), { code: 'VOLUME_DAMAGED' });
+});
+
+t.test('G8: a volume whose name is still believed to be missing is found', async (t) => {
+  const hosts = await twoEpochs();
+  let believed = true;
+  const wrap = (fs: FileSystem): FileSystem =>
+    interceptFileSystem(fs, async ({ path, site }, proceed) => {
+      if (site === 'log:readdir-volumes') believed = false;
+      if (believed && path.startsWith(VOLUME)) throw systemError('ENOENT', site);
+      return await proceed();
+    });
+  t.equal(await headNumber(hosts.start('kvm-b', { wrap }).store), 4);
 });
 
 t.test('G8: a share that does not answer is not a volume without state', async (t) => {
