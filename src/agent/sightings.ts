@@ -2,7 +2,9 @@
  * sightings: compares the domains that are seen to run with those that are known to.
  *
  * I1 A domain that runs here is taken up within one look, whatever was missed: its hook, its events, or an agent.
- * I2 One look at which a domain is missing proves nothing: its own hook may be on its way.
+ * I2 A look takes time, and taking up what it found more. Of a domain whose start or stop was said meanwhile it proves nothing: taken up
+ *    after its stop, it would be held here, and could not start elsewhere.
+ * I3 One look at which a domain is missing proves nothing: its own hook may be on its way.
  */
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunState } from '../model/lifecycle.js';
@@ -25,6 +27,8 @@ export class Sightings {
   readonly #options: SightingsOptions;
   /** Domains that were seen to run, by this or a former run of the program, and how often in a row they were missing since. */
   readonly #seen = new Map<DomainUuid, number>();
+  /** For each look that is under way, what was said of since it began. */
+  readonly #saidSince = new Set<Set<DomainUuid>>();
 
   constructor(context: SightingsContext, options: SightingsOptions) {
     this.#context = context;
@@ -39,6 +43,7 @@ export class Sightings {
   /** Somebody says himself what becomes of it. */
   forget(uuid: DomainUuid): void {
     this.#seen.delete(uuid);
+    for (const said of this.#saidSince) said.add(uuid);
   }
 
   /** A domain that was said to run may die before the next look would have seen it: then nothing would miss it. */
@@ -61,18 +66,26 @@ export class Sightings {
     }
   }
 
-  /** Takes up what runs. However often this is called, nothing counts as missing for it (I2). @returns what was seen */
+  /** Takes up what runs. However often this is called, nothing counts as missing for it (I3). @returns what was seen */
   async lookForNew(onUnannounced: (uuid: DomainUuid) => void): Promise<ReadonlySet<DomainUuid>> {
-    const seen = await this.#context.running.list();
-    for (const uuid of seen) {
-      this.remember(uuid);
-      const run = this.#options.runOf(uuid);
-      // A prepared or incoming domain has its own hook or event to come.
-      if (run !== undefined && run !== 'stopped') continue;
-      this.#context.log.info({ uuid }, 'found running; taking it up');
-      onUnannounced(uuid);
-      await this.#options.takeUp(uuid);
+    const said = new Set<DomainUuid>();
+    this.#saidSince.add(said);
+    try {
+      const seen = await this.#context.running.list();
+      for (const uuid of seen) if (!said.has(uuid)) await this.#meet(uuid, onUnannounced);
+      return seen;
+    } finally {
+      this.#saidSince.delete(said);
     }
-    return seen;
+  }
+
+  async #meet(uuid: DomainUuid, onUnannounced: (uuid: DomainUuid) => void): Promise<void> {
+    this.remember(uuid);
+    const run = this.#options.runOf(uuid);
+    // A prepared or incoming domain has its own hook or event to come.
+    if (run !== undefined && run !== 'stopped') return;
+    this.#context.log.info({ uuid }, 'found running; taking it up');
+    onUnannounced(uuid);
+    await this.#options.takeUp(uuid);
   }
 }
