@@ -48,7 +48,7 @@ function bundle(files, output) {
 }
 
 /** A module goes on to find what lies beside its source. */
-const keepPlaces = {
+export const keepPlaces = {
   name: 'keep-places',
   setup: ({ onLoad }) => {
     onLoad({ filter: /\/test\/.*\.ts$/ }, async ({ path }) => {

@@ -80,15 +80,25 @@ export async function settled(bench: Bench, host: Host): Promise<void> {
 
 /** Resolves in the moment in which a commit of `host` is on the wire; `act` is done at once. */
 export async function catchCommit(bench: Bench, host: Host, fate: Fate, act: () => void): Promise<void> {
+  await catchRequest(host, (frame) => bench.mirror.isCommit(frame), fate, act);
+}
+
+/** The same for the first frame of `host` that `isPrey`. */
+export async function catchRequest(
+  host: Host,
+  isPrey: (frame: Buffer) => boolean,
+  fate: Fate,
+  act: () => void,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve, reject) => {
     timer = setTimeout(() => {
-      reject(new Error(`expected a commit of ${host.name} on the wire within ${WAIT_MS} ms`));
+      reject(new Error(`expected a certain request of ${host.name} on the wire within ${WAIT_MS} ms`));
     }, WAIT_MS);
     host.cable.layTrap({
       from: 'host',
       fate,
-      isPrey: (frame) => bench.mirror.isCommit(frame),
+      isPrey,
       onCaught: () => {
         act();
         resolve();
@@ -97,6 +107,23 @@ export async function catchCommit(bench: Bench, host: Host, fate: Fate, act: () 
   }).finally(() => {
     clearTimeout(timer);
   });
+}
+
+/** As the kernel's RPC client lists them; the first line is a heading. */
+export async function requestsUnderWay(host: Host): Promise<number> {
+  const output = await host.machine.shell.run(`
+    mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+    cat /sys/kernel/debug/sunrpc/rpc_clnt/*/tasks | wc -l
+  `);
+  return Number(output);
+}
+
+/** Resolves when nothing that a host's kernel has asked of the server is still under way. */
+export async function requestsEnded(bench: Bench, host: Host): Promise<void> {
+  await bench.until(
+    `the requests of ${host.name} to have ended`,
+    async () => (await requestsUnderWay(host)) === 0,
+  );
 }
 
 /** The head, as `reader` sees it, has the value that was published last. */

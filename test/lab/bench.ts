@@ -16,12 +16,16 @@ export const WAIT_MS = 240_000;
 const LOOK_MS = 300;
 const LINES_KEPT = 400;
 
+const USUAL_GENERATIONS = 32;
+
 export const USUAL_TIMING: Timing = { heartbeatMs: 1000, expiryMs: 8000, shareDeadlineMs: 20_000 };
 
 export interface BenchOptions {
   readonly timing?: Timing;
   readonly mount?: MountKind;
   readonly uid?: number;
+  readonly placement?: Place['placement'];
+  readonly generations?: number;
 }
 
 export interface BenchSetup {
@@ -51,6 +55,7 @@ export class Bench {
 
   constructor({ cluster, id, site = id, makeMirror, isControl, onLine, options }: BenchSetup) {
     const { timing = USUAL_TIMING, mount = USUAL_MOUNT, uid = 0 } = options;
+    const { placement = 'mirror', generations = USUAL_GENERATIONS } = options;
     this.cluster = cluster;
     this.verdict = new Verdict(isControl);
     this.mount = mount;
@@ -64,6 +69,8 @@ export class Bench {
       runDirectory: `/run/${site}`,
       timing,
       uid,
+      placement,
+      generations,
     };
     this.mirror = makeMirror(this.place, cluster.program);
   }

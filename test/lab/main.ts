@@ -6,13 +6,14 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { serveInput } from './interactive.js';
 import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
+import { Lanes } from './lanes.js';
 import { Runner, type LabFiles } from './runner.js';
-import type { Scenario } from './scenario.js';
+import type { Scenario, Subject } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 import { runSoak } from './soak-command.js';
 
 const USAGE = `usage: scripts/lab list
-       scripts/lab run SCENARIO... | short | all  [--report DIRECTORY] [--program FILE] [--verbose]
+       scripts/lab run SCENARIO... | short | all  [--lanes N] [--report DIRECTORY] [--program FILE] [--verbose]
        scripts/lab soak    [--minutes N] [--vms N] [--seed SEED] [--report DIRECTORY] [--verbose]
        scripts/lab up      the guests, with a prompt for commands in them, until its end or \`scripts/lab down\`
        scripts/lab down`;
@@ -29,6 +30,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string', default: Date.now().toString(36) },
     program: { type: 'string' },
     bundles: { type: 'string' },
+    lanes: { type: 'string', default: '2' },
     verbose: { type: 'boolean' },
   },
 });
@@ -56,6 +58,8 @@ async function labFiles(): Promise<LabFiles> {
     programs: [
       ...parts.map((name) => join(program, name)),
       join(bundles, 'driver.mjs'),
+      join(bundles, 'node-filesystem.test.mjs'),
+      join(bundles, 'local-share-store.test.mjs'),
       join(guest, 'shell.sh'),
       join(guest, 'plain-publisher.sh'),
     ],
@@ -63,21 +67,28 @@ async function labFiles(): Promise<LabFiles> {
   };
 }
 
-async function run(runner: Runner, scenarios: readonly Scenario[]): Promise<boolean> {
+/** The product's plays first, as they take longer. */
+function playsOf(scenarios: readonly Scenario[]): readonly (readonly [Scenario, Subject])[] {
+  return [
+    ...scenarios.map((scenario) => [scenario, 'product'] as const),
+    ...scenarios.filter(({ control }) => control).map((scenario) => [scenario, 'control'] as const),
+  ];
+}
+
+async function run(lanes: Lanes, scenarios: readonly Scenario[]): Promise<boolean> {
+  const started = performance.now();
   const outcomes: Outcome[] = [];
-  for (const scenario of scenarios) {
-    for (const subject of scenario.control ? (['product', 'control'] as const) : (['product'] as const)) {
-      const outcome = await runner.play(scenario, subject);
-      outcomes.push(outcome);
-      console.log(headline(outcome));
-      for (const [name, value] of Object.entries(outcome.facts)) console.log(`       ${name}: ${value}`);
-      if (!isPassed(outcome)) {
-        for (const line of details(outcome)) console.log(`       ${line}`);
-        for (const line of outcome.lines.slice(-40)) console.log(`         ${line}`);
-      }
-      if (values.report !== undefined) await writeReport(values.report, outcomes);
+  const seconds = (): number => (performance.now() - started) / 1000;
+  await lanes.play(playsOf(scenarios), async (outcome) => {
+    outcomes.push(outcome);
+    console.log(headline(outcome));
+    for (const [name, value] of Object.entries(outcome.facts)) console.log(`       ${name}: ${value}`);
+    if (!isPassed(outcome)) {
+      for (const line of details(outcome)) console.log(`       ${line}`);
+      for (const line of outcome.lines.slice(-40)) console.log(`         ${line}`);
     }
-  }
+    if (values.report !== undefined) await writeReport(values.report, outcomes, seconds());
+  });
   const passed = outcomes.filter(isPassed).length;
   console.log(`${passed} passed, ${outcomes.length - passed} failed`);
   return passed === outcomes.length;
@@ -87,6 +98,12 @@ async function soak(): Promise<boolean> {
   const { minutes, vms, seed, report, verbose } = values;
   const options = { minutes: Number(minutes), vms: Number(vms), seed, report };
   return await runSoak(await labFiles(), options, say, verbose ? say : () => undefined);
+}
+
+async function makeLanes(count: number): Promise<Lanes> {
+  const files = await labFiles();
+  const voices = { say, detail: values.verbose ? say : () => undefined };
+  return new Lanes(Array.from({ length: count }, () => new Runner(files, voices)));
 }
 
 async function up(runner: Runner): Promise<void> {
@@ -123,18 +140,18 @@ async function main(): Promise<number> {
     return BAD_USAGE;
   }
   const scenarios = chosen(names);
-  const runner = new Runner(await labFiles(), { say, detail: values.verbose ? say : () => undefined });
+  const lanes = await makeLanes(command === 'up' ? 1 : Number(values.lanes));
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
-      void runner.end().finally(() => process.exit(INTERRUPTED));
+      void lanes.end().finally(() => process.exit(INTERRUPTED));
     });
   }
   try {
-    if (command === 'run') return (await run(runner, scenarios)) ? 0 : 1;
-    await up(runner);
+    if (command === 'run') return (await run(lanes, scenarios)) ? 0 : 1;
+    for (const runner of lanes.runners) await up(runner);
     return 0;
   } finally {
-    await runner.end();
+    await lanes.end();
   }
 }
 

@@ -19,6 +19,10 @@ export interface Place {
   readonly timing: Timing;
   /** Who works on the share. */
   readonly uid: number;
+  /** Where a TPM works: on its host's own disk, or on the share. */
+  readonly placement: 'mirror' | 'direct';
+  /** How many generations are kept. */
+  readonly generations: number;
 }
 
 export interface Timing {
@@ -52,6 +56,10 @@ export interface Mirror {
   prepare(host: Host): Promise<Permission>;
   started(host: Host): Promise<void>;
   stopped(host: Host): Promise<void>;
+  /** Asks to destroy, from a host, what the share has of the VM. */
+  purge(host: Host): Promise<Permission>;
+  /** What on the server's disk may become the VM's state again, a path a line; empty for nothing. */
+  remains(server: NfsServer): Promise<string>;
   /** Makes the service look at the state as it is now; what it then says of its safety includes that. */
   look(host: Host): Promise<void>;
   /** What a line of the service acknowledges. */

@@ -50,10 +50,36 @@ export class PlainMirror implements Mirror {
         done
       fi
       echo ${host.name} >holder.${host.name} && mv holder.${host.name} holder || exit 4
-      mkdir -p ${this.#directory}
-      if [[ -f head ]]; then cp head ${this.#stateFile} && echo restored; else echo new; fi
+      ${this.#place.placement === 'direct' ? this.#linkState() : this.#copyState()}
     `);
     return { granted: status === 0, because: `${stdout} ${stderr}`.trim() };
+  }
+
+  #copyState(): string {
+    return `
+      mkdir -p ${this.#directory}
+      if [[ -f head ]]; then cp head ${this.#stateFile} && echo restored; else echo new; fi
+    `;
+  }
+
+  /** One directory on the share, for whichever host the VM runs on. */
+  #linkState(): string {
+    return `
+      mkdir -p live $(dirname ${this.#directory})
+      rm -rf ${this.#directory} && ln -s ${this.#place.share}/live ${this.#directory}
+    `;
+  }
+
+  /** Once its holder shows no life. */
+  async purge(host: Host): Promise<Permission> {
+    const permission = await this.prepare(host);
+    if (permission.granted) await host.machine.shell.run(`rm -f ${this.#place.share}/{head,holder}`);
+    return permission;
+  }
+
+  async remains({ machine }: NfsServer): Promise<string> {
+    const { shareOnServer } = this.#place;
+    return (await machine.shell.run(`find ${shareOnServer} -name head -o -name holder`)).trim();
   }
 
   async started(): Promise<void> {
@@ -87,7 +113,8 @@ export class PlainMirror implements Mirror {
   }
 
   async head(host: Host): Promise<string | undefined> {
-    return await fileDigest(host, `${this.#place.share}/head`);
+    const name = this.#place.placement === 'direct' ? `live/${STATE_FILE}` : 'head';
+    return await fileDigest(host, `${this.#place.share}/${name}`);
   }
 
   async verify(): Promise<string> {

@@ -76,6 +76,21 @@ export class ProductMirror implements Mirror {
     await this.#act(host, 'capture', {});
   }
 
+  async purge(host: Host): Promise<Permission> {
+    const { status, stderr } = await host.machine.shell.try(
+      this.#commandLine(`purge ${this.#place.uuid} --yes`),
+    );
+    return { granted: status === 0, because: stderr.trim() };
+  }
+
+  async remains({ machine }: NfsServer): Promise<string> {
+    const { shareOnServer, uuid } = this.#place;
+    const found = await machine.shell.run(`
+      find ${shareOnServer} -path '*/${uuid}*' ! -name ${uuid} ! -path '*/diverged*'
+    `);
+    return found.trim();
+  }
+
   acknowledgementIn(line: string): Acknowledged | undefined {
     if (!line.includes('"published"')) return undefined;
     return PUBLISHED.safeParse(JSON.parse(line)).data;
@@ -143,7 +158,11 @@ export class ProductMirror implements Mirror {
   async #list(host: Host, directories: readonly string[], format: string): Promise<string[]> {
     const { share, uuid } = this.#place;
     const places = directories.map((name) => `${share}/volumes/${uuid}/${name}`).join(' ');
-    const output = await host.machine.shell.run(`find ${places} -mindepth 1 -printf '${format}\\n'`);
+    const output = await host.machine.shell.run(`
+      for place in ${places}; do
+        [[ ! -d $place ]] || find $place -mindepth 1 -printf '${format}\\n'
+      done
+    `);
     return output.split('\n').filter((line) => line !== '');
   }
 
@@ -174,6 +193,7 @@ export class ProductMirror implements Mirror {
 
   async #configure(host: Host): Promise<void> {
     const { share, stateDirectory, swtpmDirectory, runDirectory, timing, uid } = this.#place;
+    const { placement, generations } = this.#place;
     await host.machine.shell.run(`
       mkdir -p ${stateDirectory} ${swtpmDirectory} ${runDirectory}
       cat >${this.#config} <<'TOML'
@@ -181,6 +201,7 @@ host = "${host.name}"
 share = "${share}"
 state_dir = "${stateDirectory}"
 run_dir = "${runDirectory}"
+placement = "${placement}"
 [libvirt]
 swtpm_dir = "${swtpmDirectory}"
 log_dir = "${runDirectory}"
@@ -193,6 +214,8 @@ share_deadline = "${timing.shareDeadlineMs}ms"
 start_deadline = "120s"
 stop_deadline = "${2 * timing.shareDeadlineMs}ms"
 retry_max = "2s"
+[retention]
+generations = ${generations}
 [storage]
 uid = ${uid}
 gid = ${uid}

@@ -42,19 +42,48 @@ export function details({ checks, broken }: Outcome): string[] {
   return broken === undefined ? violated : [...violated, `not played to its end: ${broken}`];
 }
 
-export async function writeReport(directory: string, outcomes: readonly Outcome[]): Promise<void> {
+/** @param seconds that all of them took */
+export async function writeReport(
+  directory: string,
+  outcomes: readonly Outcome[],
+  seconds: number,
+): Promise<void> {
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, 'lab.json'), `${JSON.stringify(outcomes, null, 2)}\n`);
-  await writeFile(join(directory, 'lab.md'), markdown(outcomes));
+  await writeFile(join(directory, 'lab.md'), markdown(outcomes, seconds));
 }
 
-function markdown(outcomes: readonly Outcome[]): string {
+function markdown(outcomes: readonly Outcome[], seconds: number): string {
   const passed = outcomes.filter(isPassed).length;
   return [
     '# Fault injection on a real NFS lab\n',
-    `${passed} passed, ${outcomes.length - passed} failed. A control, and a set-up that is known to be unsafe, passes when the lab catches it.\n`,
+    `${passed} passed, ${outcomes.length - passed} failed, in ${(seconds / 60).toFixed(1)} minutes. ` +
+      'A control, and a set-up that is known to be unsafe, passes when the lab catches it.\n',
+    ...overview(outcomes),
     ...outcomes.map(section),
   ].join('\n');
+}
+
+/** A row for each scenario. */
+function overview(outcomes: readonly Outcome[]): string[] {
+  const rows = outcomes
+    .filter(({ subject }) => subject === 'product')
+    .map((outcome) => {
+      const control = outcomes.find(
+        ({ scenario, subject }) => scenario === outcome.scenario && subject === 'control',
+      );
+      return `| ${outcome.scenario} | ${cell(outcome.title)} | ${result(outcome)} | ${control ? result(control) : ''} |`;
+    });
+  return ['| | what happens | swtpm-mirror | plain publisher |', '| --- | --- | --- | --- |', ...rows, ''];
+}
+
+/** What it came to, in a few words: the first guarantee that was violated, or how many checks held. */
+function result(outcome: Outcome): string {
+  const { checks, broken, mustBeCaught } = outcome;
+  const caught = checks.find((check) => !check.held);
+  if (caught) return `${mustBeCaught ? 'caught' : '**FAILED**'}: ${cell(caught.name)}`;
+  if (broken !== undefined) return '**not played to its end**';
+  return mustBeCaught ? '**not caught**' : `${checks.length} checks held`;
 }
 
 function section(outcome: Outcome): string {

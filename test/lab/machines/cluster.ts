@@ -1,8 +1,8 @@
 /**
  * cluster: the lab's three guests, an NFS server and two hosts, with a cable from each host to the server.
  */
-import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { runChecked } from '../../fixtures/process.js';
 import { Cable } from './cable.js';
 import { Host, type HostEvent } from './host.js';
@@ -64,6 +64,8 @@ export class Cluster {
     for (const file of programs) {
       await copyFile(file, join(directory, 'program', file.slice(file.lastIndexOf('/') + 1)));
     }
+    // Where the guests, which see this machine's files, find packages.
+    await symlink(resolve('node_modules'), join(directory, 'program', 'node_modules'));
     const cluster = new Cluster(directory, await makeBootFiles(init, directory), onEvent);
     try {
       for (const { name } of cluster.machines) await makeDisk(join(directory, `${name}.img`));

@@ -7,13 +7,15 @@ import {
   expectHead,
   expectWhole,
   goOn,
+  requestsEnded,
+  requestsUnderWay,
   restPublished,
   settled,
   stopVm,
   takeOver,
 } from '../acts.js';
 import type { Bench, BenchOptions } from '../bench.js';
-import { USUAL_MOUNT, type Host, type MountKind } from '../machines/host.js';
+import { USUAL_MOUNT, type MountKind } from '../machines/host.js';
 import type { Scenario } from '../scenario.js';
 
 /** Much longer than the partition of the short one, on a slow machine too. */
@@ -85,19 +87,10 @@ async function commitInFlight(bench: Bench): Promise<void> {
   const value = await goOn(bench, hostB);
   bench.verdict.fact('requests still under way on kvm-a before healing', await requestsUnderWay(hostA));
   hostA.cable.heal();
-  await bench.until('the requests of kvm-a to have ended', async () => (await requestsUnderWay(hostA)) === 0);
+  await requestsEnded(bench, hostA);
   await expectHead(bench, hostB, value, 'G3: a late request changes nothing');
   await bench.publishOne(hostB);
   await expectWhole(bench);
-}
-
-/** As the kernel's RPC client lists them; the first line is a heading. */
-async function requestsUnderWay(host: Host): Promise<number> {
-  const output = await host.machine.shell.run(`
-    mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
-    cat /sys/kernel/debug/sunrpc/rpc_clnt/*/tasks | wc -l
-  `);
-  return Number(output);
 }
 
 /** All of a host stands still with a commit on the wire, for as long as it takes another to take over. */

@@ -7,6 +7,7 @@ import {
   expectHead,
   expectWhole,
   goOn,
+  requestsEnded,
   restPublished,
   stopVm,
   takeOver,
@@ -68,11 +69,50 @@ async function lostReply(bench: Bench): Promise<void> {
   await expectWhole(bench);
 }
 
+/** The server comes back while a host is cut off with a commit on the wire: the late request meets a server that remembers nothing of its client. */
+async function lateCommitAfterRestart(bench: Bench): Promise<void> {
+  const { hostA, hostB, cluster } = bench;
+  await beginOn(bench, hostA);
+  await catchCommit(bench, hostA, 'lost', () => {
+    hostA.cable.cut();
+  });
+  await cluster.powerCutServer();
+  await cluster.powerOnServer();
+  await bench.mirror.killService(hostA);
+  await bench.killVm(hostA);
+  await takeOver(bench, hostB, hostA);
+  const value = await goOn(bench, hostB);
+  hostA.cable.heal();
+  await requestsEnded(bench, hostA);
+  await expectHead(bench, hostB, value, 'G3: a request from before the restart changes nothing');
+  await bench.publishOne(hostB);
+  await expectWhole(bench);
+}
+
 export const serverFaults: readonly Scenario[] = [
   {
     name: 'lost-reply',
     title: 'the reply of a commit is lost, then the server its power: the request is executed twice',
     play: lostReply,
+  },
+  {
+    name: 'lost-reply-v3',
+    title: 'the same over NFSv3, which has no sessions',
+    options: { mount: { ...USUAL_MOUNT, version: '3' } },
+    play: lostReply,
+  },
+  {
+    name: 'lost-reply-soft',
+    title: 'the same on a soft mount, where the commit fails and has taken place',
+    options: { mount: { ...USUAL_MOUNT, recovery: 'soft' } },
+    play: lostReply,
+  },
+  {
+    name: 'late-commit',
+    title:
+      "the server restarts while a host is cut off with a commit on the wire, which arrives after the other host's take-over",
+    control: true,
+    play: lateCommitAfterRestart,
   },
   {
     name: 'server-power-cut',

@@ -21,15 +21,18 @@ function rig(duringTakeUp: (sightings: Sightings) => void = () => undefined): Ri
     error: () => undefined,
     debug: () => undefined,
   };
-  const sightings: Sightings = new Sightings({ running: { list }, log }, {
-    runOf: () => undefined,
-    takeUp: (uuid) => {
-      taken.push(uuid);
-      duringTakeUp(sightings);
-      return Promise.resolve();
+  const sightings: Sightings = new Sightings(
+    { running: { list }, log },
+    {
+      runOf: () => undefined,
+      takeUp: (uuid) => {
+        taken.push(uuid);
+        duringTakeUp(sightings);
+        return Promise.resolve();
+      },
+      hasGone: () => undefined,
     },
-    hasGone: () => undefined,
-  });
+  );
   return {
     sightings,
     taken,
