@@ -51,7 +51,7 @@ function bundle(files, output) {
 export const keepPlaces = {
   name: 'keep-places',
   setup: ({ onLoad }) => {
-    onLoad({ filter: /\/test\/.*\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/(test|scripts)\/.*\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const contents = source
         .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(path).href))

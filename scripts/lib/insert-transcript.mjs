@@ -1,13 +1,15 @@
 /**
  * insert-transcript: put what a script printed into a document, between its markers.
  *
- *   node scripts/lib/insert-transcript.mjs DOCUMENT NAME TRANSCRIPT
+ *   node scripts/lib/insert-transcript.mjs [--as-is] DOCUMENT NAME TRANSCRIPT
  *
- * The markers are `<!-- NAME -->` and `<!-- /NAME -->`.
+ * The markers are `<!-- NAME -->` and `<!-- /NAME -->`. What is Markdown itself goes in `--as-is`, anything else as it looked on the terminal.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 
-const [documentPath, name, transcriptPath] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const isMarkdown = words[0] === '--as-is';
+const [documentPath, name, transcriptPath] = isMarkdown ? words.slice(1) : words;
 const document = await readFile(documentPath, 'utf8');
 const transcript = (await readFile(transcriptPath, 'utf8')).trimEnd();
 const [begin, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
@@ -17,5 +19,6 @@ if (from < 0 || to < from) {
   console.error(`insert-transcript: ${documentPath} has no ${begin} followed by ${end}`);
   process.exit(1);
 }
-const block = `${begin}\n\n\`\`\`\n${transcript}\n\`\`\`\n\n`;
+const content = isMarkdown ? transcript : `\`\`\`\n${transcript}\n\`\`\``;
+const block = `${begin}\n\n${content}\n\n`;
 await writeFile(documentPath, document.slice(0, from) + block + document.slice(to));
