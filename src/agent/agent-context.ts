@@ -1,9 +1,10 @@
 /**
  * agent-context: what the agent works with, all of it from outside. The program wires the real parts, the simulator its own.
  */
+import type { DefinitionsFile } from '../host/definitions-file.js';
 import type { Journal } from '../host/journal.js';
 import type { Spool } from '../host/spool.js';
-import type { TakenLink } from '../host/state-links.js';
+import type { MovedLink, TakenLink } from '../host/state-links.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
@@ -32,6 +33,8 @@ export interface StateFiles {
   linked(): Promise<readonly DomainUuid[]>;
   /** Takes such links away, and nothing that they point to. @returns what was taken */
   takeLinksAway(uuid: DomainUuid): Promise<readonly TakenLink[]>;
+  /** Somebody's own links that were taken away, by any run of the program, and in whose place there is nothing yet. */
+  movedLinks(): Promise<readonly MovedLink[]>;
 }
 
 /** Which domains have a running swtpm on this host, seen without anybody's help. */
@@ -78,6 +81,9 @@ export interface KnownShare {
   write(shareId: string): Promise<void>;
 }
 
+/** What is to be remembered of the domains' definitions. */
+export type DefinitionsMemory = Pick<DefinitionsFile, 'read' | 'write'>;
+
 /** Structured log; fields never hold state, keys or domain XML. */
 export interface Log {
   debug(fields: object, message: string): void;
@@ -100,6 +106,7 @@ export interface AgentContext {
   readonly running: RunningDomains;
   readonly guests: RunningGuests;
   readonly events?: DomainEventSource;
+  readonly definitions?: DefinitionsMemory;
   readonly locks: DomainLocks;
   readonly clock: Clock;
   readonly random: Random;

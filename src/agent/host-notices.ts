@@ -5,7 +5,7 @@ import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Attention } from './attention.js';
 
-type Topic = 'undefined' | 'without-tpm';
+type Topic = 'undefined' | 'without-tpm' | 'linked';
 
 export class HostNotices {
   readonly #standing: Attention[] = [];
@@ -64,6 +64,14 @@ export class HostNotices {
       },
     );
     this.#ofDomains.set(keyOf('undefined', uuid), attentionOf(error));
+  }
+
+  /** @param path where the link stood, in place of a TPM directory */
+  linkTaken(uuid: DomainUuid, path: string, target: string): void {
+    const error = new MirrorError('STATE_LINKED', `${path} was a link to ${target} and was taken away`, {
+      next: `nothing in ${target} was changed; if the share has no state of the domain, move it from there to ${path}`,
+    });
+    this.#ofDomains.set(keyOf('linked', uuid), attentionOf(error));
   }
 
   clear(topic: Topic, uuid: DomainUuid): void {

@@ -4,17 +4,16 @@
  *
  * I1 (G8) The link of a domain that runs, or is about to, is left alone: swtpm works through it, and without it libvirt would make a blank TPM.
  */
-import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext } from './agent-context.js';
+import type { HostNotices } from './host-notices.js';
 
 /**
- * @returns what the operator should know
+ * @param notices learn what the operator should know, of this sweep and of former ones
  * @throws MirrorError `HOST_IO`
  */
-export async function sweepLinks(context: AgentContext): Promise<MirrorError[]> {
+export async function sweepLinks(context: AgentContext, notices: HostNotices): Promise<void> {
   const { files, locks, log } = context;
-  const found: MirrorError[] = [];
   for (const uuid of await files.linked()) {
     await locks.withDomain(uuid, async () => {
       if (await isInUse(context, uuid)) return;
@@ -25,15 +24,10 @@ export async function sweepLinks(context: AgentContext): Promise<MirrorError[]> 
           { uuid, path, target },
           'took a link in place of a TPM directory away; its target is untouched',
         );
-        found.push(
-          new MirrorError('STATE_LINKED', `${path} was a link to ${target} and was taken away`, {
-            next: `nothing in ${target} was changed; if the share has no state of the domain, move it from there to ${path}`,
-          }),
-        );
       }
     });
   }
-  return found;
+  for (const { uuid, path, target } of await files.movedLinks()) notices.linkTaken(uuid, path, target);
 }
 
 /** Whether the domain runs, or is about to: between libvirt's hook and the start of its swtpm there is nothing to be seen of it. */

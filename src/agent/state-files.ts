@@ -4,7 +4,7 @@
 import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
 import type { HostContext } from '../host/host-context.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
-import { linkedDomains, takeLinksAway } from '../host/state-links.js';
+import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js';
 import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
 import type { Config } from '../model/config.js';
 import { livePath, volumePaths } from '../volume/share-context.js';
@@ -38,6 +38,7 @@ export function hostStateFiles(
     },
     removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
     linked: () => linkedDomains(fs, libvirt.swtpmDir),
+    movedLinks: () => movedLinks(fs, libvirt.swtpmDir),
     takeLinksAway: (uuid) => {
       const ours = `${volumePaths({ root }, uuid).live}/`;
       return takeLinksAway(fs, domainPaths(libvirt.swtpmDir, uuid), (target) => target.startsWith(ours));

@@ -97,8 +97,10 @@ export class Supervisor {
     await this.#takeUpLeft();
     // What runs by now was started before there was an agent, and may be from before there was a hook.
     await this.#sightings.look(() => undefined);
-    const links = await sweepLinks(this.#context).catch((error: unknown) => [asMirrorError(error)]);
-    for (const error of links) this.#notices.note(error);
+    await this.#definitions.recall();
+    await sweepLinks(this.#context, this.#notices).catch((error: unknown) => {
+      this.#notices.note(asMirrorError(error));
+    });
     this.#scheduleRescan();
     this.#arrivals.watch();
     this.#events.follow();
@@ -116,8 +118,7 @@ export class Supervisor {
 
   /** A domain is about to start whose definition has no TPM: what is stored of it stays. */
   async withoutTpm(uuid: DomainUuid, name: string): Promise<void> {
-    const record = await this.#context.journal.read(uuid);
-    if (record && record.slot > 0) this.#notices.withoutTpm(uuid, name, record.slot);
+    await this.#definitions.withoutTpm(uuid, name);
   }
 
   replicators(): Replicator[] {
@@ -132,9 +133,10 @@ export class Supervisor {
     await this.#ready;
     this.#sightings.forget(uuid);
     this.#notices.announced();
-    this.#notices.clear('without-tpm', uuid);
+    this.#definitions.withTpm(uuid);
     const replicator = await this.#take(uuid);
     const prepared = await replicator.prepare(request);
+    this.#notices.clear('linked', uuid);
     await this.#changes.watch(replicator.place);
     this.#arrivals.watch();
     return prepared;

@@ -15,6 +15,7 @@ export interface DomainPaths {
 
 export const TPM_DIRECTORY_NAMES: readonly TpmDirectoryName[] = ['tpm1.2', 'tpm2'];
 
+const MOVED_LINK = /^\.(.{36})(?:\.tpm2|\.tpm1\.2)?\.swtpm-mirror-link$/;
 const STAGING = /^\.(.{36})\.swtpm-mirror$/;
 
 /** @param swtpmRoot libvirt's directory of all domains' TPMs, `libvirt.swtpm_dir` in the configuration */
@@ -53,6 +54,12 @@ export function parseStagingName(name: string): DomainUuid | undefined {
 export function movedLinkPath(paths: DomainPaths, role?: TpmDirectoryName): string {
   const name = role === undefined ? paths.uuid : `${paths.uuid}.${role}`;
   return `${swtpmRoot(paths)}/.${name}.swtpm-mirror-link`;
+}
+
+/** The domain whose link was moved to this name. */
+export function parseMovedLinkName(name: string): DomainUuid | undefined {
+  const uuid = MOVED_LINK.exec(name)?.[1] ?? '';
+  return isDomainUuid(uuid) ? uuid : undefined;
 }
 
 /** A restore's temporary NVRAM file, beside the NVRAM. */

@@ -14,6 +14,7 @@ import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import type { FileSystem } from '../model/filesystem.js';
 import {
   movedLinkPath,
+  parseMovedLinkName,
   swtpmRoot,
   TPM_DIRECTORY_NAMES,
   tpmDirectory,
@@ -29,6 +30,14 @@ export interface TakenLink {
   readonly target: string;
   /** Whether this program made it. */
   readonly isOurs: boolean;
+}
+
+/** Somebody's own link, kept under another name. */
+export interface MovedLink {
+  readonly uuid: DomainUuid;
+  /** Where the link was. */
+  readonly path: string;
+  readonly target: string;
 }
 
 /**
@@ -62,14 +71,30 @@ export async function takeLinksAway(
 }
 
 /** A link that was taken away and that no restore has made needless, if there is one. */
-export async function movedLink(
-  fs: FileSystem,
-  paths: DomainPaths,
-): Promise<Omit<TakenLink, 'isOurs'> | undefined> {
+export async function movedLink(fs: FileSystem, paths: DomainPaths): Promise<MovedLink | undefined> {
   for (const [path, moved] of placesOf(paths)) {
-    if (await isLink(fs, moved)) return { path, target: await fs.readlink('state-links:readlink', moved) };
+    if (!(await isLink(fs, moved))) continue;
+    return { uuid: paths.uuid, path, target: await fs.readlink('state-links:readlink', moved) };
   }
   return undefined;
+}
+
+/**
+ * Links of all domains that were taken away, by whatever run of the program, and in whose place there is nothing yet.
+ *
+ * @throws MirrorError `HOST_IO`
+ */
+export async function movedLinks(fs: FileSystem, swtpmRootPath: string): Promise<MovedLink[]> {
+  return await orHostError('look for links that were taken away', async () => {
+    const names = await namesIn(fs, 'state-links:readdir', swtpmRootPath);
+    const uuids = new Set(names.flatMap((name) => parseMovedLinkName(name) ?? []));
+    const found: MovedLink[] = [];
+    for (const uuid of uuids) {
+      const link = await movedLink(fs, { uuid, swtpmDirectory: `${swtpmRootPath}/${uuid}` });
+      if (link && !(await lstatIfAny(fs, 'state-links:lstat', link.path))) found.push(link);
+    }
+    return found;
+  });
 }
 
 /** The domain has its state: what was taken away is needed no more. */

@@ -13,6 +13,7 @@ import type { Sealing, SealingKeys } from '../bundle/sealing.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
 import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
+import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
@@ -126,6 +127,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
     guests: { list: () => listRunningGuests(virsh), defined: () => listDefinedDomains(virsh) },
+    definitions: new DefinitionsFile(hostContext),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
       withDomain: (uuid, work) =>

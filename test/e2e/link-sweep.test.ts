@@ -2,7 +2,7 @@
  * Links in place of TPM directories, which libvirt would delete through: an agent takes them away when it starts, and loses nothing by it.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { HostFixture } from '../fixtures/host.js';
@@ -29,20 +29,30 @@ t.test('G7, G8: a swept link leaves its target whole, and its domain does not st
   const linked = dirname(host.tpmDirectory(UNKNOWN));
   await symlink(elsewhere, linked);
 
-  await host.startAgent(t);
+  const agent = await host.startAgent(t);
   t.match(await host.run(['domain', 'prepare', UNKNOWN]), {
     status: 5,
     stderr: /STATE_INVALID: .+elsewhere/,
   });
   t.notOk(existsSync(linked), 'the link is gone, and no blank TPM is in its place');
   t.strictSame(await readFile(join(elsewhere, 'tpm2/tpm2-00.permall')), STATE);
-  t.match(await host.runJson(['status']), {
-    attention: [{ code: 'STATE_LINKED', message: linked, next: elsewhere }],
-  });
+  const told = { attention: [{ code: 'STATE_LINKED', message: linked, next: elsewhere }] };
+  t.match(await host.runJson(['status']), told);
+  await agent.stop();
+  await host.startAgent(t);
   t.match(await host.run(['domain', 'prepare', UNKNOWN]), {
     status: 5,
     stderr: /STATE_INVALID: .+elsewhere/,
   });
+  t.match(await host.runJson(['status']), told, 'also by the next agent');
   t.notOk(existsSync(linked), 'no blank TPM');
   t.equal((await host.run(['domain', 'prepare', STORED])).status, 0, 'others start as ever');
+
+  await rename(elsewhere, linked);
+  t.equal(
+    (await host.run(['domain', 'prepare', UNKNOWN])).status,
+    0,
+    'moved where it belongs, it is adopted',
+  );
+  t.strictSame(((await host.runJson(['status'])) as { attention: unknown[] }).attention, []);
 });

@@ -74,6 +74,7 @@ t.test(
     await migrate(a, b);
     await newestPublish(b, 'kvm-b');
     t.equal(await identityAt(b), identity, 'the same TPM runs on B');
+    t.strictSame(((await a.runJson('status')) as { attention: unknown[] }).attention, [], 'no news to A');
     const [, ...earlier] = (await historyOf(b)).reverse();
     const release = earlier.find((entry) => entry.kind === 'release');
     t.match(release, { host: 'kvm-a', reason: 'migrated' });

@@ -54,7 +54,7 @@ t.test(
   'a plain undefine by somebody else is told, also after libvirtd was restarted, and costs nothing',
   async (t) => {
     const host = await startHost(t);
-    await host.startAgent(t);
+    const agent = await host.startAgent(t);
     await host.take('define', XML);
     await host.mustVirsh('start', NAME);
     await host.mustVirsh('destroy', NAME);
@@ -62,6 +62,15 @@ t.test(
     await host.stopLibvirtd();
     await host.startLibvirtd();
     await host.mustVirsh('undefine', '--nvram', NAME);
+    await isNoticed(host, 'DOMAIN_UNDEFINED');
+    await agent.end('KILL');
+    const next = await host.startAgent(t);
+    await isNoticed(host, 'DOMAIN_UNDEFINED');
+    await host.take('define', XML);
+    await isNoticed(host, 'DOMAIN_UNDEFINED', false);
+    await next.end('KILL');
+    await host.mustVirsh('undefine', '--nvram', NAME);
+    await host.startAgent(t);
     await isNoticed(host, 'DOMAIN_UNDEFINED');
     await host.take('define', XML);
     await isNoticed(host, 'DOMAIN_UNDEFINED', false);
@@ -72,7 +81,7 @@ t.test(
 
 t.test('G8: a TPM that was removed from the definition keeps its state until purge', async (t) => {
   const host = await startHost(t);
-  await host.startAgent(t);
+  const agent = await host.startAgent(t);
   await host.take('define', XML);
   await host.mustVirsh('start', NAME);
   await host.mustVirsh('destroy', NAME);
@@ -81,6 +90,9 @@ t.test('G8: a TPM that was removed from the definition keeps its state until pur
   await host.take('define', domainXml({ uuid: UUID, name: NAME, devices: '' }));
   await host.mustVirsh('start', NAME);
   await isNoticed(host, 'TPM_REMOVED');
+  await agent.end('KILL');
+  await host.startAgent(t);
+  t.ok((await attentionCodes(host)).includes('TPM_REMOVED'), 'also by the next agent');
   await host.mustVirsh('destroy', NAME);
   await host.mustVirsh('undefine', '--nvram', NAME);
   await host.take('define', XML);
