@@ -13,7 +13,7 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
   HELD_ELSEWHERE: heldElsewhere,
   STATE_MISSING: (situation) =>
     new MirrorError('STATE_MISSING', `${missingState(situation)}, and a blank TPM would lock its user out`, {
-      next: `start ${situation.uuid} on the host where it last ran, or put its state back into the swtpm directory from a backup`,
+      next: waysToAState(situation),
     }),
   STATE_BEHIND: stateBehind,
   TOMBSTONED: ({ uuid }) =>
@@ -105,6 +105,13 @@ function missingState({ uuid, record, volume }: Situation): string {
   return holder
     ? `${uuid} was started on ${holder.host}, which never stored its state and released nothing`
     : `${uuid} has run on this host, but no state of it is left`;
+}
+
+function waysToAState({ uuid, local }: Situation): string {
+  if (local) {
+    return `bring its volume back from a backup of the share; or, if this host has the newest state, run \`swtpm-mirror resolve ${uuid} --keep local\``;
+  }
+  return `start it on the host where it last ran, or put its state back into the swtpm directory from a backup; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up: then it starts with a blank TPM, and its guest asks for the recovery key`;
 }
 
 function damage({ volume }: Situation): string {

@@ -52,11 +52,23 @@ t.test('G8: a start is refused when the share has lost the volume that this host
   const host = await site.host('kvm-a');
   await rm(site.volume(DOMAIN).root, { recursive: true });
   const expected = { status: 3, code: 'STATE_MISSING', says: /no state of/, next: /backup/ };
-  await isRefused(t, host, expected);
+  await isRefused(t, host, { ...expected, next: /resolve 6b0c2d4e\S+ --keep local/ });
   await rm(join(host.swtpmDirectory, DOMAIN), { recursive: true });
   await isRefused(t, host, expected);
   await mkdir(host.tpmDirectory(DOMAIN), { recursive: true });
-  await isRefused(t, host, expected);
+  await isRefused(t, host, { ...expected, next: /purge 6b0c2d4e/ });
+  await mustRun(host, ['purge', DOMAIN, '--yes']);
+  const guest = await Guest.start(t, host, { manufactured: true });
+  t.not((await guest.permall()).length, 0, 'what the error says to do starts it with a blank TPM');
+});
+
+t.test('a volume that is lost is made again from the state of the host that has it', async (t) => {
+  const site = await (await history).copy(t);
+  const host = await site.host('kvm-a');
+  await rm(site.volume(DOMAIN).root, { recursive: true });
+  await mustRun(host, ['resolve', DOMAIN, '--keep', 'local']);
+  const guest = await Guest.start(t, host);
+  t.strictSame(await guest.read(VALUE.length), VALUE);
 });
 
 t.test('G4: a start is refused when the volume is older than what this host published', async (t) => {
