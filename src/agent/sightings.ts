@@ -40,6 +40,11 @@ export class Sightings {
     this.#seen.set(uuid, 0);
   }
 
+  /** Whether it ran at the last look. */
+  has(uuid: DomainUuid): boolean {
+    return this.#seen.get(uuid) === 0;
+  }
+
   /** Somebody says himself what becomes of it. */
   forget(uuid: DomainUuid): void {
     this.#seen.delete(uuid);

@@ -97,6 +97,9 @@ export class Supervisor {
     await this.#takeUpLeft();
     // What runs by now was started before there was an agent, and may be from before there was a hook.
     await this.#sightings.look(() => undefined);
+    for (const { uuid, phase, bootId } of live) {
+      if (phase === 'prepared' && bootId !== this.#context.bootId) this.#endInterrupted(uuid);
+    }
     await this.#definitions.recall();
     await sweepLinks(this.#context, this.#notices).catch((error: unknown) => {
       this.#notices.note(asMirrorError(error));
@@ -105,6 +108,15 @@ export class Supervisor {
     this.#arrivals.watch();
     this.#events.follow();
     void this.#definitions.look();
+  }
+
+  /**
+   * This host went down between a start's preparation and its end: no hook is to come. The volume is given back, so that the domain can start elsewhere;
+   * what may have been written meanwhile stays where it is, and the next start here judges it.
+   */
+  #endInterrupted(uuid: DomainUuid): void {
+    const ending = this.#sightings.has(uuid) ? this.#begin(uuid, {}) : this.stopped(uuid, 'host-restarted');
+    void ending.catch(this.#report(uuid));
   }
 
   health(): ShareHealthReport {

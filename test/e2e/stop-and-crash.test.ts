@@ -1,6 +1,8 @@
 /**
  * The end of a VM's run, in good order and without a word: its last state is on the share, and the volume is free for the next host.
  */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
 import { Site } from '../fixtures/site.js';
@@ -89,3 +91,31 @@ t.test(
     t.strictSame(await again.read(LAST.length), LAST);
   },
 );
+
+t.test('a start that a reboot of the host interrupted gives the volume back', async (t) => {
+  const site = await Site.create(t, { timing: { rescan: '1s' } });
+  const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
+  const guest = await Guest.start(t, a);
+  await guest.keep(FIRST);
+  await guest.stop();
+  const volume = site.volumeOf(guest);
+  await mustRun(a, ['domain', 'prepare', DOMAIN]);
+
+  const agent = await a.startAgent(t);
+  t.match(
+    await a.runJson(['status', DOMAIN]),
+    { domains: [{ state: 'prepared' }] },
+    'its hooks may be to come',
+  );
+  await agent.kill();
+  const record = join(a.stateDirectory, 'journal', `${DOMAIN}.json`);
+  const ofEarlierBoot = (await readFile(record, 'utf8')).replace(
+    /"bootId": "[^"]+"/,
+    '"bootId": "an earlier one"',
+  );
+  await writeFile(record, ofEarlierBoot);
+  await a.startAgent(t);
+  await volume.waitForTop('release');
+  t.equal((await volume.story()).at(-1), 'release host-restarted');
+  t.strictSame(await (await Guest.start(t, b)).read(FIRST.length), FIRST);
+});
