@@ -15,6 +15,8 @@ const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
 const TIMEOUT_MS = 60_000;
+/** As much of libvirt's log of the domain as says why it is gone. */
+const LOG_TAIL = 1000;
 
 type Kind = 'persistent' | 'transient';
 /** `crash-unseen`: QEMU is killed while libvirtd is away, which finds its domain gone when it comes back. */
@@ -59,7 +61,8 @@ async function write(host: LibvirtHost): Promise<State> {
 
 async function end(host: LibvirtHost, how: End): Promise<void> {
   if (how === 'destroy') {
-    await host.mustVirsh('destroy', NAME);
+    const { status, stderr } = await host.virsh('destroy', NAME);
+    if (status !== 0) throw new Error(`${stderr}\n${(await host.domainLog(NAME)).slice(-LOG_TAIL)}`);
     return;
   }
   const kill = ['sh', '-c', `kill -KILL "$(cat /run/libvirt/qemu/${NAME}.pid)"`];

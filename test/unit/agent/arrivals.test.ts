@@ -49,6 +49,29 @@ t.test('a domain that is on its way has arrived when libvirt says that it runs h
   t.equal(rig.clock.pending, 0, 'and nobody is asked any more');
 });
 
+t.test(
+  'where something is said to have happened, the next look is due at once, and no look is added',
+  async (t) => {
+    const rig = makeRig();
+    rig.arrivals.lookNow();
+    t.equal(rig.questions, 0, 'nothing is expected yet');
+    rig.answer = undefined;
+    rig.arrivals.watch();
+    await rig.clock.advance(10 * 60_000);
+    rig.answer = new Set([UUID]);
+    const { questions } = rig;
+    rig.arrivals.lookNow();
+    rig.arrivals.lookNow();
+    await rig.clock.advance(0);
+    t.strictSame(rig.arrived, [UUID]);
+    t.equal(rig.questions, questions + 1);
+    await rig.clock.advance(1_000);
+    t.equal(rig.clock.pending, 0);
+    rig.arrivals.lookNow();
+    t.equal(rig.questions, questions + 1);
+  },
+);
+
 t.test('nobody is asked while no domain is on its way', async (t) => {
   const rig = makeRig();
   rig.expected = [];
