@@ -15,7 +15,9 @@ import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runChecked } from '../../test/fixtures/process.js';
 import { chart } from './chart.js';
+import { fleetScale } from './fleet-scale.js';
 import { hookOverhead } from './hook-overhead.js';
+import { idle } from './idle.js';
 import { describeMachine } from './machine.js';
 import type { Bench, Measurement } from './measurement.js';
 import { compileNatives, type Natives } from './natives.js';
@@ -23,8 +25,18 @@ import { publishCost } from './publish-cost.js';
 import { publishLatency } from './publish-latency.js';
 import { markdown, type Measured, type Report } from './report.js';
 import { Scope } from './scope.js';
+import { storm } from './storm.js';
+import { throughput } from './throughput.js';
 
-const MEASUREMENTS: readonly Measurement[] = [publishLatency, publishCost, hookOverhead];
+const MEASUREMENTS: readonly Measurement[] = [
+  publishLatency,
+  publishCost,
+  hookOverhead,
+  storm,
+  idle,
+  throughput,
+  fleetScale,
+];
 const ROOT = join(import.meta.dirname, '../..');
 const CHART_IN_PROJECT = join(import.meta.dirname, 'chart.svg');
 const CHART_TITLE = 'From a change of the TPM to the share, median and quartiles';

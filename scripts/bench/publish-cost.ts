@@ -3,8 +3,6 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Capture } from '../../src/model/capture.js';
-import { contentDigest, sha256 } from '../../src/model/hash.js';
 import { parseDomainUuid, parseHostName } from '../../src/model/identifiers.js';
 import { systemClock, systemRandom } from '../../src/host/node-environment.js';
 import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
@@ -13,6 +11,7 @@ import { StorageClient } from '../../src/storage/storage-client.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import type { ShareStore } from '../../src/volume/share-store.js';
 import { builtProgram } from '../../test/fixtures/program.js';
+import { hold } from './captures.js';
 import { spread, times } from './figures.js';
 import { interleave, timed } from './interleave.js';
 import type { Bench, Measurement, Outcome } from './measurement.js';
@@ -27,7 +26,6 @@ const ASKED = 'publish, asked of the storage process by the agent';
 const ROUNDS = 100;
 const GOAL = 1.5;
 const NS_PER_MS = 1e6;
-const NOTE = { domainName: 'vm', reason: 'change', bootId: 'boot', swtpm: '', libtpms: '' } as const;
 
 async function run(bench: Bench): Promise<Outcome> {
   const rows: string[][] = [];
@@ -109,29 +107,11 @@ async function openClient(bench: Bench, root: string): Promise<StorageClient> {
 
 /** Claims a volume, and publishes to it again and again. */
 async function publisher(store: ShareStore, state: TpmState, domain: number): Promise<() => Promise<number>> {
-  const uuid = parseDomainUuid(domainUuid(domain));
-  const claimed = await store.claim({
-    uuid,
-    reason: 'start',
-    scope: 'free',
-    hostExpiryMs: 30_000,
-    revive: false,
-    shareId: undefined,
-  });
-  if (claimed.kind !== 'claimed') throw new Error(`expected a claim, got ${claimed.kind}`);
-  const { epoch } = claimed;
-  let slot = epoch;
-  return async () => {
-    const capture = captureOf(uuid, state.next());
-    slot += 1;
-    const parent = slot - 1 === epoch ? 0 : slot - 1;
-    return await timed(() => store.publish({ uuid, epoch, slot, parent, capture, note: NOTE }));
+  const held = await hold(store, parseDomainUuid(domainUuid(domain)), 'start');
+  return () => {
+    const data = state.next();
+    return timed(() => held.publish(data));
   };
-}
-
-function captureOf(uuid: Capture['uuid'], data: Uint8Array): Capture {
-  const file = { role: 'tpm2', name: PERMALL, mode: 0o600, mtimeNs: 1n, data, sha256: sha256(data) } as const;
-  return { uuid, files: [file], digest: contentDigest([file]), identity: undefined };
 }
 
 export const publishCost: Measurement = {

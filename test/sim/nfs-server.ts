@@ -55,6 +55,8 @@ export interface NfsServerOptions {
 
 export class NfsServer {
   readonly tree: InodeTree;
+  /** Told of every request that arrives, those included that were executed before. */
+  onRequest: ((host: string, name: ProcedureName) => void) | undefined;
   readonly #options: NfsServerOptions;
   /** Outcomes by request, as in a session's slot table. */
   readonly #replies = new Map<number, Outcome<unknown>>();
@@ -90,6 +92,7 @@ export class NfsServer {
   }
 
   execute<T>(request: number, host: string, procedure: Procedure<T>, forgetful: boolean): Outcome<T> {
+    this.onRequest?.(host, procedure.name);
     const known = this.#replies.get(request);
     if (known && !forgetful) return known as Outcome<T>;
     const outcome = attempt(() => procedure.execute(this.tree));

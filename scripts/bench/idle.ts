@@ -1,0 +1,126 @@
+/**
+ * idle: what the agent uses while nothing happens, by how many domains it looks after.
+ */
+import type { Status } from '../../src/agent/status.js';
+import { waitUntil } from '../../test/fixtures/wait-until.js';
+import { Crowd } from './crowd.js';
+import { figure } from './figures.js';
+import type { Bench, Goal, Measurement, Outcome } from './measurement.js';
+import { usageOf } from './process-tree.js';
+import { domainUuids, Product } from './product.js';
+
+const COUNTS = [50, 500, 2000];
+const JUDGED = 500;
+/** A whole period of the rescan, which is what an idle agent does. */
+const WINDOW_MS = 30_000;
+const REST_MS = 5000;
+const REST_TIMEOUT_MS = 60_000;
+const CPU_GOAL_PERCENT = 0.3;
+const MEMORY_GOAL_MB = 160;
+const BYTES_PER_MB = 1e6;
+
+interface Idle {
+  readonly domains: number;
+  /** Of one core. */
+  readonly cpuPercent: number;
+  readonly memoryMb: number;
+  readonly processes: number;
+  readonly wakeUpsPerSecond: number;
+  readonly inotifyWatches: number;
+}
+
+async function run(bench: Bench): Promise<Outcome> {
+  const product = await Product.create(bench);
+  await product.start();
+  const found: Idle[] = [];
+  let managed = 0;
+  for (const count of bench.quick ? [2, 4] : COUNTS) {
+    bench.progress(`${count} domains`);
+    const crowd = new Crowd(product, domainUuids(count - managed, managed + 1));
+    await crowd.makeStates();
+    await crowd.standIn(bench);
+    await crowd.call('prepare');
+    await crowd.call('started');
+    await atRest(product, count);
+    managed = count;
+    found.push(await watch(bench, product, count));
+  }
+  return report(found);
+}
+
+/** Everything that the domains have is on the share. */
+async function atRest({ host }: Product, domains: number): Promise<void> {
+  await waitUntil(`${domains} domains to be at rest`, REST_TIMEOUT_MS, async () => {
+    const { body } = await host.request({ path: '/v1/status' });
+    const status = JSON.parse(body) as Pick<Status, 'domains'>;
+    const resting = status.domains.filter(({ state, pending }) => state === 'running' && pending === 'none');
+    return resting.length === domains ? true : undefined;
+  });
+}
+
+async function watch(bench: Bench, { agent }: Product, domains: number): Promise<Idle> {
+  if (!agent) throw new Error('expected a running agent');
+  const windowMs = bench.quick ? 500 : WINDOW_MS;
+  await pause(bench.quick ? 100 : REST_MS);
+  const [before, beganMs] = [await usageOf(agent.pid), performance.now()];
+  await pause(windowMs);
+  const [after, tookMs] = [await usageOf(agent.pid), performance.now() - beganMs];
+  return {
+    domains,
+    cpuPercent: (100 * (after.cpuMs - before.cpuMs)) / tookMs,
+    memoryMb: after.memoryBytes / BYTES_PER_MB,
+    processes: after.processes,
+    wakeUpsPerSecond: (1000 * (after.wakeUps - before.wakeUps)) / tookMs,
+    inotifyWatches: after.inotifyWatches,
+  };
+}
+
+function report(found: readonly Idle[]): Outcome {
+  const rows = found.map((idle) => [
+    String(idle.domains),
+    figure(idle.cpuPercent),
+    figure(idle.memoryMb),
+    String(idle.processes),
+    figure(idle.wakeUpsPerSecond),
+    String(idle.inotifyWatches),
+  ]);
+  const judged = found.find(({ domains }) => domains === JUDGED);
+  return {
+    table: {
+      head: ['domains', '% of one core', 'MB (PSS)', 'processes', 'wake-ups a second', 'inotify watches'],
+      rows,
+    },
+    goals: judged ? goalsOf(judged) : [],
+    notes: [
+      'All processes of the agent. A stand-in with the command line of a swtpm plays each running domain, because the agent tells by that what runs. What virsh needs where libvirtd runs comes on top.',
+    ],
+    samples: Object.fromEntries(
+      found.flatMap(({ domains, cpuPercent, memoryMb, wakeUpsPerSecond }) => [
+        [`${domains} domains, % of one core`, [cpuPercent]],
+        [`${domains} domains, MB`, [memoryMb]],
+        [`${domains} domains, wake-ups a second`, [wakeUpsPerSecond]],
+      ]),
+    ),
+  };
+}
+
+function goalsOf({ domains, cpuPercent, memoryMb }: Idle): Goal[] {
+  return [
+    {
+      text: `idle with ${domains} domains: at most ${CPU_GOAL_PERCENT} % of one core`,
+      met: cpuPercent <= CPU_GOAL_PERCENT,
+      found: `${figure(cpuPercent)} %`,
+    },
+    {
+      text: `idle with ${domains} domains: at most ${MEMORY_GOAL_MB} MB over all processes`,
+      met: memoryMb <= MEMORY_GOAL_MB,
+      found: `${figure(memoryMb)} MB`,
+    },
+  ];
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+export const idle: Measurement = { name: 'idle', title: 'An agent while nothing happens', run };
