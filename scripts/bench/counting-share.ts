@@ -1,5 +1,5 @@
 /**
- * counting-share: a share on a simulated NFS server that counts the requests that reach it, by host.
+ * counting-share: a share on a simulated NFS server that counts the requests that reach it.
  */
 import { parseDomainUuid, parseHostName } from '../../src/model/identifiers.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
@@ -14,15 +14,18 @@ const ROOT = '/share';
 const CAPACITY_BYTES = 2 ** 40;
 const DIRECTORY_MODE = 0o700;
 
+/** How many, by procedure. */
+export type Requests = ReadonlyMap<string, number>;
+
 export class CountingShare {
   readonly #world: SimulatedWorld;
   readonly #hosts = new Map<number, ShareService>();
-  #requests = 0;
+  #counts = new Map<string, number>();
 
   constructor(seed: string) {
     this.#world = new SimulatedWorld(seed, { faults: CALM, capacityBytes: CAPACITY_BYTES });
-    this.#world.nfs.server.onRequest = () => {
-      this.#requests += 1;
+    this.#world.nfs.server.onRequest = (_host, name) => {
+      this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
     };
   }
 
@@ -40,10 +43,10 @@ export class CountingShare {
   }
 
   /** Requests that the work, whoever does it, sends to the server. */
-  async requestsOf(work: () => Promise<unknown>): Promise<number> {
-    const before = this.#requests;
+  async requestsOf(work: () => Promise<unknown>): Promise<Requests> {
+    this.#counts = new Map();
     await this.#world.outcome(work());
-    return this.#requests - before;
+    return this.#counts;
   }
 
   /** Lets time pass, and with it what the clients believe without asking. */

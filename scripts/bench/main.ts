@@ -2,6 +2,7 @@
  * bench: `npm run bench -- [OPTIONS]`
  *
  *   --only NAME        this measurement alone; may be given several times
+ *   --lab              also count the requests to a real NFS server, in virtual machines: some minutes more
  *   --quick            a smoke run of seconds: it shows that the benchmark works, and its figures mean nothing
  *   --out DIRECTORY    where results.json, results.md and chart.svg go (default: a new directory under the temporary one)
  *   --on DIRECTORY     a directory on the file system to measure (default: /var/tmp, which is a disk where /tmp may be memory)
@@ -21,6 +22,7 @@ import { idle } from './idle.js';
 import { describeMachine } from './machine.js';
 import type { Bench, Measurement } from './measurement.js';
 import { compileNatives, type Natives } from './natives.js';
+import { nfsRequests } from './nfs-requests.js';
 import { publishCost } from './publish-cost.js';
 import { publishLatency } from './publish-latency.js';
 import { markdown, type Measured, type Report } from './report.js';
@@ -44,6 +46,7 @@ const CHART_TITLE = 'From a change of the TPM to the share, median and quartiles
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', multiple: true },
+    lab: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     out: { type: 'string' },
     on: { type: 'string', default: '/var/tmp' },
@@ -57,17 +60,19 @@ function progress(text: string): void {
 
 function chosen(): readonly Measurement[] {
   const { only } = options;
-  if (!only) return MEASUREMENTS;
+  const lab = options.lab ? [nfsRequests] : [];
+  if (!only) return [...MEASUREMENTS, ...lab];
   const known = MEASUREMENTS.map(({ name }) => name);
   const unknown = only.find((name) => !known.includes(name));
   if (unknown !== undefined) throw new Error(`expected --only ${known.join(', ')}; found ${unknown}`);
-  return MEASUREMENTS.filter(({ name }) => only.includes(name));
+  return [...MEASUREMENTS.filter(({ name }) => only.includes(name)), ...lab];
 }
 
 /** Without what only says where the results go. */
 function commandText(): string {
   const words = [
     ...(options.only ?? []).map((name) => `--only ${name}`),
+    ...(options.lab ? ['--lab'] : []),
     ...(options.quick ? ['--quick'] : []),
   ];
   return ['npm run bench', ...(words.length > 0 ? ['--', ...words] : [])].join(' ');

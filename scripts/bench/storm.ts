@@ -31,7 +31,6 @@ async function run(bench: Bench): Promise<Outcome> {
   const crowd = new Crowd(product, domainUuids(domains));
   bench.progress(`${domains} domains are adopted`);
   await crowd.makeStates();
-  await crowd.standIn(bench);
   for (const verb of ['prepare', 'started', 'stopped']) await crowd.call(verb);
   const hook = await hookOn(bench, product, crowd);
   const socket = (verb: string) => () => crowd.call(verb);
