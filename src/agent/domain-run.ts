@@ -28,6 +28,7 @@ import { domainPlace, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
 import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from './prepared.js';
+import { RecoveryPoint } from './recovery-point.js';
 import { recalledRun } from './recalled-run.js';
 import { anotherTpm } from './refusal.js';
 import { isIdle, Waiters, type Condition } from './settling.js';
@@ -44,6 +45,7 @@ export class DomainRun {
   /** Before a final state is read again that could not be read. */
   readonly #captureBackoff: Backoff;
   readonly #waiters: Waiters;
+  readonly #recoveryPoint: RecoveryPoint;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
   /** What this host holds was claimed by a former run of this program. */
@@ -51,8 +53,6 @@ export class DomainRun {
   #diverged = new DivergedCopies();
   /** Of a domain that came by migration: its source's claim. */
   #source: ClaimEntry | undefined;
-  /** Monotonic time since which something waits to reach the share. */
-  #behindSinceMs: number | undefined;
   #closed = false;
   #paused = false;
 
@@ -71,6 +71,7 @@ export class DomainRun {
     });
     this.#captureBackoff = new Backoff(context);
     this.#waiters = new Waiters(context.clock);
+    this.#recoveryPoint = new RecoveryPoint(context.clock);
   }
 
   get state(): Lifecycle {
@@ -92,8 +93,12 @@ export class DomainRun {
 
   /** How long the share has been behind, ms; `undefined` when it is not. */
   get lagMs(): number | undefined {
-    const since = this.#behindSinceMs;
-    return since === undefined ? undefined : this.#context.clock.monotonicMs() - since;
+    return this.#recoveryPoint.lagMs;
+  }
+
+  /** How many changes the share has not, at least. */
+  get pendingChanges(): number {
+    return this.#recoveryPoint.changes;
   }
 
   get isClosed(): boolean {
@@ -106,7 +111,7 @@ export class DomainRun {
     if (!record) return;
     this.#identity = record.identity ?? undefined;
     const spooled = await this.#pending.recall();
-    if (spooled) this.#behindSinceMs = this.#context.clock.monotonicMs() - spooled.ageMs;
+    if (spooled) this.#recoveryPoint.recalled(spooled.ageMs);
     this.#recalled = true;
     this.#apply(recalledRun(record, spooled?.digest, this.#context.bootId));
   }
@@ -164,8 +169,7 @@ export class DomainRun {
     this.#state = state;
     this.record.follow(state, this.#identity);
     this.record.save();
-    const isBehind = state.dirty || state.pending !== undefined;
-    this.#behindSinceMs = isBehind ? (this.#behindSinceMs ?? this.#context.clock.monotonicMs()) : undefined;
+    this.#recoveryPoint.follow(state.dirty || state.pending !== undefined);
     if (!this.#closed && !this.#paused) this.#beginTasks();
     this.#waiters.show(this.#state);
   }
@@ -173,6 +177,7 @@ export class DomainRun {
   #beginTasks(): void {
     const { local, share } = nextTasks(this.#state);
     for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
+    if (share?.kind === 'publish' || share?.kind === 'diverge') this.#recoveryPoint.carried();
     if (local) void this.#runLocal(local);
     if (share) void this.#runShare(share);
   }
@@ -206,7 +211,10 @@ export class DomainRun {
       this.#identity ??= capture.identity;
       const next = step(this.#state, { kind: 'captured', digest: capture.digest, foreign });
       // In one turn with the state, so that a pending digest always has its capture.
-      if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
+      if (next.pending?.digest === capture.digest) {
+        if (this.#state.pending?.digest !== capture.digest) this.#recoveryPoint.changed();
+        this.#pending.replace(capture);
+      }
       this.#apply(next);
     } catch (error) {
       const cause = asMirrorError(error);
@@ -252,6 +260,7 @@ export class DomainRun {
     const domain = { ...this.place, name: this.name, ...known };
     const { event, identity } = await this.#shareLane.run(domain, task);
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
+    if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();
     if (event.kind === 'acquired') {
       this.#recalled = false;
       this.#identity = identity ?? this.#identity;

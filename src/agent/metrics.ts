@@ -91,6 +91,11 @@ export class Metrics implements Meter {
     'For how long the share has been behind; 0 when it has everything.',
     ['uuid', 'name'],
   );
+  readonly #pendingChanges = this.#gauge(
+    'domain_pending_changes',
+    'Changes of the domain that the share has not, at least.',
+    ['uuid', 'name'],
+  );
   readonly #recoveryPoint = this.#gauge(
     'domain_recovery_point_timestamp_seconds',
     'Everything that the domain changed before this time is on the share.',
@@ -142,7 +147,15 @@ export class Metrics implements Meter {
     this.#heartbeatAge.set(share.beatAgeMs === null ? Infinity : share.beatAgeMs / 1000);
     this.#spoolBytes.set(spool.bytes);
     this.#spoolEntries.set(spool.entries);
-    for (const gauge of [this.#domains, this.#lag, this.#recoveryPoint, this.#attention]) gauge.reset();
+    for (const gauge of [
+      this.#domains,
+      this.#lag,
+      this.#pendingChanges,
+      this.#recoveryPoint,
+      this.#attention,
+    ]) {
+      gauge.reset();
+    }
     for (const state of DOMAIN_STATES) {
       this.#domains.set({ state }, domains.filter((domain) => domain.state === state).length);
     }
@@ -151,8 +164,9 @@ export class Metrics implements Meter {
     return await this.#registry.metrics();
   }
 
-  #setDomain({ uuid, name, lagMs, head, attention }: DomainStatus, nowMs: number): void {
+  #setDomain({ uuid, name, lagMs, pendingChanges, head, attention }: DomainStatus, nowMs: number): void {
     this.#lag.set({ uuid, name }, lagMs / 1000);
+    this.#pendingChanges.set({ uuid, name }, pendingChanges);
     // Without a head there is nothing to recover, whatever the time.
     if (head > 0) this.#recoveryPoint.set({ uuid, name }, (nowMs - lagMs) / 1000);
     for (const { code } of attention) this.#attention.set({ uuid, name, code }, 1);

@@ -67,6 +67,11 @@ export class Replicator {
     return this.#run.lagMs;
   }
 
+  /** How many changes the share has not, at least. */
+  get pendingChanges(): number {
+    return this.#run.pendingChanges;
+  }
+
   /** Takes up what the journal and the spool say of a former run of this program. */
   recall(): Promise<void> {
     return this.#run.recall();

@@ -33,6 +33,8 @@ export interface DomainStatus {
   readonly published: string | null;
   /** Where state waits that the share does not have: nowhere, in memory and on the local disk, or durable in the spool. */
   readonly pending: 'none' | 'local' | 'spooled';
+  /** How many changes the share has not, at least; what a guest writes within `timing.settle` is one. */
+  readonly pendingChanges: number;
   /** For how long the share has been behind, ms. */
   readonly lagMs: number;
   /** Since when, by this host's clock, RFC 3339 UTC; `null` when the share has everything. */
@@ -80,7 +82,7 @@ export function domainStatus(
   health: ShareHealthReport,
   replicator: Replicator,
 ): DomainStatus {
-  const { uuid, name, lagMs, attention, state } = replicator;
+  const { uuid, name, lagMs, pendingChanges, attention, state } = replicator;
   return {
     uuid,
     name,
@@ -90,6 +92,7 @@ export function domainStatus(
     head: state.published?.slot ?? 0,
     published: state.published?.digest ?? null,
     pending: pendingOf(state),
+    pendingChanges,
     ...since(clock, lagMs),
     holder: holderOf(config, health, state),
     attention: attention.list(),
@@ -114,6 +117,7 @@ export function recordStatus(
     head: volume?.log.head?.slot ?? slot,
     published: volume?.log.head?.digestPrefix ?? digest,
     pending: spooled ? 'spooled' : 'none',
+    pendingChanges: spooled ? 1 : 0,
     ...since(clock, spooled && clock.nowMs() - spooled.writtenAtMs),
     holder: holder
       ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }

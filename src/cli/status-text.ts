@@ -77,12 +77,17 @@ function riskText({ domains }: Status, columns: number): string {
 }
 
 function riskOf(domain: DomainStatus): string {
-  const { head, lagMs, pending } = domain;
+  const { head, lagMs, pending, pendingChanges } = domain;
   const title = printable(titleOf(domain));
+  const changes = pendingChanges === 1 ? 'last change' : `last ${String(pendingChanges)} changes`;
+  const lost =
+    pendingChanges === 0
+      ? `whatever it changed in the last ${shortDuration(lagMs)}`
+      : `its ${changes}, of the last ${shortDuration(lagMs)}`;
   const loss =
     head === 0
       ? `${title} would lose its TPM: the share has no state of it`
-      : `${title} would go back to generation ${String(head)} and lose what changed in the last ${shortDuration(lagMs)}`;
+      : `${title} would go back to generation ${String(head)} and lose ${lost}`;
   return pending === 'spooled' ? `${loss}, unless this host's disk comes back` : loss;
 }
 

@@ -1,7 +1,9 @@
 /**
  * What an engine asks an agent for: hashes, data when it has not got it, and events instead of polling.
  */
+import { writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun, PERMALL } from '../../fixtures/guest.js';
@@ -15,6 +17,8 @@ interface State {
   readonly digest: string;
   readonly generation: number;
   readonly published: boolean;
+  /** Of a dump. */
+  readonly xml?: string;
   readonly files?: readonly { readonly name: string; readonly data: string }[];
 }
 
@@ -76,4 +80,55 @@ t.test('an engine follows a domain without polling its data', async (t) => {
   t.equal(unknown.status, 404);
   const { status, signal } = await agent.stop();
   t.strictSame([status, signal], [0, null], 'a listener does not hold up the end of the agent');
+});
+
+const PASSWORD = 'hunter2';
+
+/** A libvirt of its own, without a daemon: it knows the one domain. */
+async function libvirtOf(directory: string): Promise<string> {
+  const path = join(directory, 'node.xml');
+  await writeFile(
+    path,
+    `<node><domain type='test'><name>vm-6b0c</name><uuid>${DOMAIN}</uuid><memory>65536</memory><vcpu>1</vcpu>
+     <os><type arch='x86_64'>hvm</type></os><devices>
+       <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
+       <graphics type='vnc' passwd='${PASSWORD}'/></devices></domain></node>`,
+  );
+  return `test://${path}`;
+}
+
+t.test("a domain's XML with its state beside it, only where the caller's state is out of date", async (t) => {
+  const site = await Site.create(t);
+  const host = await site.host('kvm-a', { libvirt: { uri: await libvirtOf(site.base) } });
+  const agent = await host.startAgent(t);
+  const guest = await Guest.start(t, host);
+  await guest.keep(Buffer.from('dumped'));
+  await mustRun(host, ['capture', DOMAIN]);
+  const permall = await guest.permall();
+
+  const full = await ask(host, 'dump');
+  t.match(full, { xml: `<uuid>${DOMAIN}</uuid>`, digest: digestOf(permall), published: true });
+  t.strictSame(Buffer.from(full.files?.[0]?.data ?? '', 'base64'), permall);
+  const known = await ask(host, `dump?known=${full.digest}`);
+  t.strictSame([known.xml, known.digest, known.files], [full.xml, full.digest, undefined]);
+
+  await guest.write(Buffer.from('later!'));
+  const later = await ask(host, `dump?known=${full.digest}`);
+  t.equal(later.digest, digestOf(await guest.permall()), 'the state as it is now, stored or not');
+  t.strictSame(Buffer.from(later.files?.[0]?.data ?? '', 'base64'), await guest.permall());
+  t.notMatch(later.xml ?? '', PASSWORD, 'libvirt keeps the secrets of the XML to itself');
+
+  await guest.stop();
+  t.match(
+    await ask(host, 'dump'),
+    { digest: digestOf(await guest.permall()), published: true },
+    'when it has stopped',
+  );
+  await host.configure({ libvirt: { uri: 'test:///nowhere.xml' } });
+  await agent.stop();
+  await host.startAgent(t);
+  await Guest.start(t, host);
+  const failed = await host.request({ path: `/v1/domains/${DOMAIN}/dump` });
+  t.equal(failed.status, 500);
+  t.match(JSON.parse(failed.body), { error: { code: 'LIBVIRT_FAILED', next: /libvirt\.uri/ } });
 });

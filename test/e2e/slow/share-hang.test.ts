@@ -34,13 +34,20 @@ t.test(
     await mount.hang();
     const responsiveness = watchResponsiveness(host);
 
-    const memory = await vm.change('during');
+    await vm.change('during');
     const spooled = await untilDomain(
       vm,
       'the change to be in the spool',
       ({ pending }) => pending === 'spooled',
     );
     t.ok(spooled.lagMs > 0);
+    t.ok(spooled.pendingChanges >= 1);
+    const memory = await vm.change('during, once more');
+    await untilDomain(
+      vm,
+      'one more change to be in the spool',
+      ({ pending, pendingChanges }) => pending === 'spooled' && pendingChanges > spooled.pendingChanges,
+    );
     t.match(spooled.attention, [{ code: /^SHARE_|^OUTCOME_UNKNOWN$/ }]);
     await untilStatus(host, 'the share to count as offline', ({ share }) => share.state === 'offline');
     const capture = await vm.ask('capture', {});
@@ -50,6 +57,10 @@ t.test(
     const began = performance.now();
     const { stdout } = await host.run(['status']);
     t.match(stdout, /OFFLINE/);
+    t.match(
+      stdout.replaceAll(/\s+/g, ' '),
+      /would go back to generation \d+ and lose its last \d+ changes, of the last/,
+    );
     t.ok(performance.now() - began < TOLERANCE_MS);
     t.ok((await storageProcesses(agent.pid)).length <= PROCESSES_MAX);
     const longestMs = await responsiveness.end();

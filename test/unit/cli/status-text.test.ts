@@ -15,6 +15,7 @@ const DOMAIN: DomainStatus = {
   head: 41,
   published: '5fb1c0d3a2b49e87',
   pending: 'none',
+  pendingChanges: 0,
   lagMs: 0,
   pendingSince: null,
   holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
@@ -49,6 +50,7 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
     {
       ...DOMAIN,
       pending: 'spooled',
+      pendingChanges: 2,
       lagMs: 185_000,
       attention: [{ ...attention, message: 'publish of 6b0c had no answer' }],
     },
@@ -60,8 +62,8 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
     'web-1   running  kvm-a   41    in the spool for 3 min  !',
     'new     running  -       -     on this host for 0.4 s',
     'If this host died now:',
-    '  web-1 would go back to generation 41 and lose what changed in the last 3 min,',
-    "  unless this host's disk comes back",
+    '  web-1 would go back to generation 41 and lose its last 2 changes, of the last',
+    "  3 min, unless this host's disk comes back",
     '  new would lose its TPM: the share has no state of it',
     'SHARE_TIMEOUT: heartbeat had no answer from the share within 5000 ms',
     '  check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing',
@@ -73,6 +75,19 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
   const text = statusText({ ...STATUS, share: AWAY, domains, attention: [attention] }, COLUMNS, false);
   t.equal(text, `${lines.join('\n')}\n`);
   t.ok(lines.every((line) => line.length <= COLUMNS));
+  t.end();
+});
+
+t.test('what would be lost, by what is known of it', (t) => {
+  const lossOf = (pendingChanges: number): string =>
+    statusText(
+      { ...STATUS, domains: [{ ...DOMAIN, pending: 'local', pendingChanges, lagMs: 400 }] },
+      0,
+      false,
+    );
+  t.match(lossOf(0), /and lose whatever it changed in the last 0\.4 s\n/, 'noticed, and not read yet');
+  t.match(lossOf(1), /and lose its last change, of the last 0\.4 s\n/);
+  t.match(lossOf(3), /and lose its last 3 changes, of the last 0\.4 s\n/);
   t.end();
 });
 
