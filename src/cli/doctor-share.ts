@@ -3,6 +3,7 @@
  */
 import { mountOf, type Mount } from '../host/mount-table.js';
 import type { Config } from '../model/config.js';
+import type { Clock } from '../model/environment.js';
 import { MirrorError } from '../model/errors.js';
 import type { ShareExamination } from '../volume/examine.js';
 import { expectEscrow } from '../volume/escrow.js';
@@ -68,13 +69,14 @@ export async function checkShare(
   share: ShareService,
   config: Config,
   shareId: string | undefined,
+  clock: Clock,
 ): Promise<Finding[]> {
   try {
-    const { latencyMs } = await share.beat({ shareId });
+    const found = await share.examine({ shareId });
+    const began = clock.monotonicMs();
     const identity = await share.identify({});
-    const { id } = identity;
-    const found = await share.examine({ shareId: id });
-    const title = `${config.share} is share ${id}, heartbeat of host ${config.host} in ${latencyMs.toFixed(1)} ms`;
+    const latencyMs = clock.monotonicMs() - began;
+    const title = `${config.share} is share ${identity.id}, and answers host ${config.host} in ${latencyMs.toFixed(1)} ms`;
     return [ok('share', title), ...checkEscrow(identity, config), ...judge(found, config)];
   } catch (error) {
     return [problem('share', error)];

@@ -1,7 +1,7 @@
 /**
  * doctor: `swtpm-mirror doctor`: whether everything is as it should be on this host, each finding with its next step.
  *
- * It changes nothing but this host's heartbeat and files of its own on the share, and can be run beside an agent. Exit status: 0 without a problem
+ * It changes nothing but files of its own on the share, not this host's heartbeat either, and can be run beside an agent. Exit status: 0 without a problem
  * (warnings are none), else that of the first problem.
  */
 import { readFile } from 'node:fs/promises';
@@ -58,7 +58,7 @@ async function examineShare(environment: CliEnvironment, config: Config): Promis
   const { share, close } = await environment.openShare({ ...config, encryption });
   try {
     const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
-    return await checkShare(share, config, await known.read());
+    return await checkShare(share, config, await known.read(), environment.clock);
   } catch (error) {
     return [problem('share', error)];
   } finally {

@@ -119,7 +119,7 @@ async function currentStatus(environment: CliEnvironment, config: Config): Promi
 
 /** From the journal and a look at the share. Nothing is watched or published meanwhile, and the status says so. */
 async function statusWithoutAgent({ context }: OpenContext, config: Config): Promise<Status> {
-  const health = await lookAtShare(context.share, await context.knownShare.read());
+  const health = await lookAtShare(context, await context.knownShare.read());
   const { records, damaged } = await context.journal.list();
   const spooled = await context.spool.list();
   const domains: DomainStatus[] = [];
@@ -149,13 +149,16 @@ async function statusWithoutAgent({ context }: OpenContext, config: Config): Pro
 }
 
 async function lookAtShare(
-  share: OpenContext['context']['share'],
+  { share, clock }: OpenContext['context'],
   shareId: string | undefined,
 ): Promise<ShareHealthReport> {
   try {
-    const { latencyMs } = await share.beat({ shareId });
+    // Not a beat: a host without an agent must not look alive.
     const { id } = await share.identify({});
-    return { state: 'online', id, latencyMs, beatAgeMs: 0, error: undefined };
+    const began = clock.monotonicMs();
+    await share.identify({});
+    const latencyMs = clock.monotonicMs() - began;
+    return { state: 'online', id, latencyMs, beatAgeMs: undefined, error: undefined };
   } catch (error) {
     const cause = asMirrorError(error);
     const state =

@@ -5,6 +5,8 @@
  * host's heartbeat is the difference of the two files' times, both set by the server, so hosts' clocks never matter. Age decides only
  * when a take-over may be tried; the log decides who won.
  *
+ * Who only looks does not beat, or a host without an agent would look alive: it reads the server's clock from a file of its own.
+ *
  * I1 One host name belongs to one machine: `host.json` is created exclusively with the machine's id and never replaced.
  * Not guaranteed: that a host judged expired has stopped. It may be cut off and come back; its commits then find their slots taken.
  */
@@ -12,18 +14,20 @@ import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { OpenFile } from '../model/filesystem.js';
 import type { HostName } from '../model/identifiers.js';
-import { ensureDirectory, readWhole, writeWhole } from './files.js';
+import { ensureDirectory, readWhole, unlinkIfThere, writeWhole } from './files.js';
 import { DIRECTORY_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
 
 const HOST_RECORD_BYTES_MAX = 4096;
 const NS_PER_MS = 1_000_000n;
 /** A heartbeat's fixed length: it is overwritten in place, so every beat is as long as the one before. */
 const BEAT_BYTES = 64;
+const RECORD_PREFIX = `${TEMPORARY_PREFIX}host-`;
 
 export class Heartbeat {
   readonly #context: ShareContext;
   readonly #directory: string;
   #file: OpenFile | undefined;
+  #isSwept = false;
 
   constructor(context: ShareContext) {
     this.#context = context;
@@ -44,6 +48,54 @@ export class Heartbeat {
       await this.close();
       throw error;
     }
+  }
+
+  /** The server's clock, ns: by a beat where this host beats anyway, otherwise by the time that it gives a file that is written now. */
+  async serverTimeNs(): Promise<bigint> {
+    if (this.#file) return await this.beat();
+    const { fs } = this.#context;
+    const path = `${hostsPath(this.#context)}/${this.#clockPrefix}${newToken(this.#context)}`;
+    const file = await fs.open('clock:open', path, 'overwrite', FILE_MODE);
+    try {
+      await writeAll(file, 'clock:write', new Uint8Array(1));
+      await file.sync('clock:fsync');
+      return (await file.stat('clock:stat')).mtimeNs;
+    } finally {
+      // The time is what is wanted; what becomes of the file is not.
+      await file.close('clock:close').catch(() => undefined);
+      await unlinkIfThere(fs, 'clock:unlink', path).catch(() => undefined);
+    }
+  }
+
+  /** Takes this host's name without beating. @throws MirrorError `HOST_NAME_TAKEN` */
+  async takeName(): Promise<void> {
+    const { fs } = this.#context;
+    await ensureDirectory(fs, 'heartbeat', hostsPath(this.#context), this.#directory, DIRECTORY_MODE);
+    await this.#register();
+  }
+
+  /** Removes what killed programs of this host left half done, in the first call of a process. One that is at work meanwhile tries again. */
+  async sweepOnce(): Promise<void> {
+    if (this.#isSwept) return;
+    this.#isSwept = true;
+    // Leftovers harm nobody, whatever is wrong with their removal.
+    await this.#sweep().catch(() => undefined);
+  }
+
+  async #sweep(): Promise<void> {
+    const { fs } = this.#context;
+    for (const [directory, prefix] of [
+      [hostsPath(this.#context), this.#clockPrefix],
+      [this.#directory, RECORD_PREFIX],
+    ] as const) {
+      for (const name of await fs.readdir('heartbeat:readdir', directory)) {
+        if (name.startsWith(prefix)) await unlinkIfThere(fs, 'heartbeat:sweep', `${directory}/${name}`);
+      }
+    }
+  }
+
+  get #clockPrefix(): string {
+    return `${TEMPORARY_PREFIX}clock-${this.#context.host}-`;
   }
 
   /** Goodbye: without a heartbeat file this host counts as expired at once. Only for a host that holds nothing. */
@@ -90,10 +142,13 @@ export class Heartbeat {
   }
 
   async #open(): Promise<OpenFile> {
-    const { fs } = this.#context;
-    await ensureDirectory(fs, 'heartbeat', hostsPath(this.#context), this.#directory, DIRECTORY_MODE);
-    await this.#register();
-    return await fs.open('heartbeat:open', `${this.#directory}/heartbeat`, 'overwrite', FILE_MODE);
+    await this.takeName();
+    return await this.#context.fs.open(
+      'heartbeat:open',
+      `${this.#directory}/heartbeat`,
+      'overwrite',
+      FILE_MODE,
+    );
   }
 
   /** Takes this host's name for this machine, or checks that it is taken for it. */
@@ -102,19 +157,25 @@ export class Heartbeat {
     const path = `${this.#directory}/host.json`;
     const known = await this.#registeredMachine(path);
     if (known === undefined) {
-      const temporary = `${this.#directory}/${TEMPORARY_PREFIX}host-${newToken(this.#context)}`;
+      const temporary = `${this.#directory}/${RECORD_PREFIX}${newToken(this.#context)}`;
       await writeWhole(
         fs,
         'host-record',
         temporary,
         new TextEncoder().encode(`${JSON.stringify({ machineId })}\n`),
       );
-      // EEXIST: another machine was quicker, or our own reply was lost. Reading it back tells.
-      await fs.link('host-record:link', temporary, path).catch(unlessExists);
-      await fs.unlink('host-record:unlink', temporary);
+      // EEXIST: another machine was quicker, or our own reply was lost. ENOENT: the quicker one took our file for a leftover. Reading it back tells.
+      await fs.link('host-record:link', temporary, path).catch(unless('EEXIST', 'ENOENT'));
+      await unlinkIfThere(fs, 'host-record:unlink', temporary);
       await fs.syncDirectory('host-record:sync', this.#directory);
     }
     const owner = known ?? (await this.#registeredMachine(path));
+    if (owner === undefined) {
+      throw new MirrorError('SHARE_UNAVAILABLE', `${path} could not be written: it was removed meanwhile`, {
+        next: 'nothing: it is tried again',
+        retriable: true,
+      });
+    }
     if (owner !== machineId) {
       throw new MirrorError(
         'HOST_NAME_TAKEN',
@@ -143,6 +204,8 @@ export class Heartbeat {
   }
 }
 
-function unlessExists(error: unknown): void {
-  if (errnoOf(error) !== 'EEXIST') throw error;
+function unless(...codes: string[]): (error: unknown) => void {
+  return (error) => {
+    if (!codes.includes(errnoOf(error) ?? '')) throw error;
+  };
 }

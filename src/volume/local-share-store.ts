@@ -42,6 +42,7 @@ export function createLocalShareStore(context: ShareContext): ShareService {
     if (left === 0) await gate.verify(shareId);
     else await gate.pass();
     await heartbeat.beat();
+    await heartbeat.sweepOnce();
     beatsUntilCheck = (left === 0 ? BEATS_PER_MARKER_CHECK : left) - 1;
     return { latencyMs: context.clock.monotonicMs() - startedMs };
   }
@@ -51,7 +52,7 @@ export function createLocalShareStore(context: ShareContext): ShareService {
     const log = await readLog(context, call.uuid, { since: call.since });
     if (!log) return { share, volume: undefined };
     const foreign = log.holder !== undefined && log.holder.host !== context.host;
-    const beatNs = foreign ? await heartbeat.beat() : 0n;
+    const beatNs = foreign ? await heartbeat.serverTimeNs() : 0n;
     const holder =
       log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
     const head = call.withHead ? await readHead(context, call.uuid, log) : ({ kind: 'none' } as const);
@@ -141,7 +142,10 @@ function administration(
     examine: (call) =>
       guarded(
         'examine the share',
-        gate.verify(call.shareId).then(() => examine(context)),
+        gate.verify(call.shareId).then(async () => {
+          await heartbeat.takeName();
+          return await examine(context);
+        }),
       ),
     summarise: (call) => onVolume(`read volume ${call.uuid}`, () => summarise(context, call.uuid)),
   };

@@ -1,23 +1,19 @@
 /**
  * survey: hosts and volumes of a share, seen from the share alone.
  *
- * Ages are measured as in `hosts.ts`, with one clock, the server's; but by a file of its own: who only looks does not beat, or a host
- * without an agent would look alive.
+ * Ages are measured as in `hosts.ts`, with one clock, the server's.
  */
-import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { asMirrorError, errnoOf, MirrorError, type ErrorRecord } from '../model/errors.js';
 import type { GenerationName } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import { isUnopened, readHead } from './fetch.js';
-import { unlinkIfThere } from './files.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { pinNames } from './pins.js';
 import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
 import {
   hostsPath,
-  newToken,
   purgedPath,
   TEMPORARY_PREFIX,
   volumePaths,
@@ -35,7 +31,7 @@ export async function survey(
   const { fs } = context;
   const names = (await fs.readdir('survey:readdir-hosts', hostsPath(context))).filter(isHostName).sort();
   const hosts: HostPresence[] = [];
-  const nowNs = await serverTimeNs(context);
+  const nowNs = await heartbeat.serverTimeNs();
   for (const host of names) hosts.push(await presenceOf(heartbeat, host, nowNs, hostExpiryMs));
   const entries = (await fs.readdir('survey:readdir', volumesPath(context))).sort();
   const left = await namesIn(context, purgedPath(context));
@@ -56,22 +52,6 @@ async function presenceOf(
 ): Promise<HostPresence> {
   const heartbeatAgeMs = await heartbeat.ageOf(host, nowNs);
   return { host, heartbeatAgeMs, alive: heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs };
-}
-
-/** The server's clock, ns: the time that it gives a file that is written now. */
-async function serverTimeNs(context: ShareContext): Promise<bigint> {
-  const { fs } = context;
-  const path = `${hostsPath(context)}/${TEMPORARY_PREFIX}clock-${newToken(context)}`;
-  const file = await fs.open('survey:open', path, 'overwrite', FILE_MODE);
-  try {
-    await writeAll(file, 'survey:write', new Uint8Array(1));
-    await file.sync('survey:fsync');
-    return (await file.stat('survey:stat')).mtimeNs;
-  } finally {
-    // The time is what is wanted; what becomes of the file is not.
-    await file.close('survey:close').catch(() => undefined);
-    await unlinkIfThere(fs, 'survey:unlink', path);
-  }
 }
 
 /** @throws MirrorError `NO_SUCH_DOMAIN` */

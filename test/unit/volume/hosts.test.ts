@@ -114,3 +114,43 @@ t.test('a record of a host that cannot be read belongs to nobody here', async (t
     await t.rejects(store.beat({ shareId: undefined }), { code: 'HOST_NAME_TAKEN', next: /host\.json/ });
   }
 });
+
+t.test('who only looks does not look alive, and leaves nothing behind', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  await claimed(store);
+  await hosts.pass(EXPIRY_MS);
+  const looker = hosts.start('kvm-b').store;
+  t.match(await read(looker), { holder: { host: 'kvm-a', alive: false, heartbeatAgeMs: EXPIRY_MS } });
+  await looker.examine({ shareId: undefined });
+  const { hosts: seen } = await looker.survey({ hostExpiryMs: EXPIRY_MS, shareId: undefined });
+  t.match(seen, [
+    { host: 'kvm-a', alive: false },
+    { host: 'kvm-b', alive: false, heartbeatAgeMs: undefined },
+  ]);
+  const names = await hosts.files.readdir('test:readdir', `${SHARE}/hosts`);
+  t.strictSame(names.sort(), ['kvm-a', 'kvm-b']);
+});
+
+t.test('what killed programs of this host left half done goes with its first heartbeat', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  await store.beat({ shareId: undefined });
+  const left = [
+    `${SHARE}/hosts/.tmp-clock-kvm-a-0011223344556677`,
+    `${SHARE}/hosts/kvm-a/.tmp-host-0011223344556677`,
+  ];
+  const others = `${SHARE}/hosts/.tmp-clock-kvm-b-0011223344556677`;
+  for (const path of [...left, others]) await hosts.plant(path, 'x');
+  await hosts.start('kvm-a').store.beat({ shareId: undefined });
+  t.strictSame((await hosts.files.readdir('test:readdir', `${SHARE}/hosts/kvm-a`)).sort(), [
+    'heartbeat',
+    'host.json',
+  ]);
+  t.strictSame((await hosts.files.readdir('test:readdir', `${SHARE}/hosts`)).sort(), [
+    '.tmp-clock-kvm-b-0011223344556677',
+    'kvm-a',
+  ]);
+});
