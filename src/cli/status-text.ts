@@ -56,8 +56,8 @@ function holderText({ holder }: DomainStatus): string {
   return holder.alive ? holder.host : `${holder.host} (expired)`;
 }
 
-function latestText({ pending, lagMs }: DomainStatus): string {
-  if (pending === 'none') return 'on the share';
+function latestText({ state, pending, lagMs }: DomainStatus): string {
+  if (pending === 'none') return state === 'fenced' ? 'not the head' : 'on the share';
   const where = pending === 'spooled' ? 'in the spool' : 'on this host';
   return `${where} for ${shortDuration(lagMs)}`;
 }

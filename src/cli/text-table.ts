@@ -3,6 +3,8 @@
  */
 
 const GAP = '  ';
+/** No column is made narrower for the others. */
+const WIDTH_MIN = 8;
 /** C0 and C1 controls and the bidirectional marks: a domain's name comes from outside. */
 const UNSAFE = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
@@ -17,15 +19,32 @@ export function textTable(
   columns: number,
 ): string {
   const lines = [header, ...rows].map((row) => row.map(printable));
-  const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  const natural = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  const widths = columns > 0 ? fitted(natural, columns) : natural;
   const format = (line: readonly string[]): string => {
     const text = line
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) => shortened(cell, widths[column] ?? 0).padEnd(widths[column] ?? 0))
       .join(GAP)
       .trimEnd();
-    return columns > 0 && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
+    return columns > 0 ? shortened(text, columns) : text;
   };
   return lines.map((line) => `${format(line)}\n`).join('');
+}
+
+/** The widest column gives way first: one long name must not push out what a line is looked at for. */
+function fitted(natural: readonly number[], columns: number): number[] {
+  const widths = [...natural];
+  let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - columns;
+  for (; excess > 0; excess--) {
+    const widest = Math.max(...widths);
+    if (widest <= WIDTH_MIN) break;
+    widths[widths.indexOf(widest)] = widest - 1;
+  }
+  return widths;
+}
+
+function shortened(text: string, width: number): string {
+  return text.length > width ? `${text.slice(0, width - 1)}…` : text;
 }
 
 /**

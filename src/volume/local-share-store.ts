@@ -65,16 +65,12 @@ export function createLocalShareStore(context: ShareContext): ShareService {
   }
 
   /** It works on the share that was verified, or on none. */
-  function onVolume<Result>(
-    action: string,
-    operation: () => Promise<Result>,
-    access: 'any' | 'write' = 'any',
-  ): Promise<Result> {
+  const onVolume: OnVolume = (action, operation, access = 'any') => {
     const passed = gate.pass().then((share) => {
       if (access === 'write') expectEscrow(context.sealing?.recipients ?? [], share);
     });
     return guarded(action, passed.then(operation));
-  }
+  };
 
   return {
     initialise: (call) => initialise(context, call),

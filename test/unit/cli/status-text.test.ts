@@ -91,6 +91,24 @@ t.test('what would be lost, by what is known of it', (t) => {
   t.end();
 });
 
+t.test('a long name gives way to what is told of its domain', (t) => {
+  const name = 'a-server-with-a-name-that-is-as-long-as-the-whole-terminal-is-wide-and-more';
+  const attention = [{ code: 'SHARE_FULL', message: 'full', next: 'free some' }] as const;
+  const domain = {
+    ...DOMAIN,
+    name,
+    pending: 'spooled',
+    pendingChanges: 1,
+    lagMs: 185_000,
+    attention,
+  } as const;
+  const [, header = '', line = ''] = statusText({ ...STATUS, domains: [domain] }, COLUMNS, false).split('\n');
+  t.match(header, / LATEST STATE$/);
+  t.match(line, /^a-server-[^ ]+… {2}running {2}kvm-a {3}41 {4}in the spool for 3 min {2}!$/);
+  t.ok(line.length <= COLUMNS);
+  t.end();
+});
+
 t.test('many domains behind: the worst are told one by one', (t) => {
   const domains = Array.from(
     { length: 12 },
@@ -118,6 +136,7 @@ t.test('a wrong share, a fenced domain, and a name that would move the cursor', 
   );
   t.match(text, '(NOT the right share, no heartbeat yet)');
   t.match(text, 'evil?[2J?  fenced  kvm-b');
+  t.match(text, 'not the head', 'what it has is on the share as a diverged copy at best');
   for (const unsafe of ['\u001b', '\u202e']) t.notOk(text.includes(unsafe));
   t.end();
 });
