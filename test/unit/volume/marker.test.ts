@@ -1,7 +1,17 @@
 import t from 'tap';
 import { holdBack } from '../../fixtures/held-back.js';
+import { tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
-import { claimCall, read } from '../../fixtures/volume-steps.js';
+import {
+  claimCall,
+  close,
+  diverge,
+  hold,
+  publish,
+  read,
+  tryPublish,
+  type Hold,
+} from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
 
 const MARKER = `${SHARE}/swtpm-mirror.json`;
@@ -129,6 +139,55 @@ t.test('another share under the same path is noticed before anything is written 
   });
   t.strictSame(await hosts.files.readdir('test:readdir', `${SHARE}/hosts`), []);
 });
+
+/** Every operation by which a holder writes. */
+const WRITES: readonly (readonly [name: string, write: (held: Hold) => Promise<unknown>])[] = [
+  ['publish', (held) => tryPublish(held, 9)],
+  ['release', (held) => close(held)],
+  ['diverge', (held) => diverge(held, 9)],
+  ['tidy', ({ store, epoch }) => store.tidy({ uuid: UUID, epoch, keep: 1 })],
+  ['beat', ({ store }) => store.beat({ shareId: undefined })],
+  ['claim', ({ store }) => store.claim(claimCall('own'))],
+  ['place', ({ store, epoch }) => store.placeLive({ uuid: UUID, live: epoch, capture: tpmCapture(9) })],
+];
+
+/** Each path below the share, with its size. */
+async function pathsIn({ files }: Pick<VolumeHosts, 'files'>, directory = SHARE): Promise<string[]> {
+  const paths: string[] = [];
+  for (const name of await files.readdir('test:readdir', directory)) {
+    const path = `${directory}/${name}`;
+    const { kind, size } = await files.lstat('test:lstat', path);
+    paths.push(`${path} ${String(size)}`, ...(kind === 'directory' ? await pathsIn({ files }, path) : []));
+  }
+  return paths.sort();
+}
+
+for (const [what, code] of [
+  ['emptied', 'SHARE_NOT_INITIALIZED'],
+  ['replaced', 'SHARE_WRONG'],
+] as const) {
+  t.test(`G7: a share that is ${what} under a holder is not written to`, async (t) => {
+    for (const [name, write] of WRITES) {
+      const hosts = new VolumeHosts();
+      const { store } = hosts.start('kvm-a');
+      const { id: shareId } = await store.initialise({});
+      await store.beat({ shareId });
+      const held = await hold(store);
+      await publish(held, 1);
+      await hosts.files.rename('test:rename', SHARE, '/aside');
+      await hosts.files.mkdir('test:mkdir', SHARE, 0o700);
+      if (what === 'replaced') {
+        const other = hosts.start('kvm-b').store;
+        await other.initialise({});
+        // A volume in which this host's operations would find what they look for.
+        await publish(await hold(other), 1);
+      }
+      const before = await pathsIn(hosts);
+      await t.rejects(write(held), { code }, name);
+      t.strictSame(await pathsIn(hosts), before, `${name} leaves it as it was`);
+    }
+  });
+}
 
 t.test('the marker is held open for as long as it is the same file', async (t) => {
   const hosts = new VolumeHosts();
