@@ -10,6 +10,8 @@ export function sendRequest(call: Extract<DriverCall, { kind: 'request' }>): Pro
       socketPath: call.socket,
       method: call.method,
       path: call.path,
+      // A connection that is kept for the next request may be closed by the other end in that very moment.
+      agent: false,
       headers: call.body === undefined ? {} : { 'content-type': 'application/json' },
     });
     sent.on('error', reject);

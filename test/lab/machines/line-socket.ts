@@ -15,9 +15,11 @@ export class LineSocket {
   /** Connects as soon as somebody listens at `path`. */
   static async connect(path: string, timeoutMs: number, onLine: (line: string) => void): Promise<LineSocket> {
     const socket = await waitUntil(`a listener at ${path}`, timeoutMs, () => tryConnect(path));
-    createInterface(socket).on('line', onLine);
     // Its end is the power cut of the guest; whoever waits for an answer then is told by the guest's machine.
     socket.on('error', () => undefined);
+    createInterface(socket)
+      .on('line', onLine)
+      .on('error', () => undefined);
     return new LineSocket(socket);
   }
 
