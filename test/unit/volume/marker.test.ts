@@ -188,28 +188,3 @@ for (const [what, code] of [
     }
   });
 }
-
-t.test('the marker is held open for as long as it is the same file', async (t) => {
-  const hosts = new VolumeHosts();
-  const { store } = hosts.start('kvm-a');
-  await store.initialise({});
-  const count = (site: string): number => hosts.trace.events.filter((event) => event.site === site).length;
-  await store.identify({});
-  await store.identify({});
-  await store.claim(claimCall());
-  t.strictSame([count('marker:hold'), count('marker:close')], [1, 0]);
-  await hosts.plant(MARKER, JSON.stringify({ format: 1, id: 'b'.repeat(32) }));
-  await store.identify({});
-  t.strictSame([count('marker:hold'), count('marker:close')], [2, 1]);
-  await store.leave({});
-  t.strictSame([count('marker:hold'), count('marker:close')], [2, 2]);
-});
-
-t.test('a marker that cannot be held open serves all the same', async (t) => {
-  const hosts = new VolumeHosts();
-  const inject = injectAt('marker:hold', { kind: 'fail', code: 'EMFILE', executed: false }, 0, 99);
-  const { store } = hosts.start('kvm-a', { inject });
-  await store.initialise({});
-  await store.identify({});
-  t.match(await store.claim(claimCall()), { kind: 'claimed' });
-});
