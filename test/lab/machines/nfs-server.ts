@@ -60,7 +60,7 @@ TABLE
   /** Takes every byte that the disk has left, and whatever becomes free. */
   async fillDisk(): Promise<void> {
     await this.machine.shell.run(`
-      fill() { while :; do cat /dev/zero >>${BALLAST}; sync ${BALLAST}; sleep 0.2; done; }
+      fill() { while :; do cat /dev/zero >>${BALLAST} || true; sync ${BALLAST} || true; sleep 0.2; done; }
       fill >/dev/null 2>&1 &
       echo $! >${FILLER}
     `);
@@ -69,7 +69,7 @@ TABLE
 
   async freeDisk(): Promise<void> {
     await this.machine.shell.run(`
-      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})"; rm ${FILLER}; fi
+      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})" || true; rm ${FILLER}; fi
       rm -f ${BALLAST}; sync
     `);
   }
