@@ -54,6 +54,10 @@ const { values: options } = parseArgs({
   },
 });
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function progress(text: string): void {
   console.error(`bench: ${text}`);
 }
@@ -138,9 +142,15 @@ async function main(): Promise<void> {
     const natives = await compileNatives(programs);
     const measured: Measured[] = [];
     for (const measurement of measurements) {
-      const result = await measure(measurement, natives);
-      measured.push(result);
-      progress(`${result.name}: ${result.tookS} s`);
+      try {
+        const result = await measure(measurement, natives);
+        measured.push(result);
+        progress(`${result.name}: ${result.tookS} s`);
+      } catch (error) {
+        // The others are worth having, but the run has failed.
+        progress(`${measurement.name} FAILED: ${messageOf(error)}`);
+        process.exitCode = 1;
+      }
     }
     await write({ command: commandText(), machine, measured });
   } finally {
@@ -149,6 +159,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  progress(error instanceof Error ? error.message : String(error));
+  progress(messageOf(error));
   process.exitCode = 1;
 });

@@ -37,25 +37,8 @@ export class Product {
 
   /** Makes host and share in a directory of the bench; no agent runs yet. */
   static async create(bench: Bench, settings: Settings = {}, base = bench.directory): Promise<Product> {
-    const { timing, ...others } = settings;
-    const ms = (duration: number): string => `${String(duration)}ms`;
-    const host = await HostFixture.create({
-      name: 'kvm-a',
-      base,
-      share: join(base, 'share'),
-      settings: {
-        ...others,
-        timing: {
-          settle: ms(DEFAULTS.settleMs),
-          heartbeat: ms(DEFAULTS.heartbeatMs),
-          host_expiry: ms(DEFAULTS.hostExpiryMs),
-          share_deadline: ms(DEFAULTS.shareDeadlineMs),
-          start_deadline: ms(DEFAULTS.startDeadlineMs),
-          stop_deadline: ms(DEFAULTS.stopDeadlineMs),
-          ...timing,
-        },
-      },
-    });
+    const share = join(base, 'share');
+    const host = await HostFixture.create({ name: 'kvm-a', base, share, settings: withDefaults(settings) });
     await host.runJson(['share', 'init', host.share]);
     return new Product(bench, host);
   }
@@ -80,6 +63,23 @@ export class Product {
   volume(uuid: string): string {
     return join(this.host.share, 'volumes', uuid);
   }
+}
+
+/** With the timings that the program has by itself, where a test host would have short ones. */
+function withDefaults({ timing, ...others }: Settings): Settings {
+  const ms = (duration: number): string => `${String(duration)}ms`;
+  return {
+    ...others,
+    timing: {
+      settle: ms(DEFAULTS.settleMs),
+      heartbeat: ms(DEFAULTS.heartbeatMs),
+      host_expiry: ms(DEFAULTS.hostExpiryMs),
+      share_deadline: ms(DEFAULTS.shareDeadlineMs),
+      start_deadline: ms(DEFAULTS.startDeadlineMs),
+      stop_deadline: ms(DEFAULTS.stopDeadlineMs),
+      ...timing,
+    },
+  };
 }
 
 /** The domain's XML as libvirt gives it to a hook. */
