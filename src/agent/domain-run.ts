@@ -7,6 +7,7 @@
  */
 import { asMirrorError } from '../model/errors.js';
 import { sleep } from '../model/environment.js';
+import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import {
   step,
@@ -53,6 +54,7 @@ export class DomainRun {
   #diverged = new DivergedCopies();
   /** Of a domain that came by migration: its source's claim. */
   #source: ClaimEntry | undefined;
+  #logTop: Slot = 0;
   #closed = false;
   #paused = false;
 
@@ -101,6 +103,11 @@ export class DomainRun {
     return this.#recoveryPoint.changes;
   }
 
+  /** Where the volume's log ended when the migration that brings the domain began; 0 when that is not known. */
+  get logTop(): Slot {
+    return this.#logTop;
+  }
+
   get isClosed(): boolean {
     return this.#closed;
   }
@@ -117,12 +124,13 @@ export class DomainRun {
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
-  begin({ decision, hold, published, pending, identity, source }: Prepared): void {
+  begin({ decision, hold, published, pending, identity, source, logTop }: Prepared): void {
     this.#identity = identity;
     this.#pending.begin(pending);
     this.#recalled = false;
     this.#diverged = new DivergedCopies();
     this.#source = source;
+    this.#logTop = logTop ?? 0;
     this.dispatch(
       decision === 'wait-incoming'
         ? { kind: 'incoming' }

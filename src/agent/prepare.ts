@@ -109,7 +109,9 @@ async function carryOut(
   const { context, request, situation } = start;
   if (decision.kind === 'wait-incoming') {
     const { volume } = situation;
-    return { ...prepared(situation, decision, { kind: 'none' }, undefined), source: volume?.log.lastClaim };
+    const logTop = situation.facts.share === 'verified' ? (volume?.log.top ?? 0) : undefined;
+    const source = volume?.log.lastClaim;
+    return { ...prepared(situation, decision, { kind: 'none' }, undefined), source, logTop };
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     return await prepareWithoutShare(context, request, situation, decision);

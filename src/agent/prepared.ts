@@ -35,6 +35,8 @@ export interface Prepared {
   readonly live?: Slot | undefined;
   /** Of an incoming domain: the volume's last claim, its source's. */
   readonly source?: ClaimEntry | undefined;
+  /** Of an incoming domain: where the volume's log ended, when that is known. What its source says of it stands above. */
+  readonly logTop?: Slot | undefined;
 }
 
 /** @param identity of the volume's TPM, when it is known */

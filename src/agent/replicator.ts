@@ -170,7 +170,11 @@ export class Replicator {
     const run = this.#run;
     const handedOver = reason === HANDED_OVER;
     // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
-    if (run.state.run === 'incoming' && !handedOver && (await wasHandedOver(this.#context, this.uuid))) {
+    if (
+      run.state.run === 'incoming' &&
+      !handedOver &&
+      (await wasHandedOver(this.#context, this.uuid, run.logTop))
+    ) {
       run.record.arrived();
       run.dispatch({ kind: 'started' });
     }

@@ -224,11 +224,15 @@ function unfit({ config }: AgentContext, { volume }: Situation, error: MirrorErr
   return { event: { kind: 'fenced', by: volume?.log.lastClaim?.host ?? config.host }, error };
 }
 
-/** Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say. */
-export async function wasHandedOver(context: AgentContext, uuid: DomainUuid): Promise<boolean> {
+/**
+ * Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say.
+ *
+ * @param since where the log ended when the migration began: a release below that was of another one
+ */
+export async function wasHandedOver(context: AgentContext, uuid: DomainUuid, since: Slot): Promise<boolean> {
   try {
     const { volume } = await lookAtVolume(context, uuid);
-    return volume !== undefined && isHandedOver(volume.log, context.config.host);
+    return volume !== undefined && isHandedOver(volume.log, context.config.host, since);
   } catch (error) {
     const { code, message } = asMirrorError(error);
     context.log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
@@ -237,9 +241,10 @@ export async function wasHandedOver(context: AgentContext, uuid: DomainUuid): Pr
 }
 
 /** A claim of `host` itself may follow: one whose answer was lost. */
-function isHandedOver({ entries }: VolumeLog, host: HostName): boolean {
+function isHandedOver({ entries }: VolumeLog, host: HostName, since = 0): boolean {
   const last = entries.findLast((entry) => entry.kind !== 'claim' || entry.host !== host);
-  return last?.kind === 'release' && last.reason === HANDED_OVER && last.host !== host;
+  const isRelease = last?.kind === 'release' && last.reason === HANDED_OVER;
+  return isRelease && last.host !== host && last.slot > since;
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {
