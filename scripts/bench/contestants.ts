@@ -3,7 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Arrivals } from './arrivals.js';
 import type { Bench } from './measurement.js';
@@ -18,6 +18,7 @@ export interface Mirrored {
   change(): Promise<number>;
 }
 
+const RSYNC_TELLS_APART_MS = 1100;
 const READY_TIMEOUT_MS = 60_000;
 
 /** To the acknowledgement of the agent, which follows the last fsync. */
@@ -84,11 +85,19 @@ function mirroredVm(bench: Bench, { source, target }: Trees, vm: string): Mirror
   const arrivals = new Arrivals(bench.scope, join(target, vm), (name) => name === PERMALL);
   return {
     change: async () => {
+      await untilRsyncTellsApart(join(source, vm, PERMALL));
       const arrived = arrivals.next();
       const renamedMs = await writeAsSwtpm(join(source, vm), state.next());
       return (await arrived) - renamedMs;
     },
   };
+}
+
+/** rsync takes files of one size and of one second for equal, and would never copy the second one. */
+async function untilRsyncTellsApart(path: string): Promise<void> {
+  const { mtimeMs } = await stat(path);
+  const leftMs = mtimeMs + RSYNC_TELLS_APART_MS - Date.now();
+  if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
 }
 
 /** @param delay of lsyncd, s; its default when `undefined` */
@@ -158,9 +167,14 @@ async function startPeer(
 function runPeer(bench: Bench, program: string, args: readonly string[]): void {
   const child = spawn(program, args, { stdio: 'ignore', detached: true });
   const gone = once(child, 'exit');
+  const kill = (): void => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      process.kill(-child.pid, 'SIGKILL');
+    }
+  };
+  process.once('exit', kill);
   bench.scope.teardown(async () => {
-    if (child.pid === undefined || child.exitCode !== null) return;
-    process.kill(-child.pid, 'SIGKILL');
+    kill();
     await gone;
   });
 }

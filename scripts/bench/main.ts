@@ -39,6 +39,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   throughput,
   fleetScale,
 ];
+const INTERRUPTED = 130;
 const ROOT = join(import.meta.dirname, '../..');
 const CHART_IN_PROJECT = join(import.meta.dirname, 'chart.svg');
 const CHART_TITLE = 'From a change of the TPM to the share, median and quartiles';
@@ -157,6 +158,9 @@ async function main(): Promise<void> {
     await scope.end();
   }
 }
+
+// So that what was started is ended: see `runPeer`.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(INTERRUPTED));
 
 main().catch((error: unknown) => {
   progress(messageOf(error));
