@@ -5,6 +5,8 @@ import type { Fleet, FleetHost, FleetVolume } from './fleet.js';
 import { paintRows, painter, type Colour } from './paint.js';
 import { displayTime, foldedText, printable, shortDuration, textTable } from './text-table.js';
 
+/** Somebody has to type it again. */
+const UUID_CHARACTERS = 36;
 /** Volumes whose attention is told in words; the others are counted. */
 const TOLD_MAX = 20;
 
@@ -43,7 +45,8 @@ function volumesText(volumes: readonly FleetVolume[], columns: number, coloured:
     storedText(volume.head),
   ]);
   const header = ['', 'DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'STORED'];
-  return paintRows(textTable(header, rows, columns), volumes.map(colourOf), coloured);
+  const table = textTable(header, rows, columns, UUID_CHARACTERS);
+  return paintRows(table, volumes.map(colourOf), coloured);
 }
 
 function colourOf({ state, attention }: FleetVolume): Colour | undefined {

@@ -12,15 +12,19 @@ export function printable(text: string): string {
   return text.replace(UNSAFE, '?');
 }
 
-/** @param columns width to cut lines to; 0 for no limit */
+/**
+ * @param columns width to cut lines to; 0 for no limit
+ * @param narrowest width below which no column gives way
+ */
 export function textTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],
   columns: number,
+  narrowest = WIDTH_MIN,
 ): string {
   const lines = [header, ...rows].map((row) => row.map(printable));
   const natural = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
-  const widths = columns > 0 ? fitted(natural, columns) : natural;
+  const widths = columns > 0 ? fitted(natural, columns, narrowest) : natural;
   const format = (line: readonly string[]): string => {
     const text = line
       .map((cell, column) => shortened(cell, widths[column] ?? 0).padEnd(widths[column] ?? 0))
@@ -32,12 +36,12 @@ export function textTable(
 }
 
 /** The widest column gives way first: one long name must not push out what a line is looked at for. */
-function fitted(natural: readonly number[], columns: number): number[] {
+function fitted(natural: readonly number[], columns: number, narrowest: number): number[] {
   const widths = [...natural];
   let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - columns;
   for (; excess > 0; excess--) {
     const widest = Math.max(...widths);
-    if (widest <= WIDTH_MIN) break;
+    if (widest <= narrowest) break;
     widths[widths.indexOf(widest)] = widest - 1;
   }
   return widths;

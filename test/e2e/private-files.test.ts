@@ -6,19 +6,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { DOMAIN, Guest } from '../fixtures/guest.js';
 import { Site } from '../fixtures/site.js';
+import { unlessGone } from '../fixtures/unless-gone.js';
 import { waitUntil } from '../fixtures/wait-until.js';
 
 const PATIENCE_MS = 60_000;
-
-/** What an operation gives; undefined when its file is gone, as the locks and temporary files of a running agent are in a moment. */
-async function unlessGone<T>(operation: Promise<T>): Promise<T | undefined> {
-  try {
-    return await operation;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
 
 /** Whatever lies below a directory and is open to others than its owner. */
 async function openToOthers(root: string): Promise<string[]> {

@@ -214,7 +214,7 @@ t.test('G5: a spool that has reached its bound says so, and goes on when there i
   const kept = join(host.stateDirectory, 'spool', uuidOf('f'));
   await mkdir(kept, { recursive: true });
   await writeFile(
-    join(kept, `diverged-0000000001-${'0'.repeat(16)}-${'0'.repeat(16)}.tar.gz`),
+    join(kept, `0000000001-${'0'.repeat(16)}-${'0'.repeat(16)}.tar.gz`),
     Buffer.alloc(1024 * 1024),
   );
   await away.hang();
