@@ -7,6 +7,7 @@ import type { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
+import { formatSlot } from '../../../src/model/generation-name.js';
 import { tree } from '../../fakes/host-rig.js';
 import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
 import { mount } from '../../fixtures/mount.js';
@@ -21,6 +22,7 @@ import {
   untilStatus,
 } from '../../fixtures/share-outage.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
+import { VolumeView } from '../../fixtures/volume-view.js';
 
 /** What each error of the share means to the operator. */
 const MEANINGS: Partial<Record<keyof typeof constants.errno, RegExp>> = {
@@ -33,6 +35,9 @@ const MEANINGS: Partial<Record<keyof typeof constants.errno, RegExp>> = {
   ENAMETOOLONG: /^SHARE_UNAVAILABLE$/,
 };
 
+/** Where the commit is made, which cannot be read back either. */
+const NEXT_SLOT = 'the next slot';
+
 /** The errors that are tried at every place; the others differ from them in their meaning alone. */
 const EVERYWHERE: ReadonlySet<string> = new Set(['EIO', 'ENOSPC']);
 
@@ -44,12 +49,14 @@ t.test(
     const { vm } = await mirroredVm(t, host, 'before');
     const volume = `/volumes/${vm.uuid}`;
     for (const [errno, meaning] of Object.entries(MEANINGS) as [keyof typeof constants.errno, RegExp][]) {
-      // The archive's temporary file; its rename; the commit, which cannot be read back either; the heartbeat.
-      const places = [`${volume}/gen/.tmp-`, `${volume}/gen/0`, `${volume}/log/`, '/hosts/'];
-      for (const prefix of ['', ...(EVERYWHERE.has(errno) ? places : [])]) {
+      // The archive's temporary file; its rename; the claim, which is looked at before the commit; the heartbeat.
+      const places = [`${volume}/gen/.tmp-`, `${volume}/gen/0`, `${volume}/log/`, NEXT_SLOT, '/hosts/'];
+      for (const place of ['', ...(EVERYWHERE.has(errno) ? places : [])]) {
         await t.test(
-          `${errno} at ${prefix === '' ? 'every path' : prefix.replace(vm.uuid, '<uuid>')}`,
+          `${errno} at ${place === '' ? 'every path' : place.replace(vm.uuid, '<uuid>')}`,
           async (t) => {
+            const top = (await new VolumeView(sick.backing, vm.uuid).entries()).at(-1)?.slot ?? 0;
+            const prefix = place === NEXT_SLOT ? `${volume}/log/${formatSlot(top + 1)}` : place;
             await sick.fail(errno, prefix);
             const memory = await vm.change(`${errno} ${prefix.slice(-8)}`);
             if (prefix === '/hosts/') {
@@ -65,7 +72,7 @@ t.test(
                 'the change to be in the spool',
                 ({ pending }) => pending === 'spooled',
               );
-              const code = prefix.endsWith('/log/') ? 'OUTCOME_UNKNOWN' : meaning;
+              const code = place === NEXT_SLOT ? 'OUTCOME_UNKNOWN' : meaning;
               t.match(attention, [{ code, message: new RegExp(errno), next: /.{20,}/ }]);
             }
             await sick.resume();
