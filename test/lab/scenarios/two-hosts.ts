@@ -58,7 +58,6 @@ export const twoHosts: readonly Scenario[] = [
   {
     name: 'both-start',
     title: 'both hosts start the same VM at once, twice',
-    short: true,
     control: true,
     play: bothStart,
   },
