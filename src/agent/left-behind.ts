@@ -35,11 +35,15 @@ export async function judgeLeftBehind(
 ): Promise<LeftBehind> {
   const { local, volume, record, shareError } = await gatherSituation(context, domain, false);
   if (shareError) throw shareError;
-  if (volume?.head.kind !== 'whole') return { outdated: [], identity: undefined };
+  const isUnsynced = record?.bootId !== context.bootId;
+  if (volume?.head.kind !== 'whole') {
+    const outdated = local && isUnsynced ? await outdatedBySpool(context, domain, epoch, local) : [];
+    return { outdated, identity: undefined };
+  }
   const left = new Map<string, LocalRelation>();
   const spooled = domain.capture && relationOfSpooled(context, domain.capture, volume);
   // Files go back in time with the disk alone, and within one boot they do not.
-  if (local && record?.bootId !== context.bootId) {
+  if (local && isUnsynced) {
     left.set(
       local.digest,
       await relationOfFile(context, local, volume, spooled === 'newer', unjudgedSinceNs(context, record)),
@@ -54,6 +58,19 @@ export async function judgeLeftBehind(
     outdated.push(capture.digest);
   }
   return { outdated, identity: volume.head.generation.capture.identity };
+}
+
+/** Nothing was published yet, so that what the spool has is the last state known. */
+async function outdatedBySpool(
+  context: AgentContext,
+  domain: DomainTask,
+  epoch: Slot,
+  local: Capture,
+): Promise<string[]> {
+  const found = await relationToSpool(context, local, unjudgedSinceNs(context, undefined));
+  if (found === undefined || found === 'same' || found === 'newer') return [];
+  if (found === 'unknown') await keepDiverged(context, domain, epoch, local);
+  return [local.digest];
 }
 
 /** What the spool has was synced when it was captured; its file may lie there no more. */

@@ -201,7 +201,8 @@ function cameDirectly(
   { volume, facts }: Situation,
 ): boolean {
   if (!volume || volume.head.kind === 'none') return true;
-  if (facts.holder === 'other-expired') return source !== undefined && isOfOneRun(volume.log, source);
+  if (source && !isOfOneRun(volume.log, source, config.host)) return false;
+  if (facts.holder === 'other-expired') return source !== undefined;
   return isHandedOver(volume.log, config.host);
 }
 
@@ -209,10 +210,10 @@ function isForeign({ facts: { local, volume } }: Situation): boolean {
   return local.kind === 'valid' && volume.kind === 'whole' && isOtherTpm(local.identity, volume.identity);
 }
 
-/** Whether nobody but the host of that claim has claimed since, and not for another run of the domain. */
-function isOfOneRun({ entries }: VolumeLog, { slot, host }: ClaimEntry): boolean {
+/** Whether nobody but the host of that claim and this one has claimed since, and the former not for another run of the domain. */
+function isOfOneRun({ entries }: VolumeLog, { slot, host }: ClaimEntry, self: HostName): boolean {
   const later = entries.filter((entry): entry is ClaimEntry => entry.kind === 'claim' && entry.slot > slot);
-  return later.every((entry) => entry.host === host && SAME_RUN.has(entry.reason));
+  return later.every((entry) => entry.host === self || (entry.host === host && SAME_RUN.has(entry.reason)));
 }
 
 function asAway({ shareError }: Situation): TaskOutcome {

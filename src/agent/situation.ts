@@ -59,7 +59,7 @@ export async function gatherSituation(
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
     local: localFacts(context, local, record, volume),
     journal: record && journalFacts(record, context.bootId),
-    ...(await spoolFacts(context, uuid, local.capture, volume)),
+    ...(await spoolFacts(context, uuid, local.capture, volume, record)),
     incoming,
     policy: context.config.start,
   };
@@ -114,18 +114,21 @@ async function lookAtDisk(
 
 /** What the spool has that the volume has not: a capture that was published may have been left there. */
 async function spoolFacts(
-  { spool }: AgentContext,
+  { spool, bootId }: AgentContext,
   uuid: DomainUuid,
   local: Capture | undefined,
   volume: VolumeReading | undefined,
+  record: JournalRecord | undefined,
 ): Promise<Pick<RestoreFacts, 'spooled' | 'localIsSpooled'>> {
   const { newest } = await spool.peek(uuid);
   if (!newest) return { spooled: false };
-  const { digest } = newest.capture;
+  const { capture, manifest } = newest;
+  const { digest } = capture;
   const published = volume?.log.published ?? [];
   return {
     spooled: !published.some(({ generation }) => digest.startsWith(generation.digestPrefix)),
-    localIsSpooled: digest === local?.digest,
+    // What was captured after a reboot, and not judged since, may be the file that the power loss took back.
+    localIsSpooled: digest === local?.digest && (record?.bootId === bootId || manifest.bootId !== bootId),
   };
 }
 
