@@ -11,6 +11,7 @@ import {
   type Lifecycle,
   type LifecycleEvent,
   type LocalTask,
+  type Pending,
   type PublishedState,
   type ShareTask,
 } from '../../src/model/lifecycle.js';
@@ -121,9 +122,14 @@ export class SimulatedDomain {
   prepareUnverified(published: PublishedState | undefined): void {
     if (this.state.run !== 'stopped') return;
     this.#newRun();
-    const pending = this.spool === undefined ? undefined : { digest: this.spool, spooled: true };
+    const pending = this.spool === undefined ? undefined : this.#pendingInSpool(this.spool);
     if (this.spool !== undefined) this.disk = this.spool;
     this.dispatch({ kind: 'prepared', hold: { kind: 'wanted', how: 'adopt' }, published, pending });
+  }
+
+  /** What is of another TPM is known by its identity. */
+  #pendingInSpool(digest: string): Pending {
+    return { digest, spooled: true, ...(this.#foreign.has(digest) && { foreign: true }) };
   }
 
   expectMigration(): void {
