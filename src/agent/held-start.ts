@@ -168,7 +168,7 @@ export class HeldStart {
     const { share, spool } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
-    // Under the claim that it was written under: a later copy of one epoch replaces the earlier ones of that epoch.
+    // Under the claim that it was written under, so that its name says which run it is of.
     const epoch = this.#situation.record?.epoch ?? 0;
     const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
     await this.#deadline.within(share.diverge(call));
