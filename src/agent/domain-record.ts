@@ -7,7 +7,7 @@ import type { DomainPhase, Journal, JournalRecord } from '../host/journal.js';
 import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
-import type { Lifecycle } from '../model/lifecycle.js';
+import type { Lifecycle } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import { HANDED_OVER } from './share-tasks.js';
 

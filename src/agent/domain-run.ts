@@ -9,14 +9,14 @@ import { asMirrorError } from '../model/errors.js';
 import { sleep } from '../model/environment.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { step } from '../model/lifecycle.js';
 import {
-  step,
   STOPPED,
   type Lifecycle,
   type LifecycleEvent,
   type LocalTask,
   type ShareTask,
-} from '../model/lifecycle.js';
+} from '../model/lifecycle-state.js';
 import { begin, nextTasks } from '../model/lifecycle-tasks.js';
 import type { Capture } from '../model/capture.js';
 import type { ClaimEntry } from '../model/log-entry.js';

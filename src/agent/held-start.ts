@@ -5,7 +5,7 @@
 import { compareStateFiles, type Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
-import type { Hold, PublishedState } from '../model/lifecycle.js';
+import type { Hold, PublishedState } from '../model/lifecycle-state.js';
 import type { RestoreDecision } from '../model/restore-plan.js';
 import type { PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';

@@ -7,7 +7,7 @@ import type { Capture } from '../model/capture.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import type { LifecycleEvent } from '../model/lifecycle.js';
+import type { LifecycleEvent } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import type { Prepared } from './prepared.js';

@@ -3,7 +3,7 @@
  */
 import type { Capture } from '../model/capture.js';
 import type { Slot } from '../model/generation-name.js';
-import type { Hold, Pending, PublishedState } from '../model/lifecycle.js';
+import type { Hold, Pending, PublishedState } from '../model/lifecycle-state.js';
 import type { ClaimEntry } from '../model/log-entry.js';
 import { isOtherTpm, type RestoreDecision } from '../model/restore-plan.js';
 import type { DomainPlace } from './domain-place.js';

@@ -8,7 +8,7 @@
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import type { Lifecycle } from '../model/lifecycle.js';
+import type { Lifecycle } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';

@@ -2,7 +2,7 @@
  * settling: when a domain's lifecycle has come to rest, more or less, and how to wait for that.
  */
 import type { Clock } from '../model/environment.js';
-import type { Lifecycle } from '../model/lifecycle.js';
+import type { Lifecycle } from '../model/lifecycle-state.js';
 
 export type Condition = (state: Lifecycle) => boolean;
 

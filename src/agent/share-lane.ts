@@ -2,7 +2,7 @@
  * share-lane: a domain's tasks on the share, one at a time, with what each outcome means for attention, log and the pause before the next.
  */
 import type { DomainUuid } from '../model/identifiers.js';
-import type { LifecycleEvent, ShareTask } from '../model/lifecycle.js';
+import type { LifecycleEvent, ShareTask } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';

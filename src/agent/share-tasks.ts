@@ -6,7 +6,7 @@
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
-import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle.js';
+import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle-state.js';
 import { isOtherTpm, planRestore } from '../model/restore-plan.js';
 import type { Slot } from '../model/generation-name.js';
 import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';

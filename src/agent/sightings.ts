@@ -7,7 +7,7 @@
  * I3 One look at which a domain is missing proves nothing: its own hook may be on its way.
  */
 import type { DomainUuid } from '../model/identifiers.js';
-import type { RunState } from '../model/lifecycle.js';
+import type { RunState } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 
 /** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */

@@ -4,7 +4,7 @@
  * Nothing is claimed: the volume is adopted, or its claim found again, when the share answers. Until then every capture goes to the spool.
  */
 import { invariant } from '../model/errors.js';
-import type { Hold, PublishedState } from '../model/lifecycle.js';
+import type { Hold, PublishedState } from '../model/lifecycle-state.js';
 import type { RestoreDecision } from '../model/restore-plan.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';

@@ -6,7 +6,7 @@ import type { SpoolEntry } from '../host/spool.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import type { Lifecycle } from '../model/lifecycle.js';
+import type { Lifecycle } from '../model/lifecycle-state.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { Attention } from './attention.js';

@@ -120,7 +120,7 @@ async function placeCopy(
   return await placeContent(opened, idle, { capture, domainName: manifest.name, reason: 'resolve' });
 }
 
-/** Under no claim, so that it replaces no other copy. */
+/** Under no claim: nothing tells of which run it is. */
 async function keepDiverged(
   { context }: OpenContext,
   { volume }: IdleVolume,

@@ -2,7 +2,7 @@
  * lifecycle-tasks: what a domain's lifecycle wants to be begun, and the state in which that is under way. Pure; the invariants are those of
  * `lifecycle.ts`.
  */
-import type { Hold, Lifecycle, LocalTask, ShareTask } from './lifecycle.js';
+import type { Hold, Lifecycle, LocalTask, ShareTask } from './lifecycle-state.js';
 
 /** The task to begin now in each lane, if any. Beginning it is `begin`. */
 export function nextTasks(state: Lifecycle): { local: LocalTask | undefined; share: ShareTask | undefined } {

@@ -4,9 +4,8 @@
  *
  * Each step checks the invariants of model/lifecycle.ts; what breaks one throws with its name.
  */
+import { sameDigest, step } from '../../src/model/lifecycle.js';
 import {
-  sameDigest,
-  step,
   STOPPED,
   type Lifecycle,
   type LifecycleEvent,
@@ -14,7 +13,7 @@ import {
   type Pending,
   type PublishedState,
   type ShareTask,
-} from '../../src/model/lifecycle.js';
+} from '../../src/model/lifecycle-state.js';
 import { begin, nextTasks } from '../../src/model/lifecycle-tasks.js';
 
 interface SlotContent {

@@ -8,7 +8,8 @@ import { recalledRun } from '../../../src/agent/recalled-run.js';
 import { HANDED_OVER } from '../../../src/agent/share-tasks.js';
 import type { JournalRecord } from '../../../src/host/journal.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
-import { STOPPED, step, type Lifecycle, type LifecycleEvent } from '../../../src/model/lifecycle.js';
+import { step } from '../../../src/model/lifecycle.js';
+import { STOPPED, type Lifecycle, type LifecycleEvent } from '../../../src/model/lifecycle-state.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d' as DomainUuid;
 const DIGEST = 'a'.repeat(64);

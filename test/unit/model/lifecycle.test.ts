@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { sameDigest, step, STOPPED, type Lifecycle } from '../../../src/model/lifecycle.js';
+import { sameDigest, step } from '../../../src/model/lifecycle.js';
+import { STOPPED, type Lifecycle } from '../../../src/model/lifecycle-state.js';
 import { begin, nextTasks } from '../../../src/model/lifecycle-tasks.js';
 import { digestOf, SimulatedDomain, type LocalFate, type ShareFate } from '../../fakes/simulated-domain.js';
 

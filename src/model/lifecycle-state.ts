@@ -1,0 +1,146 @@
+/**
+ * lifecycle-state: what is known of one domain on one host, what can be begun for it, and what can happen. Types, and the state that all begins with; how
+ * one follows from another, and what always holds, is `lifecycle.ts`.
+ */
+import type { Slot } from './generation-name.js';
+
+export type RunState = 'stopped' | 'prepared' | 'incoming' | 'running' | 'finishing';
+
+export type Hold =
+  | { readonly kind: 'none' }
+  /** `inDoubt`: a claim of this host may have taken place, so that a stop has something to release. */
+  | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration'; readonly inDoubt?: true }
+  | { readonly kind: 'held'; readonly epoch: Slot; readonly next: Slot }
+  | { readonly kind: 'doubt'; readonly epoch: Slot }
+  | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string };
+
+/** The newest valid capture that the share does not have. */
+export interface Pending {
+  readonly digest: string;
+  /** Whether it is durable in this host's spool. */
+  readonly spooled: boolean;
+  /** It is another TPM's than the volume's: kept as a diverged copy, never published. */
+  readonly foreign?: boolean;
+}
+
+/** What the share has from this host's point of view; a digest may be only a prefix, as a name in the log gives it. */
+export interface PublishedState {
+  readonly slot: Slot;
+  readonly digest: string;
+}
+
+export interface Lifecycle {
+  readonly run: RunState;
+  readonly hold: Hold;
+  readonly pending: Pending | undefined;
+  readonly published: PublishedState | undefined;
+  /** The state on disk may differ from the last capture. */
+  readonly dirty: boolean;
+  readonly local: 'idle' | 'capturing' | 'spooling';
+  readonly share: ShareTask['kind'] | 'idle';
+  /** Digest of the capture that the share task in flight carries. */
+  readonly carrying: string | undefined;
+  /** What lies on the disk may be from before what the spool has: a power loss takes back what swtpm never synced. */
+  readonly unjudged: boolean;
+  /** A capture was passed over for what is pending: it is of another TPM, or not judged yet, and there is room for one. Taken again after that. */
+  readonly passedOver: boolean;
+  /** The last share task failed: what is pending belongs into the spool. */
+  readonly trouble: boolean;
+  /** Waiting before the share is tried again. */
+  readonly backoff: boolean;
+  /** The last attempt to spool failed: not tried again before the next capture or retry. */
+  readonly spoolFailed: boolean;
+  /** The final state could not be captured, and nothing on the share stands for it. */
+  readonly unread: boolean;
+  /** Digests of captures that must not follow the head: older ones that a former run of the program left, and those kept as diverged. */
+  readonly outdated: readonly string[];
+  /** Sweep and prune are due. */
+  readonly untidy: boolean;
+  /** Nothing more is captured: the domain went to another host, or never ran here. */
+  readonly capturesOver: boolean;
+  /** The stop has waited long enough for the share. */
+  readonly stopOverdue: boolean;
+  readonly reason: string;
+}
+
+export type ShareTask =
+  | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' }
+  /** `epoch`: under which this host last knew to hold the volume; 0 for none. */
+  | { readonly kind: 'acquire'; readonly how: 'recover'; readonly epoch: Slot }
+  | {
+      readonly kind: 'publish';
+      readonly epoch: Slot;
+      readonly slot: Slot;
+      readonly parent: Slot;
+      readonly final: boolean;
+    }
+  | { readonly kind: 'release'; readonly epoch: Slot; readonly slot: Slot; readonly reason: string }
+  | { readonly kind: 'diverge'; readonly epoch: Slot }
+  | { readonly kind: 'tidy'; readonly epoch: Slot };
+
+export type LocalTask =
+  | { readonly kind: 'capture'; readonly final: boolean }
+  | { readonly kind: 'spool'; readonly diverged: boolean };
+
+export type LifecycleEvent =
+  /** This and `incoming` begin a run, with no task in flight: its outcome would be taken for one of the new run's. */
+  | {
+      readonly kind: 'prepared';
+      readonly hold: Hold;
+      readonly published: PublishedState | undefined;
+      readonly pending: Pending | undefined;
+    }
+  | { readonly kind: 'incoming' }
+  | { readonly kind: 'started' }
+  | { readonly kind: 'changed' }
+  /** A capture that has begun now reads: changes from here on want another one. */
+  | { readonly kind: 'reading' }
+  | { readonly kind: 'stopped'; readonly reason: string; readonly handedOver: boolean }
+  | { readonly kind: 'stop-overdue' }
+  /** `foreign`: of another TPM than the volume's. */
+  | { readonly kind: 'captured'; readonly digest: string; readonly foreign?: boolean }
+  /** `again`: the state was in motion; otherwise there is none (`missing`), or it cannot be read, until it changes. */
+  | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
+  | { readonly kind: 'spooled'; readonly digest: string }
+  | { readonly kind: 'spool-failed' }
+  /**
+   * `history`: digests of everything that the volume's log has published; `outdated`: of what a former run left and must not follow the
+   * head, where that was judged; `foreign`: what is pending is of another TPM than the head.
+   */
+  | {
+      readonly kind: 'acquired';
+      readonly epoch: Slot;
+      readonly published: PublishedState | undefined;
+      readonly history: readonly string[];
+      readonly outdated?: readonly string[] | undefined;
+      readonly foreign?: boolean;
+    }
+  | { readonly kind: 'fenced'; readonly by: string }
+  | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
+  | { readonly kind: 'diverged'; readonly digest: string }
+  | { readonly kind: 'released' }
+  | { readonly kind: 'tidied' }
+  | { readonly kind: 'share-failed'; readonly inDoubt: boolean }
+  | { readonly kind: 'retry' };
+
+export const STOPPED: Lifecycle = {
+  run: 'stopped',
+  hold: { kind: 'none' },
+  pending: undefined,
+  unjudged: false,
+  passedOver: false,
+  published: undefined,
+  dirty: false,
+  local: 'idle',
+  share: 'idle',
+  carrying: undefined,
+  trouble: false,
+  backoff: false,
+  spoolFailed: false,
+  unread: false,
+  outdated: [],
+  untidy: false,
+  capturesOver: false,
+  stopOverdue: false,
+  reason: '',
+};
