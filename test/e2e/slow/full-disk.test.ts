@@ -16,6 +16,7 @@ import {
   mirroredVm,
   troubledHost,
   untilDomain,
+  untilSafe,
   untilStatus,
 } from '../../fixtures/share-outage.js';
 import { uuidOf } from '../../fixtures/share-calls.js';
@@ -94,7 +95,7 @@ async function growState(vm: VirtualMachine): Promise<void> {
     await vm.tpm.nvDefine(index, NV_BYTES_MAX);
     await vm.tpm.nvWrite(index, randomBytes(NV_BYTES_MAX));
   }
-  await untilDomain(vm, 'the large state to be on the share', ({ pending }) => pending === 'none');
+  await untilSafe(vm, 'share');
 }
 
 t.test(
@@ -113,21 +114,13 @@ t.test(
             const before = await vm.recollect();
             const clear = await fill(share, left);
             const memory = await vm.change(JSON.stringify(left));
-            const { attention } = await untilDomain(
-              vm,
-              'the change to be in the spool',
-              ({ pending }) => pending === 'spooled',
-            );
+            const { attention } = await untilSafe(vm, 'spool');
             t.match(attention, [{ code: 'SHARE_FULL', next: /free space or inodes on the share/ }]);
             t.match((await host.run(['status'])).stdout, /SHARE_FULL/);
             t.same(await memoryOnShare(t, host, vm), before, 'the head is the one before');
             t.match(await host.run(['verify', vm.uuid]), { status: 0, stdout: / 0 damaged/ });
             await clear();
-            await untilDomain(
-              vm,
-              'the change to be on the share',
-              ({ pending, attention }) => pending === 'none' && attention.length === 0,
-            );
+            await untilSafe(vm, 'share', ({ attention }) => attention.length === 0);
             t.same(await memoryOnShare(t, host, vm), memory);
             t.match(await host.run(['verify', vm.uuid]), { status: 0, stdout: / 0 damaged/ });
           });
@@ -155,11 +148,7 @@ t.test(
     const { vm } = await mirroredVm(t, host, 'before');
     const clear = await fill(host.stateDirectory, { bytes: 0 });
     const memory = await vm.change('with a full disk');
-    const { attention } = await untilDomain(
-      vm,
-      'the change to be on the share',
-      ({ pending, attention }) => pending === 'none' && attention.length > 0,
-    );
+    const { attention } = await untilSafe(vm, 'share', ({ attention }) => attention.length > 0);
     t.match(attention, [{ code: 'HOST_IO', next: /free space/ }]);
     t.same(await memoryOnShare(t, host, vm), memory);
     t.match(await vm.ask('stopped', { reason: 'shutdown' }), {
@@ -227,9 +216,9 @@ t.test('G5: a spool that has reached its bound says so, and goes on when there i
     { next: /bring the share back/ },
   );
   await rm(kept, { recursive: true });
-  await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+  await untilSafe(vm, 'spool');
   await away.resume();
-  await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+  await untilSafe(vm, 'share');
   t.same(await memoryOnShare(t, host, vm), memory);
 });
 

@@ -18,7 +18,7 @@ import {
   mirroredVm,
   statusOf,
   troubledHost,
-  untilDomain,
+  untilSafe,
   untilStatus,
 } from '../../fixtures/share-outage.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
@@ -67,16 +67,12 @@ t.test(
               );
               t.match(attention, [{ code: /^SHARE_/, message: new RegExp(errno) }]);
             } else {
-              const { attention } = await untilDomain(
-                vm,
-                'the change to be in the spool',
-                ({ pending }) => pending === 'spooled',
-              );
+              const { attention } = await untilSafe(vm, 'spool');
               const code = place === NEXT_SLOT ? 'OUTCOME_UNKNOWN' : meaning;
               t.match(attention, [{ code, message: new RegExp(errno), next: /.{20,}/ }]);
             }
             await sick.resume();
-            await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+            await untilSafe(vm, 'share');
             await untilStatus(
               host,
               'nothing to need attention',
@@ -110,7 +106,7 @@ t.test('an emptied mount point is not the share, and gets nothing', async (t) =>
   await unmount();
 
   const memory = await vm.change('after the umount');
-  await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+  await untilSafe(vm, 'spool');
   const { attention } = await untilStatus(
     host,
     'the share to be wrong',
@@ -120,7 +116,7 @@ t.test('an emptied mount point is not the share, and gets nothing', async (t) =>
   t.same(await readdir(path), [], 'nothing was written below the mount point');
 
   await mount(t, ['--bind', kept], path);
-  await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+  await untilSafe(vm, 'share');
   t.same(await memoryOnShare(t, host, vm), memory);
 });
 
@@ -142,7 +138,7 @@ t.test(
 
         const unmount = await mount(t, ['--bind', other], path);
         const memory = await vm.change('after the exchange');
-        await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+        await untilSafe(vm, 'spool');
         const { attention } = await untilStatus(
           host,
           'the share to be wrong',
@@ -156,7 +152,7 @@ t.test(
         t.same(await tree(other), before, 'the other share is as it was');
 
         await unmount();
-        await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+        await untilSafe(vm, 'share');
         t.same(await memoryOnShare(t, host, vm), memory);
       });
     }

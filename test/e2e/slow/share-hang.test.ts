@@ -14,6 +14,7 @@ import {
   storageProcesses,
   troubledHost,
   untilDomain,
+  untilSafe,
   untilStatus,
   watchResponsiveness,
 } from '../../fixtures/share-outage.js';
@@ -35,11 +36,7 @@ t.test(
     const responsiveness = watchResponsiveness(host);
 
     await vm.change('during');
-    const spooled = await untilDomain(
-      vm,
-      'the change to be in the spool',
-      ({ pending }) => pending === 'spooled',
-    );
+    const spooled = await untilSafe(vm, 'spool');
     t.ok(spooled.lagMs > 0);
     t.ok(spooled.pendingChanges >= 1);
     const memory = await vm.change('during, once more');
@@ -68,7 +65,7 @@ t.test(
 
     await mount.resume();
     const resumed = performance.now();
-    await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+    await untilSafe(vm, 'share');
     const returnMs = performance.now() - resumed;
     t.ok(
       returnMs < 2 * DEADLINES.heartbeatMs + TOLERANCE_MS,
@@ -162,7 +159,7 @@ t.test(
       const grownKib = (await residentKib(agent.pid)) - memoryBefore;
       t.ok(grownKib < 32 * 1024, `memory grew by ${grownKib} KiB`);
       await mount.resume();
-      await untilDomain(vm, 'everything to be on the share', ({ pending }) => pending === 'none');
+      await untilSafe(vm, 'share');
     }
   },
 );
@@ -185,9 +182,9 @@ t.test(
     );
     t.ok(performance.now() - began < TOLERANCE_MS);
     t.equal(taken.uuid, vm.uuid);
-    await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+    await untilSafe(vm, 'spool');
     await mount.resume();
-    await untilDomain(vm, 'the change to be on the share', ({ pending }) => pending === 'none');
+    await untilSafe(vm, 'share');
     t.same(await memoryOnShare(t, host, vm), memory);
   },
 );

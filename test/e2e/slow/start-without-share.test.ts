@@ -15,6 +15,7 @@ import {
   mirroredVm,
   troubledHost,
   untilDomain,
+  untilSafe,
   untilStatus,
 } from '../../fixtures/share-outage.js';
 import { uuidOf } from '../../fixtures/share-calls.js';
@@ -83,13 +84,9 @@ t.test(
     await vm.ask('started', {});
     t.same(await vm.recollect(), memory);
     const changed = await vm.change('started without the share');
-    await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+    await untilSafe(vm, 'spool');
     await mount.resume();
-    await untilDomain(
-      vm,
-      'the change to be on the share',
-      ({ pending, state }) => state === 'running' && pending === 'none',
-    );
+    await untilSafe(vm, 'share', ({ state }) => state === 'running');
     t.same(await memoryOnShare(t, host, vm), changed);
   },
 );
@@ -143,14 +140,14 @@ t.test(
           await mount.hang();
           if (!ranOn) await vm.start();
           const lost = await vm.change('of the host that was cut off');
-          await untilDomain(vm, 'the change to be in the spool', ({ pending }) => pending === 'spooled');
+          await untilSafe(vm, 'spool');
 
           const other = await hostOn(base, 'kvm-b', mount.backing);
           await other.startAgent(t);
           const elsewhere = new VirtualMachine(t, other, vm.uuid);
           await elsewhere.start();
           const memory = await elsewhere.change('of the host that took over');
-          await untilDomain(elsewhere, 'the change to be on the share', ({ pending }) => pending === 'none');
+          await untilSafe(elsewhere, 'share');
 
           await mount.resume();
           const fenced = await untilDomain(
