@@ -48,6 +48,8 @@ export interface RunningGuests {
   list(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** Those that are defined, running or not; `undefined` when nobody can tell. */
   defined(): Promise<ReadonlySet<DomainUuid> | undefined>;
+  /** A domain's XML; '' for one that is not known, `undefined` when nobody can tell. */
+  describe(uuid: DomainUuid): Promise<string | undefined>;
 }
 
 /** Tells that something happened to some domain, as long as its manager can be followed. */

@@ -18,6 +18,7 @@ import { Definitions } from './definitions.js';
 import { DomainEvents } from './domain-events.js';
 import type { DomainFacts } from './domain-place.js';
 import { HostNotices } from './host-notices.js';
+import { Introductions } from './introductions.js';
 import { sweepLinks } from './link-sweep.js';
 import { LiveWatch } from './live-watch.js';
 import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
@@ -41,6 +42,7 @@ export class Supervisor {
   readonly #left = new Set<DomainUuid>();
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
+  readonly #introductions: Introductions;
   readonly #events: DomainEvents;
   #ready: Promise<void> = Promise.resolve();
   #cancelRescan: (() => void) | undefined;
@@ -54,9 +56,10 @@ export class Supervisor {
     };
     this.#changes = new LiveWatch(context, changes(markDirty), markDirty);
     this.#definitions = new Definitions(context, this.#notices);
+    this.#introductions = new Introductions(context);
     this.#sightings = new Sightings(context, {
       runOf: (uuid) => this.#taken.get(uuid)?.state.run,
-      takeUp: (uuid) => this.#begin(uuid, {}).catch(this.#report(uuid)),
+      takeUp: (uuid) => this.#meetRunning(uuid).catch(this.#report(uuid)),
       hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
     });
     this.#events = new DomainEvents(context, () => this.#heard());
@@ -157,6 +160,10 @@ export class Supervisor {
   async started(uuid: DomainUuid, facts: DomainFacts = {}): Promise<void> {
     await this.#ready;
     await this.#begin(uuid, facts);
+  }
+
+  async #meetRunning(uuid: DomainUuid): Promise<void> {
+    await this.#begin(uuid, await this.#introductions.factsOf(uuid));
   }
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {

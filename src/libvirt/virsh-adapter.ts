@@ -54,6 +54,12 @@ export async function listDefinedDomains(virsh: Virsh): Promise<ReadonlySet<Doma
   return await listDomains(virsh, '--all', '--persistent');
 }
 
+/** A domain's XML, as libvirt gives it to anybody; '' for one that it does not know, `undefined` when it does not answer. */
+export async function describeDomain(virsh: Virsh, uuid: DomainUuid): Promise<string | undefined> {
+  const result = await runVirsh(virsh, ['dumpxml', '--domain', uuid]);
+  return result?.succeeded === false ? '' : result?.stdout;
+}
+
 async function listDomains(
   virsh: Virsh,
   ...which: readonly string[]

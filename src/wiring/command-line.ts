@@ -25,7 +25,7 @@ import { listRunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
 import { followDomainEvents } from '../libvirt/virsh-events.js';
-import { listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
+import { describeDomain, listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -126,7 +126,11 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     spool,
     files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
-    guests: { list: () => listRunningGuests(virsh), defined: () => listDefinedDomains(virsh) },
+    guests: {
+      list: () => listRunningGuests(virsh),
+      defined: () => listDefinedDomains(virsh),
+      describe: (uuid) => describeDomain(virsh, uuid),
+    },
     definitions: new DefinitionsFile(hostContext),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {

@@ -1,17 +1,18 @@
 /**
  * What an engine asks an agent for: hashes, data when it has not got it, and events instead of polling.
  */
-import { writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun, PERMALL } from '../../fixtures/guest.js';
 import type { HostFixture } from '../../fixtures/host.js';
+import { libvirtWithoutDaemon } from '../../fixtures/libvirt-without-daemon.js';
 import { Site } from '../../fixtures/site.js';
 import type { TestScope } from '../../fixtures/temporary-directory.js';
 import { digestOf } from '../../fixtures/volume-view.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
+
+const PASSWORD = 'hunter2';
 
 interface State {
   readonly digest: string;
@@ -82,24 +83,11 @@ t.test('an engine follows a domain without polling its data', async (t) => {
   t.strictSame([status, signal], [0, null], 'a listener does not hold up the end of the agent');
 });
 
-const PASSWORD = 'hunter2';
-
-/** A libvirt of its own, without a daemon: it knows the one domain. */
-async function libvirtOf(directory: string): Promise<string> {
-  const path = join(directory, 'node.xml');
-  await writeFile(
-    path,
-    `<node><domain type='test'><name>vm-6b0c</name><uuid>${DOMAIN}</uuid><memory>65536</memory><vcpu>1</vcpu>
-     <os><type arch='x86_64'>hvm</type></os><devices>
-       <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>
-       <graphics type='vnc' passwd='${PASSWORD}'/></devices></domain></node>`,
-  );
-  return `test://${path}`;
-}
-
 t.test("a domain's XML with its state beside it, only where the caller's state is out of date", async (t) => {
   const site = await Site.create(t);
-  const host = await site.host('kvm-a', { libvirt: { uri: await libvirtOf(site.base) } });
+  const host = await site.host('kvm-a', {
+    libvirt: { uri: await libvirtWithoutDaemon(site.base, DOMAIN, 'vm-6b0c', PASSWORD) },
+  });
   const agent = await host.startAgent(t);
   const guest = await Guest.start(t, host);
   await guest.keep(Buffer.from('dumped'));
