@@ -1,5 +1,8 @@
 /**
- * introductions: what the manager of this host's domains says of one that is met running, of which no hook said anything: its name, and where its NVRAM is.
+ * introductions: what the manager of this host's domains says of one that is met running, of which no hook said anything: its name, where its NVRAM is,
+ * and whether it is to be left alone.
+ *
+ * libvirt does not answer for a domain one of whose hooks is under way, and that hook may wait for this very look: it ends at the deadline of virsh.
  */
 import { readDomainXml } from '../libvirt/domain-xml.js';
 import { nvramPathOf } from '../libvirt/nvram-path.js';
@@ -20,17 +23,20 @@ export class Introductions {
     this.#context = context;
   }
 
-  /** Nothing when nobody can tell: the domain is taken up all the same. */
-  async factsOf(uuid: DomainUuid): Promise<DomainFacts> {
+  /** @returns no facts when nobody can tell, and the domain is taken up all the same; `left-alone` when its owner asks for that */
+  async factsOf(uuid: DomainUuid): Promise<DomainFacts | 'left-alone'> {
     const { guests, config, clock } = this.#context;
     if (clock.monotonicMs() < this.#silentUntilMs) return {};
     const answer = await guests.describe(uuid);
     if (answer === undefined) this.#silentUntilMs = clock.monotonicMs() + SILENCE_MS;
     try {
       const domain = answer === undefined ? undefined : readDomainXml(answer);
-      return domain ? { name: domain.name, nvramPath: nvramPathOf(domain, config.libvirt.nvramDir) } : {};
+      if (!domain) return {};
+      return domain.mirrored
+        ? { name: domain.name, nvramPath: nvramPathOf(domain, config.libvirt.nvramDir) }
+        : 'left-alone';
     } catch {
-      // XML that cannot be read names nothing.
+      // XML that cannot be read says nothing.
       return {};
     }
   }

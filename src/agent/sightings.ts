@@ -2,13 +2,14 @@
  * sightings: compares the domains that are seen to run with those that are known to.
  *
  * I1 A domain that runs here is taken up within one look, whatever was missed: its hook, its events, or an agent.
- * I2 A look takes time, and taking up what it found more. Of a domain whose start or stop was said meanwhile it proves nothing: taken up
- *    after its stop, it would be held here, and could not start elsewhere.
+ * I2 A look takes time, and asking after what it found more. Of a domain whose start or stop was said meanwhile it proves nothing: taken
+ *    up after its stop, it would be held here, and could not start elsewhere.
  * I3 One look at which a domain is missing proves nothing: its own hook may be on its way.
  */
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunState } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
+import type { DomainFacts } from './domain-place.js';
 
 /** Looks in a row at which a domain that was seen to run is gone, before it counts as stopped without a hook. */
 const LOOKS_UNTIL_GONE = 2;
@@ -16,7 +17,9 @@ const LOOKS_UNTIL_GONE = 2;
 export interface SightingsOptions {
   /** `undefined` for a domain that is not looked after. */
   readonly runOf: (uuid: DomainUuid) => RunState | undefined;
-  readonly takeUp: (uuid: DomainUuid) => Promise<void>;
+  /** What can be learnt of a domain of which nobody said anything; never fails. */
+  readonly factsOf: (uuid: DomainUuid) => Promise<DomainFacts | 'left-alone'>;
+  readonly takeUp: (uuid: DomainUuid, facts: DomainFacts) => Promise<void>;
   readonly hasGone: (uuid: DomainUuid) => void;
 }
 
@@ -77,20 +80,30 @@ export class Sightings {
     this.#saidSince.add(said);
     try {
       const seen = await this.#context.running.list();
-      for (const uuid of seen) if (!said.has(uuid)) await this.#meet(uuid, onUnannounced);
+      for (const uuid of seen) if (!said.has(uuid)) await this.#meet(uuid, said, onUnannounced);
       return seen;
     } finally {
       this.#saidSince.delete(said);
     }
   }
 
-  async #meet(uuid: DomainUuid, onUnannounced: (uuid: DomainUuid) => void): Promise<void> {
+  async #meet(
+    uuid: DomainUuid,
+    said: ReadonlySet<DomainUuid>,
+    onUnannounced: (uuid: DomainUuid) => void,
+  ): Promise<void> {
     this.remember(uuid);
-    const run = this.#options.runOf(uuid);
-    // A prepared or incoming domain has its own hook or event to come.
-    if (run !== undefined && run !== 'stopped') return;
+    if (!this.#isNew(uuid)) return;
+    const facts = await this.#options.factsOf(uuid);
+    if (facts === 'left-alone' || said.has(uuid) || !this.#isNew(uuid)) return;
     this.#context.log.info({ uuid }, 'found running; taking it up');
     onUnannounced(uuid);
-    await this.#options.takeUp(uuid);
+    await this.#options.takeUp(uuid, facts);
+  }
+
+  /** A prepared or incoming domain has its own hook or event to come. */
+  #isNew(uuid: DomainUuid): boolean {
+    const run = this.#options.runOf(uuid);
+    return run === undefined || run === 'stopped';
   }
 }

@@ -1,11 +1,10 @@
 /**
  * supervisor: all domains of this host.
  *
- * It starts from the journal (what a former run of this program held) and from what is seen to run, keeps a replicator for each
- * domain, hands changes to them, and rescans all of them from time to time, because file events can be lost.
+ * It starts from the journal (what a former run of this program held) and from what is seen to run, hands calls and changes to each
+ * domain's replicator, and rescans all of them from time to time, because file events can be lost.
  *
  * I1 A domain that runs here has a replicator within one rescan, whatever was missed: its hook, its events, or an agent.
- * I2 A domain is taken up only under its lock, so that a command that worked on it without the agent has ended before.
  */
 import { isAtRest } from '../host/journal.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
@@ -21,10 +20,10 @@ import { HostNotices } from './host-notices.js';
 import { Introductions } from './introductions.js';
 import { sweepLinks } from './link-sweep.js';
 import { LiveWatch } from './live-watch.js';
-import { Replicator, type StartRequest, type StopOutcome } from './replicator.js';
+import type { Replicator, StartRequest, StopOutcome } from './replicator.js';
+import { Replicators } from './replicators.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared } from './prepared.js';
-import { inUse } from './refusal.js';
 import { Sightings } from './sightings.js';
 
 /** A rescan is spread over its interval in this many parts, so that many domains do not wake up as one. */
@@ -35,14 +34,12 @@ export class Supervisor {
   readonly #changes: ChangeSource;
   readonly #health: ShareHealth;
   readonly #arrivals: Arrivals;
-  readonly #replicators = new Map<DomainUuid, Promise<Replicator>>();
-  readonly #taken = new Map<DomainUuid, Replicator>();
+  readonly #domains: Replicators;
   readonly #sightings: Sightings;
   /** Of a former run of this program, and not taken up yet. */
   readonly #left = new Set<DomainUuid>();
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
-  readonly #introductions: Introductions;
   readonly #events: DomainEvents;
   #ready: Promise<void> = Promise.resolve();
   #cancelRescan: (() => void) | undefined;
@@ -51,15 +48,17 @@ export class Supervisor {
 
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
+    this.#domains = new Replicators(context);
     const markDirty = (uuid: DomainUuid): void => {
-      this.#taken.get(uuid)?.changed();
+      this.find(uuid)?.changed();
     };
     this.#changes = new LiveWatch(context, changes(markDirty), markDirty);
     this.#definitions = new Definitions(context, this.#notices);
-    this.#introductions = new Introductions(context);
+    const introductions = new Introductions(context);
     this.#sightings = new Sightings(context, {
-      runOf: (uuid) => this.#taken.get(uuid)?.state.run,
-      takeUp: (uuid) => this.#meetRunning(uuid).catch(this.#report(uuid)),
+      runOf: (uuid) => this.find(uuid)?.state.run,
+      factsOf: (uuid) => introductions.factsOf(uuid),
+      takeUp: (uuid, facts) => this.#begin(uuid, facts).catch(this.#report(uuid)),
       hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
     });
     this.#events = new DomainEvents(context, () => this.#heard());
@@ -70,10 +69,10 @@ export class Supervisor {
     });
     this.#health = new ShareHealth(context, {
       returned: () => {
-        for (const replicator of this.#taken.values()) replicator.retry();
+        for (const replicator of this.replicators()) replicator.retry();
       },
       lost: () => {
-        for (const replicator of this.#taken.values()) replicator.hurry();
+        for (const replicator of this.replicators()) replicator.hurry();
       },
     });
   }
@@ -137,11 +136,11 @@ export class Supervisor {
   }
 
   replicators(): Replicator[] {
-    return [...this.#taken.values()];
+    return this.#domains.all();
   }
 
   find(uuid: DomainUuid): Replicator | undefined {
-    return this.#taken.get(uuid);
+    return this.#domains.find(uuid);
   }
 
   async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {
@@ -160,10 +159,6 @@ export class Supervisor {
   async started(uuid: DomainUuid, facts: DomainFacts = {}): Promise<void> {
     await this.#ready;
     await this.#begin(uuid, facts);
-  }
-
-  async #meetRunning(uuid: DomainUuid): Promise<void> {
-    await this.#begin(uuid, await this.#introductions.factsOf(uuid));
   }
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
@@ -197,7 +192,7 @@ export class Supervisor {
   }
 
   async captureNow(uuid: DomainUuid): Promise<number> {
-    const replicator = this.#taken.get(uuid);
+    const replicator = this.find(uuid);
     if (!replicator) {
       throw new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
         next: 'see the domains of this host with `swtpm-mirror status`',
@@ -213,11 +208,8 @@ export class Supervisor {
    */
   async dismiss(uuid: DomainUuid): Promise<void> {
     await this.#ready;
-    const replicator = this.#taken.get(uuid);
+    const replicator = this.#domains.letGo(uuid);
     if (!replicator) return;
-    if (!replicator.isIdle) throw inUse(uuid, replicator.state.run);
-    this.#taken.delete(uuid);
-    this.#replicators.delete(uuid);
     await this.#changes.unwatch(uuid);
     await replicator.close();
   }
@@ -230,34 +222,19 @@ export class Supervisor {
     this.#arrivals.close();
     await this.#changes.close();
     await Promise.all(
-      [...this.#taken.values()].map((replicator) =>
-        replicator.settled().catch(this.#report(replicator.uuid)),
-      ),
+      this.replicators().map((replicator) => replicator.settled().catch(this.#report(replicator.uuid))),
     );
     await Promise.all(
-      [...this.#taken.values()].map((replicator) => replicator.close().catch(this.#report(replicator.uuid))),
+      this.replicators().map((replicator) => replicator.close().catch(this.#report(replicator.uuid))),
     );
     this.#health.close();
   }
 
   /** The domain's replicator, taken up if need be. */
   #take(uuid: DomainUuid): Promise<Replicator> {
-    const present = this.#replicators.get(uuid);
-    if (present) return present;
-    const taking = this.#takeUp(uuid).catch((error: unknown) => {
-      this.#replicators.delete(uuid);
-      throw error;
+    return this.#domains.take(uuid, async ({ state, place }) => {
+      if (state.run !== 'stopped') await this.#changes.watch(place);
     });
-    this.#replicators.set(uuid, taking);
-    return taking;
-  }
-
-  async #takeUp(uuid: DomainUuid): Promise<Replicator> {
-    const replicator = new Replicator(this.#context, uuid);
-    await this.#context.locks.withDomain(uuid, () => replicator.recall());
-    this.#taken.set(uuid, replicator);
-    if (replicator.state.run !== 'stopped') await this.#changes.watch(replicator.place);
-    return replicator;
   }
 
   /** One that another process works on just now is tried again with the next look. */
@@ -289,7 +266,7 @@ export class Supervisor {
 
   async #rescan(): Promise<void> {
     this.#rescanPart = (this.#rescanPart + 1) % RESCAN_PARTS;
-    const part = [...this.#taken.values()].filter((_, index) => index % RESCAN_PARTS === this.#rescanPart);
+    const part = this.replicators().filter((_, index) => index % RESCAN_PARTS === this.#rescanPart);
     for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
     try {
       if (this.#rescanPart === 0) {

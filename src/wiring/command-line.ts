@@ -1,7 +1,7 @@
 /**
  * command-line: runs a command with the real parts: files, storage process, clock, terminal.
  */
-import { hostname } from 'node:os';
+import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
@@ -17,7 +17,6 @@ import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
-import { uptime } from 'node:os';
 import { readMachine, type Machine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
@@ -25,7 +24,12 @@ import { listRunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
 import { followDomainEvents } from '../libvirt/virsh-events.js';
-import { describeDomain, listDefinedDomains, listRunningGuests } from '../libvirt/virsh-adapter.js';
+import {
+  describeDomain,
+  listDefinedDomains,
+  listRunningGuests,
+  type Virsh,
+} from '../libvirt/virsh-adapter.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -126,11 +130,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     spool,
     files: hostStateFiles(hostContext, config, share),
     running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
-    guests: {
-      list: () => listRunningGuests(virsh),
-      defined: () => listDefinedDomains(virsh),
-      describe: (uuid) => describeDomain(virsh, uuid),
-    },
+    guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
@@ -168,6 +168,14 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
       return { lost, release: () => held.release() };
     },
     close,
+  };
+}
+
+function guestsOf(virsh: Virsh): AgentContext['guests'] {
+  return {
+    list: () => listRunningGuests(virsh),
+    defined: () => listDefinedDomains(virsh),
+    describe: (uuid) => describeDomain(virsh, uuid),
   };
 }
 

@@ -86,7 +86,9 @@ t.test('an engine follows a domain without polling its data', async (t) => {
 t.test("a domain's XML with its state beside it, only where the caller's state is out of date", async (t) => {
   const site = await Site.create(t);
   const host = await site.host('kvm-a', {
-    libvirt: { uri: await libvirtWithoutDaemon(site.base, DOMAIN, 'vm-6b0c', PASSWORD) },
+    libvirt: {
+      uri: await libvirtWithoutDaemon(site.base, { uuid: DOMAIN, name: 'vm-6b0c', password: PASSWORD }),
+    },
   });
   const agent = await host.startAgent(t);
   const guest = await Guest.start(t, host);

@@ -7,12 +7,22 @@ interface Rig {
   readonly sightings: Sightings;
   /** What was taken up, in order. */
   readonly taken: DomainUuid[];
+  /** With which names, in the same order. */
+  readonly names: (string | undefined)[];
   /** Ends the look that is under way. */
   see(...uuids: DomainUuid[]): void;
 }
 
-function rig(duringTakeUp: (sightings: Sightings) => void = () => undefined): Rig {
+interface Happenings {
+  readonly duringTakeUp?: (sightings: Sightings) => void;
+  /** While the manager is asked after a domain. */
+  readonly duringQuestion?: (sightings: Sightings, uuid: DomainUuid) => void;
+  readonly leftAlone?: DomainUuid;
+}
+
+function rig({ duringTakeUp, duringQuestion, leftAlone }: Happenings = {}): Rig {
   const taken: DomainUuid[] = [];
+  const names: (string | undefined)[] = [];
   let see: (seen: ReadonlySet<DomainUuid>) => void = () => undefined;
   const list = (): Promise<ReadonlySet<DomainUuid>> => new Promise((resolve) => (see = resolve));
   const log = {
@@ -25,9 +35,14 @@ function rig(duringTakeUp: (sightings: Sightings) => void = () => undefined): Ri
     { running: { list }, log },
     {
       runOf: () => undefined,
-      takeUp: (uuid) => {
+      factsOf: (uuid) => {
+        duringQuestion?.(sightings, uuid);
+        return Promise.resolve(uuid === leftAlone ? 'left-alone' : { name: `vm-${uuid.slice(0, 4)}` });
+      },
+      takeUp: (uuid, { name }) => {
         taken.push(uuid);
-        duringTakeUp(sightings);
+        names.push(name);
+        duringTakeUp?.(sightings);
         return Promise.resolve();
       },
       hasGone: () => undefined,
@@ -36,6 +51,7 @@ function rig(duringTakeUp: (sightings: Sightings) => void = () => undefined): Ri
   return {
     sightings,
     taken,
+    names,
     see: (...uuids) => {
       see(new Set(uuids));
     },
@@ -44,12 +60,13 @@ function rig(duringTakeUp: (sightings: Sightings) => void = () => undefined): Ri
 
 const ignore = (): void => undefined;
 
-t.test('what runs and is not looked after is taken up', async (t) => {
-  const { sightings, taken, see } = rig();
+t.test('what runs and is not looked after is taken up, with what is known of it', async (t) => {
+  const { sightings, taken, names, see } = rig();
   const looked = sightings.lookForNew(ignore);
   see(UUID, OTHER_UUID);
   await looked;
   t.strictSame(taken, [UUID, OTHER_UUID]);
+  t.strictSame(names, [`vm-${UUID.slice(0, 4)}`, `vm-${OTHER_UUID.slice(0, 4)}`]);
 });
 
 t.test('a domain whose stop was said while a look was under way is not taken up again', async (t) => {
@@ -66,11 +83,35 @@ t.test('a domain whose stop was said while a look was under way is not taken up 
 });
 
 t.test('nor is one whose stop was said while another was taken up', async (t) => {
-  const { sightings, taken, see } = rig((sightings) => {
-    sightings.forget(OTHER_UUID);
+  const { sightings, taken, see } = rig({
+    duringTakeUp: (sightings) => {
+      sightings.forget(OTHER_UUID);
+    },
   });
   const looked = sightings.lookForNew(ignore);
   see(UUID, OTHER_UUID);
   await looked;
   t.strictSame(taken, [UUID]);
+});
+
+t.test('nor is one whose stop was said while its name was asked for', async (t) => {
+  const { sightings, taken, see } = rig({
+    duringQuestion: (sightings, uuid) => {
+      if (uuid === UUID) sightings.forget(uuid);
+    },
+  });
+  const looked = sightings.lookForNew(ignore);
+  see(UUID, OTHER_UUID);
+  await looked;
+  t.strictSame(taken, [OTHER_UUID]);
+});
+
+t.test('a domain that its owner wants left alone is not taken up, and is not news', async (t) => {
+  const { sightings, taken, see } = rig({ leftAlone: UUID });
+  const news: DomainUuid[] = [];
+  const looked = sightings.lookForNew((uuid) => news.push(uuid));
+  see(UUID, OTHER_UUID);
+  await looked;
+  t.strictSame(taken, [OTHER_UUID]);
+  t.strictSame(news, [OTHER_UUID]);
 });
