@@ -3,13 +3,13 @@
  *
  * Writes are durable and therefore slow, so they are made one at a time and only the newest content waits.
  */
-import type { DomainPhase, Journal, JournalRecord } from '../host/journal.js';
+import type { Arrival, DomainPhase, Journal, JournalRecord } from '../host/journal.js';
 import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
-import { HANDED_OVER } from './share-tasks.js';
+import { HANDED_OVER } from '../model/log-entry.js';
 
 const FULL_DIGEST_DIGITS = 64;
 /** More than libvirt takes; with every character escaped it still fits into a journal record. */
@@ -57,8 +57,8 @@ export class DomainRecord {
   }
 
   /** A migration brings the newest state in this boot, if it succeeds. */
-  awaiting(): void {
-    this.#current = { ...(this.#current ?? this.#blank()), awaitedInBoot: this.#bootId };
+  awaiting(arrival: Arrival): void {
+    this.#current = { ...(this.#current ?? this.#blank()), awaitedInBoot: this.#bootId, arrival };
   }
 
   /** The migration has succeeded. A boot later, a disk that lost its power may hold what lay there before it. */
@@ -151,6 +151,7 @@ export class DomainRecord {
       live: null,
       bootId: '',
       awaitedInBoot: '',
+      arrival: null,
       updatedAt: '',
     };
   }

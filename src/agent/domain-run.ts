@@ -5,9 +5,9 @@
  * I1 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
  * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
  */
+import type { Arrival } from '../host/journal.js';
 import { asMirrorError } from '../model/errors.js';
 import { sleep } from '../model/environment.js';
-import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { step } from '../model/lifecycle.js';
 import {
@@ -19,7 +19,6 @@ import {
 } from '../model/lifecycle-state.js';
 import { begin, nextTasks } from '../model/lifecycle-tasks.js';
 import type { Capture } from '../model/capture.js';
-import type { ClaimEntry } from '../model/log-entry.js';
 import { isOtherTpm } from '../model/restore-plan.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
@@ -52,9 +51,6 @@ export class DomainRun {
   /** What this host holds was claimed by a former run of this program. */
   #recalled = false;
   #diverged = new DivergedCopies();
-  /** Of a domain that came by migration: its source's claim. */
-  #source: ClaimEntry | undefined;
-  #logTop: Slot = 0;
   #closed = false;
   #paused = false;
 
@@ -103,9 +99,9 @@ export class DomainRun {
     return this.#recoveryPoint.changes;
   }
 
-  /** Where the volume's log ended when the migration that brings the domain began; 0 when that is not known. */
-  get logTop(): Slot {
-    return this.#logTop;
+  /** Of a domain that came, or is to come, by migration. */
+  get arrival(): Arrival | undefined {
+    return this.record.current?.arrival ?? undefined;
   }
 
   get isClosed(): boolean {
@@ -124,13 +120,11 @@ export class DomainRun {
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
-  begin({ decision, hold, published, pending, identity, source, logTop }: Prepared): void {
+  begin({ decision, hold, published, pending, identity }: Prepared): void {
     this.#identity = identity;
     this.#pending.begin(pending);
     this.#recalled = false;
     this.#diverged = new DivergedCopies();
-    this.#source = source;
-    this.#logTop = logTop ?? 0;
     this.dispatch(
       decision === 'wait-incoming'
         ? { kind: 'incoming' }
@@ -262,9 +256,9 @@ export class DomainRun {
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
     const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
     const recalled = this.#recalled;
-    const source = this.#source;
+    const { arrival } = this;
     const supersedes = capture && this.#diverged.before(capture, bootId);
-    const known = { capture, bootId, published, reason, over, recalled, source, supersedes } as const;
+    const known = { capture, bootId, published, reason, over, recalled, arrival, supersedes } as const;
     const domain = { ...this.place, name: this.name, ...known };
     const { event, identity } = await this.#shareLane.run(domain, task);
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);

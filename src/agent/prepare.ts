@@ -9,6 +9,7 @@
  * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away.
  * I2 A crash anywhere leaves what the next prepare decides anew; nothing before it is undone.
  */
+import type { Arrival } from '../host/journal.js';
 import { sleep } from '../model/environment.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
@@ -108,10 +109,8 @@ async function carryOut(
 ): Promise<Prepared | undefined> {
   const { context, request, situation } = start;
   if (decision.kind === 'wait-incoming') {
-    const { volume } = situation;
-    const logTop = situation.facts.share === 'verified' ? (volume?.log.top ?? 0) : undefined;
-    const source = volume?.log.lastClaim;
-    return { ...prepared(situation, decision, { kind: 'none' }, undefined), source, logTop };
+    const arrival = announced(context, situation);
+    return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival };
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     return await prepareWithoutShare(context, request, situation, decision);
@@ -119,6 +118,17 @@ async function carryOut(
   const claimed = await claimFor(start);
   if (!claimed) return undefined;
   return await new HeldStart(start, claimed.epoch).run(decision);
+}
+
+/** What an incoming domain's start was announced with: its source is looked for in it when the domain has arrived. */
+function announced({ clock, bootId }: AgentContext, { volume, facts }: Situation): Arrival {
+  const claim = volume?.log.lastClaim;
+  return {
+    bootId,
+    atMs: clock.monotonicMs(),
+    source: claim ? { slot: claim.slot, host: claim.host } : null,
+    logTop: facts.share === 'verified' ? (volume?.log.top ?? 0) : null,
+  };
 }
 
 /** @returns `undefined` when the volume is not what the plan was made for */

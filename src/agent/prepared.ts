@@ -1,10 +1,10 @@
 /**
  * prepared: what a start is asked with, and what it is allowed with.
  */
+import type { Arrival } from '../host/journal.js';
 import type { Capture } from '../model/capture.js';
 import type { Slot } from '../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle-state.js';
-import type { ClaimEntry } from '../model/log-entry.js';
 import { isOtherTpm, type RestoreDecision } from '../model/restore-plan.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Situation } from './situation.js';
@@ -33,10 +33,8 @@ export interface Prepared {
   readonly shareId: string | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */
   readonly live?: Slot | undefined;
-  /** Of an incoming domain: the volume's last claim, its source's. */
-  readonly source?: ClaimEntry | undefined;
-  /** Of an incoming domain: where the volume's log ended, when that is known. What its source says of it stands above. */
-  readonly logTop?: Slot | undefined;
+  /** Of an incoming domain. */
+  readonly arrival?: Arrival;
 }
 
 /** @param identity of the volume's TPM, when it is known */

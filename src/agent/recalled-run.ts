@@ -3,7 +3,7 @@
  */
 import type { JournalRecord } from '../host/journal.js';
 import { STOPPED, type Hold, type Lifecycle, type RunState } from '../model/lifecycle-state.js';
-import { HANDED_OVER } from './share-tasks.js';
+import { HANDED_OVER } from '../model/log-entry.js';
 
 /**
  * @param spooledDigest of the newest capture in the spool

@@ -17,7 +17,8 @@ import { prepareDomain } from './prepare.js';
 import type { Prepared } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
 import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
-import { HANDED_OVER, wasHandedOver } from './share-tasks.js';
+import { wasHandedOver } from './arrived-by-migration.js';
+import { HANDED_OVER, START_FAILED } from '../model/log-entry.js';
 
 export interface StartRequest {
   readonly name: string;
@@ -113,7 +114,7 @@ export class Replicator {
         nvramPath: place.nvramPath ?? null,
         live: prepared.live ?? null,
       });
-      if (prepared.decision === 'wait-incoming') run.record.awaiting();
+      if (prepared.arrival) run.record.awaiting(prepared.arrival);
       else run.record.judged();
       run.begin(prepared);
       await run.record.saved();
@@ -173,7 +174,7 @@ export class Replicator {
     if (
       run.state.run === 'incoming' &&
       !handedOver &&
-      (await wasHandedOver(this.#context, this.uuid, run.logTop))
+      (await wasHandedOver(this.#context, this.uuid, run.arrival))
     ) {
       run.record.arrived();
       run.dispatch({ kind: 'started' });
@@ -289,6 +290,6 @@ export class Replicator {
     const { published, pending } = this.state;
     if (this.#context.config.placement === 'direct') await this.#context.files.takeLinksAway(this.uuid);
     this.#run.dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
-    this.#run.dispatch({ kind: 'stopped', reason: 'start-failed', handedOver: false });
+    this.#run.dispatch({ kind: 'stopped', reason: START_FAILED, handedOver: false });
   }
 }

@@ -3,6 +3,7 @@
  *
  * I1 A failure that leaves a commit in doubt is told apart from one that changed nothing (`inDoubt`): only a claim may follow the first.
  */
+import type { Arrival } from '../host/journal.js';
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
@@ -11,21 +12,15 @@ import { isOtherTpm, planRestore } from '../model/restore-plan.js';
 import type { Slot } from '../model/generation-name.js';
 import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason } from '../bundle/manifest.js';
-import type { ClaimEntry, ClaimReason } from '../model/log-entry.js';
+import { START_FAILED, type ClaimReason, type LogEntry } from '../model/log-entry.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
+import { cameDirectly } from './arrived-by-migration.js';
 import type { DomainPlace } from './domain-place.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { publishNote } from './publish-note.js';
 import { refusal } from './refusal.js';
 import { gatherSituation, type Situation } from './situation.js';
-import { lookAtVolume } from './volume-look.js';
-
-/** Claims by which a holder goes on with what it has. */
-const SAME_RUN: ReadonlySet<string> = new Set(['recover', 'compact']);
-
-/** libvirt's reason of a stop after which the domain runs on another host. */
-export const HANDED_OVER = 'migrated';
 
 export interface DomainTask extends DomainPlace {
   readonly name: string;
@@ -42,8 +37,8 @@ export interface DomainTask extends DomainPlace {
   readonly recalled: boolean;
   /** Digest of the diverged copy that the capture comes after, if any. */
   readonly supersedes: string | undefined;
-  /** Of a domain that came by migration: its source's claim, if that is known. */
-  readonly source: ClaimEntry | undefined;
+  /** Of a domain that came by migration. */
+  readonly arrival: Arrival | undefined;
 }
 
 export interface TaskOutcome {
@@ -137,7 +132,9 @@ async function recover(context: AgentContext, domain: DomainTask, epoch: Slot): 
     if (lost) return { event: { kind: 'fenced', by: lost.host }, error: lostTo(domain.uuid, lost.host) };
   }
   if (outcome.kind !== 'free') return await judged(context, domain, outcome);
-  if (!isUnmoved(outcome.log, domain.published)) return fencedBy(outcome.log);
+  if (!isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, context.config.host, epoch)) {
+    return fencedBy(outcome.log);
+  }
   return await judged(context, domain, await claim(context, domain, 'recover', 'free'));
 }
 
@@ -171,7 +168,8 @@ async function adopt(
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
   if (isForeign(situation)) return unfit(context, situation, refusal('FOREIGN_TPM', situation));
-  const arrived = how === 'migration' && holder !== 'other-alive' && cameDirectly(context, domain, situation);
+  const arrived =
+    how === 'migration' && holder !== 'other-alive' && (await cameDirectly(context, domain, situation));
   if (decision.kind === 'refuse' && !arrived) {
     const error = refusal(decision.code, situation);
     // A source that has yet to release: asked again later.
@@ -191,29 +189,8 @@ async function adopt(
   return await judged(context, domain, outcome);
 }
 
-/**
- * Whether what arrived is what the volume's last holder had: it says so by the reason of its release. One whose host died before that
- * is believed if it held the volume when the migration began.
- */
-function cameDirectly(
-  { config }: AgentContext,
-  { source }: DomainTask,
-  { volume, facts }: Situation,
-): boolean {
-  if (!volume || volume.head.kind === 'none') return true;
-  if (source && !isOfOneRun(volume.log, source, config.host)) return false;
-  if (facts.holder === 'other-expired') return source !== undefined;
-  return isHandedOver(volume.log, config.host);
-}
-
 function isForeign({ facts: { local, volume } }: Situation): boolean {
   return local.kind === 'valid' && volume.kind === 'whole' && isOtherTpm(local.identity, volume.identity);
-}
-
-/** Whether nobody but the host of that claim and this one has claimed since, and the former not for another run of the domain. */
-function isOfOneRun({ entries }: VolumeLog, { slot, host }: ClaimEntry, self: HostName): boolean {
-  const later = entries.filter((entry): entry is ClaimEntry => entry.kind === 'claim' && entry.slot > slot);
-  return later.every((entry) => entry.host === self || (entry.host === host && SAME_RUN.has(entry.reason)));
 }
 
 function asAway({ shareError }: Situation): TaskOutcome {
@@ -223,29 +200,6 @@ function asAway({ shareError }: Situation): TaskOutcome {
 /** What runs here must not become the head. */
 function unfit({ config }: AgentContext, { volume }: Situation, error: MirrorError): TaskOutcome {
   return { event: { kind: 'fenced', by: volume?.log.lastClaim?.host ?? config.host }, error };
-}
-
-/**
- * Whether the volume's last holder released it because its domain had migrated away. `false` when the share cannot say.
- *
- * @param since where the log ended when the migration began: a release below that was of another one
- */
-export async function wasHandedOver(context: AgentContext, uuid: DomainUuid, since: Slot): Promise<boolean> {
-  try {
-    const { volume } = await lookAtVolume(context, uuid);
-    return volume !== undefined && isHandedOver(volume.log, context.config.host, since);
-  } catch (error) {
-    const { code, message } = asMirrorError(error);
-    context.log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);
-    return false;
-  }
-}
-
-/** A claim of `host` itself may follow: one whose answer was lost. */
-function isHandedOver({ entries }: VolumeLog, host: HostName, since = 0): boolean {
-  const last = entries.findLast((entry) => entry.kind !== 'claim' || entry.host !== host);
-  const isRelease = last?.kind === 'release' && last.reason === HANDED_OVER;
-  return isRelease && last.host !== host && last.slot > since;
 }
 
 function unrelated({ uuid }: DomainTask): MirrorError {
@@ -296,6 +250,23 @@ export function lostTo(uuid: DomainUuid, by: string): MirrorError {
       next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
     },
   );
+}
+
+/**
+ * Whether another host has had the domain since this one claimed: it may have gone on to a third host without a publish. One whose start failed never
+ * had it.
+ *
+ * @param epoch this host's claim; 0 for none
+ */
+function hasRunElsewhere(log: VolumeLog, host: HostName, epoch: Slot): boolean {
+  const neverRan = new Set(
+    log.entries.flatMap((entry) =>
+      entry.kind === 'release' && entry.reason === START_FAILED ? [entry.epoch] : [],
+    ),
+  );
+  const isRun = (entry: LogEntry): boolean =>
+    entry.kind === 'claim' && entry.slot > epoch && entry.host !== host && !neverRan.has(entry.slot);
+  return epoch > 0 && log.entries.some(isRun);
 }
 
 /** Whether nothing was published since this host last knew the head. */

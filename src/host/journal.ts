@@ -65,8 +65,22 @@ export interface JournalRecord {
   readonly bootId: string;
   /** Boot of this host in which a migration was announced whose state has not been seen to come; '' for none. */
   readonly awaitedInBoot: string;
+  /** Of a domain that came, or is to come, by migration; kept until the next one. */
+  readonly arrival: Arrival | null;
   /** RFC 3339 UTC: for display only. */
   readonly updatedAt: string;
+}
+
+/** What the volume's log said when a migration to this host was announced: it tells the source's claim from one for another run of the domain. */
+export interface Arrival {
+  /** The boot of this host whose monotonic clock `atMs` is of. */
+  readonly bootId: string;
+  /** ms */
+  readonly atMs: number;
+  /** The last claim; `null` when there was none, or when the share did not answer. */
+  readonly source: { readonly slot: Slot; readonly host: HostName } | null;
+  /** Where the log ended; `null` when the share did not answer. */
+  readonly logTop: Slot | null;
 }
 
 export interface JournalListing {
@@ -116,6 +130,15 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   live: SLOT.nullable().default(null),
   bootId: z.string(),
   awaitedInBoot: z.string().default(''),
+  arrival: z
+    .strictObject({
+      bootId: z.string(),
+      atMs: z.number(),
+      source: z.strictObject({ slot: SLOT, host: HOST }).nullable(),
+      logTop: SLOT.nullable(),
+    })
+    .nullable()
+    .default(null),
   updatedAt: z.string(),
 });
 

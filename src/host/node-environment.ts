@@ -4,9 +4,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock, Random } from '../model/environment.js';
 
+const NS_PER_MS = 1e6;
+
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  monotonicMs: () => Number(process.hrtime.bigint()) / NS_PER_MS,
   after: (delayMs, callback) => {
     const timer = setTimeout(callback, delayMs);
     return () => {

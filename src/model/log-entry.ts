@@ -31,6 +31,12 @@ export const CLAIM_REASONS = [
 ] as const;
 export type ClaimReason = (typeof CLAIM_REASONS)[number];
 
+/** libvirt's reason of a stop after which the domain runs on another host: that of its release. */
+export const HANDED_OVER = 'migrated';
+
+/** Reason of a release: the domain was not allowed to start after all, or never came up. */
+export const START_FAILED = 'start-failed';
+
 export interface PublishEntry {
   readonly kind: 'publish';
   readonly slot: Slot;

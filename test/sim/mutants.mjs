@@ -284,4 +284,24 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'a release by the source of another migration passes for that of its own',
+    edits: [
+      {
+        file: 'agent/arrived-by-migration.ts',
+        find: '  if (!isOfOneRun(volume.log, source, host)) return false;\n',
+        replace: '  void isOfOneRun(volume.log, source, host);\n',
+      },
+    ],
+  },
+  {
+    name: 'a host whose VM another host has had goes on from the head',
+    edits: [
+      {
+        file: 'agent/share-tasks.ts',
+        find: '  if (!isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, context.config.host, epoch)) {\n',
+        replace: '  void hasRunElsewhere;\n  if (!isUnmoved(outcome.log, domain.published)) {\n',
+      },
+    ],
+  },
 ];

@@ -348,6 +348,7 @@ function operationsOf(share: ShareStore): ShareStore {
     leave: (call) => share.leave(call),
     list: (call) => share.list(call),
     inspect: (call) => share.inspect(call),
+    recall: (call) => share.recall(call),
     claim: (call) => share.claim(call),
     publish: (call) => share.publish(call),
     closeEpoch: (call) => share.closeEpoch(call),

@@ -74,7 +74,7 @@ export class ShareWatch {
   /** Reads everything anew: a crash takes back what was not durable. */
   resync(): void {
     this.#places.clear();
-    const before = new Map([...this.#volumes].map(([uuid, { entries }]) => [uuid, new Map(entries)]));
+    const before = new Map(this.#volumes);
     this.#volumes.clear();
     const volumes = this.#find(`${this.#options.root}/volumes`);
     if (volumes?.kind !== 'directory') return;
@@ -151,14 +151,15 @@ export class ShareWatch {
     else if (known) this.#fail('G7', known, 'it was removed');
   }
 
-  #addVolume(uuid: string, inode: Inode, known: ReadonlyMap<number, SlotEntry> | undefined): void {
+  #addVolume(uuid: string, inode: Inode, known: WatchedVolume | undefined): void {
     if (inode.kind !== 'directory') return;
     const volume: WatchedVolume = {
       uuid,
       parts: new Map(),
       entries: new Map(),
       view: EMPTY_LOG,
-      prunedBelow: 0,
+      // What a crash brings back of a log's bottom, and what arrives late there, still means nothing.
+      prunedBelow: known?.prunedBelow ?? 0,
     };
     this.#volumes.set(uuid, volume);
     this.#places.set(inode, (name, part) => {
@@ -167,7 +168,7 @@ export class ShareWatch {
     for (const [name, part] of inode.entries) this.#onPart(volume, name, part);
     for (const [name, slot] of volume.parts.get('log')?.entries ?? []) {
       if (slot.kind !== 'symlink' || !SLOT.test(name)) continue;
-      const seen = known?.get(Number(name));
+      const seen = known?.entries.get(Number(name));
       const atMs = seen?.payload === slot.target ? seen.atMs : this.#options.nowMs();
       volume.entries.set(Number(name), parseSlotEntry(Number(name), slot.target, atMs));
     }

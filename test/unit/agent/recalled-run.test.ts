@@ -5,7 +5,7 @@ import t from 'tap';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
 import { DomainRecord } from '../../../src/agent/domain-record.js';
 import { recalledRun } from '../../../src/agent/recalled-run.js';
-import { HANDED_OVER } from '../../../src/agent/share-tasks.js';
+import { HANDED_OVER } from '../../../src/model/log-entry.js';
 import type { JournalRecord } from '../../../src/host/journal.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { step } from '../../../src/model/lifecycle.js';

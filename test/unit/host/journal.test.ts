@@ -22,6 +22,7 @@ const RECORD: JournalRecord = {
   live: null,
   bootId: 'boot-1',
   awaitedInBoot: '',
+  arrival: null,
   updatedAt: '2026-01-01T00:00:00Z',
 };
 
