@@ -98,6 +98,8 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
         host,
         'directory deleted',
         hypervisor.job(domain, async () => {
+          const state = host.local.state(uuid);
+          if (state) site.oracle.deletedByHand(state);
           await hypervisor.deleteDirectory(domain);
           return true;
         }),

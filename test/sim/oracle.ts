@@ -58,6 +58,7 @@ export class Oracle implements ShareListener {
   readonly #prepareAsked = new Map<string, number>();
   /** When a host last asked for an entry that closes its epoch, by host, domain and slot. */
   readonly #closeAskedMs = new Map<string, number>();
+  readonly #deletedByHand = new Set<TpmState>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -80,6 +81,15 @@ export class Oracle implements ShareListener {
   /** Whether the domain had a state that must not be lost. */
   hadState(uuid: string): boolean {
     return this.#had.has(uuid);
+  }
+
+  /** Somebody deleted it on purpose; it is nobody's duty when a power loss brings its file back. */
+  deletedByHand(state: TpmState): void {
+    this.#deletedByHand.add(state);
+  }
+
+  wasDeletedByHand(state: TpmState): boolean {
+    return [...this.#deletedByHand].some((deleted) => contains(deleted, state));
   }
 
   /** After a crash of the server, or of the disk that serves as the share. */

@@ -179,7 +179,7 @@ class Play {
         const state = local.state(domain.uuid);
         if (state?.run.toldStartedAtMs === undefined || state.run.host !== name) continue;
         // It went on on another host.
-        if (state.run.handedOver) continue;
+        if (state.run.handedOver || oracle.wasDeletedByHand(state)) continue;
         if (!oracle.isStored(name, domain.uuid, state)) return { host: name, domain, state };
       }
     }
