@@ -172,7 +172,8 @@ function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest'
   if (waiting?.digest === digest) return state;
   const isOther = waiting !== undefined && (waiting.foreign ?? false) !== (foreign ?? false);
   if (isOther || (waiting?.spooled && state.unjudged)) return { ...state, passedOver: true };
-  if (state.outdated.includes(digest)) return { ...state, pending: undefined };
+  // Judged or stored before: it says nothing about what waits, which may be the newer one.
+  if (state.outdated.includes(digest)) return state;
   if (state.published && sameDigest(state.published.digest, digest)) {
     // Back at what the share has: an older pending capture is history. One under way, or in doubt, is not, for it may become the head.
     const headMayMove = state.carrying !== undefined || state.hold.kind === 'doubt';
