@@ -15,11 +15,14 @@ import { lookAtVolume } from './volume-look.js';
 /** Claims by which a holder goes on with what it has. */
 const SAME_RUN: ReadonlySet<string> = new Set(['recover', 'compact']);
 
+/** `untold`: the volume's holder is silent, and need not be the source. It may say so yet. */
+export type Arrived = 'yes' | 'no' | 'untold';
+
 type Source = Pick<ClaimEntry, 'slot' | 'host'>;
 
 /**
- * Whether what arrived is what the volume's last holder had. A holder whose host died before it could say so is believed if it held the volume when the
- * migration began.
+ * Whether what arrived is what the volume's last holder had. A holder whose host fell silent before it could say so is believed if it held the volume when
+ * the migration began, and if nobody was ever replaced as the holder: the guest of such a host may have run on, and be the one that came.
  *
  * @throws MirrorError of the share
  */
@@ -27,14 +30,16 @@ export async function cameDirectly(
   context: AgentContext,
   { uuid, arrival }: { readonly uuid: DomainUuid; readonly arrival: Arrival | undefined },
   { volume, facts }: Situation,
-): Promise<boolean> {
-  if (!volume || volume.head.kind === 'none') return true;
+): Promise<Arrived> {
+  if (!volume || volume.head.kind === 'none') return 'yes';
   const { host } = context.config;
   const known = await whenAnnounced(context, uuid, arrival);
   const source = known.source ?? (known.logTop === 0 ? firstOfAnother(volume.log, host) : undefined);
-  if (!isOfOneRun(volume.log, source, host)) return false;
-  if (facts.holder === 'other-expired') return known.source !== null;
-  return isHandedOver(volume.log, host);
+  if (!isOfOneRun(volume.log, source, host)) return 'no';
+  if (facts.holder === 'other-expired') {
+    return known.source !== null && (await isUncontested(context, uuid, arrival)) ? 'yes' : 'untold';
+  }
+  return isHandedOver(volume.log, host) ? 'yes' : 'no';
 }
 
 /** Whether the volume's last holder released it because its domain had migrated here. `false` when the share cannot say. */
@@ -68,6 +73,16 @@ async function whenAnnounced(
   if (arrival.logTop !== null || arrival.bootId !== bootId) return arrival;
   const { top, lastClaim } = await share.recall({ uuid, atMs: arrival.atMs });
   return { source: lastClaim ?? null, logTop: top };
+}
+
+/** Whether no former holder's guest may run on, and be what came here instead of the holder's. */
+async function isUncontested(
+  { share }: AgentContext,
+  uuid: DomainUuid,
+  arrival: Arrival | undefined,
+): Promise<boolean> {
+  const { contested } = await share.recall({ uuid, atMs: arrival?.atMs ?? 0 });
+  return !contested;
 }
 
 /** The source of a domain whose volume nobody had claimed when it set out. */

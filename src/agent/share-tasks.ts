@@ -135,7 +135,9 @@ async function recover(context: AgentContext, domain: DomainTask, epoch: Slot): 
   if (!isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, context.config.host, epoch)) {
     return fencedBy(outcome.log);
   }
-  return await judged(context, domain, await claim(context, domain, 'recover', 'free'));
+  const again = await claim(context, domain, 'recover', 'free', outcome.log.top);
+  if (again.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: true } };
+  return await judged(context, domain, again);
 }
 
 /** A claim by which this host goes on with what a former run of this program left of the domain. */
@@ -168,25 +170,31 @@ async function adopt(
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
   if (isForeign(situation)) return unfit(context, situation, refusal('FOREIGN_TPM', situation));
-  const arrived =
-    how === 'migration' && holder !== 'other-alive' && (await cameDirectly(context, domain, situation));
+  const came =
+    how === 'migration' && holder !== 'other-alive' ? await cameDirectly(context, domain, situation) : 'no';
+  const arrived = came === 'yes';
+  // A source that has yet to release: asked again later.
+  if (came === 'untold') return heldElsewhere(situation);
   if (decision.kind === 'refuse' && !arrived) {
-    const error = refusal(decision.code, situation);
-    // A source that has yet to release: asked again later.
     return how === 'migration' && decision.code === 'HELD_ELSEWHERE'
-      ? { event: { kind: 'share-failed', inDoubt: false }, error }
-      : unfit(context, situation, error);
+      ? heldElsewhere(situation)
+      : unfit(context, situation, refusal(decision.code, situation));
   }
   // The times of files tell nothing where another host's state came in.
   const isJudged = how === 'adopt' || local.kind !== 'valid' || local.relation === 'same';
   const ours = isJudged && ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
   if (!ours && !arrived) return unfit(context, situation, unrelated(domain));
   const expired = holder === 'other-expired';
-  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');
-  if (outcome.kind === 'held') {
-    return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
-  }
+  const onTopOf = situation.volume?.log.top ?? 0;
+  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);
+  // What was decided on that log holds no longer.
+  if (outcome.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: false } };
+  if (outcome.kind === 'held') return heldElsewhere(situation);
   return await judged(context, domain, outcome);
+}
+
+function heldElsewhere(situation: Situation): TaskOutcome {
+  return { event: { kind: 'share-failed', inDoubt: false }, error: refusal('HELD_ELSEWHERE', situation) };
 }
 
 function isForeign({ facts: { local, volume } }: Situation): boolean {
@@ -217,10 +225,11 @@ async function claim(
   { uuid }: DomainTask,
   reason: ClaimReason,
   scope: ClaimScope,
+  onTopOf?: Slot,
 ): Promise<ClaimOutcome> {
   const { hostExpiryMs } = context.config.timing;
   const shareId = await context.knownShare.read();
-  return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId });
+  return await context.share.claim({ uuid, reason, scope, hostExpiryMs, revive: false, shareId, onTopOf });
 }
 
 function held(outcome: ClaimOutcome, { uuid }: DomainTask, left?: LeftBehind): TaskOutcome {

@@ -6,6 +6,7 @@
  *    top already was.
  */
 import type { ClaimEntry, LogEntry } from '../model/log-entry.js';
+import { hasAbandonedEpoch } from '../model/volume-log.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { slotPath, volumePaths, type ShareContext } from './share-context.js';
@@ -25,16 +26,24 @@ export async function recallLog(
   const answeredMs = clock.monotonicMs();
   const latestNs = serverNs - BigInt(Math.floor((askedMs - atMs) * NS_PER_MS));
   const earliestNs = serverNs - BigInt(Math.ceil((answeredMs - atMs) * NS_PER_MS));
+  const contested = log !== undefined && (hasAbandonedEpoch(log) || log.entries.some(isTakeOver));
   const paths = volumePaths(context, uuid);
   let top: LogEntry | undefined;
   for (const entry of [...(log?.entries ?? [])].reverse()) {
     const { mtimeNs } = await fs.lstat('log:lstat', slotPath(paths, entry.slot));
     if (mtimeNs <= latestNs) top ??= entry;
-    if (mtimeNs <= earliestNs && isClaim(entry)) return { top: top?.slot ?? entry.slot, lastClaim: entry };
+    if (mtimeNs <= earliestNs && isClaim(entry)) {
+      return { top: top?.slot ?? entry.slot, lastClaim: entry, contested };
+    }
   }
   // What pruning took may have stood there.
   const pruned = (log?.entries[0]?.slot ?? 1) - 1;
-  return { top: top?.slot ?? pruned, lastClaim: undefined };
+  return { top: top?.slot ?? pruned, lastClaim: undefined, contested };
+}
+
+/** What it was taken from may be pruned. */
+function isTakeOver(entry: LogEntry): boolean {
+  return entry.kind === 'claim' && (entry.reason === 'take-over' || entry.reason === 'forced');
 }
 
 function isClaim(entry: LogEntry): entry is ClaimEntry {

@@ -85,6 +85,8 @@ export interface EarlierLog {
   readonly top: Slot;
   /** The last claim that stood there for certain, and that pruning has left. */
   readonly lastClaim: ClaimEntry | undefined;
+  /** As far down as pruning has left the log, a holder was replaced before it gave the volume up, until now: its guest may run on. */
+  readonly contested: boolean;
 }
 
 /**
@@ -102,7 +104,7 @@ export interface ClaimCall extends DomainCall {
   /** The share this host knows; a different one is refused. `undefined`: any. */
   readonly shareId: string | undefined;
   /** The claim is made only if the log still ends at this slot: what was decided on that log holds. */
-  readonly onTopOf?: Slot;
+  readonly onTopOf?: Slot | undefined;
 }
 
 export type ClaimOutcome =

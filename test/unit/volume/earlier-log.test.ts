@@ -48,12 +48,35 @@ t.test('what pruning took may have stood there', async (t) => {
   await publish(held, 3);
   await held.store.tidy({ uuid: UUID, epoch: held.epoch, keep: 1 });
   const { store } = hosts.start('kvm-c');
-  t.strictSame(await store.recall({ uuid: UUID, atMs: 15 * SECOND_MS }), { top: 5, lastClaim: undefined });
+  t.strictSame(await store.recall({ uuid: UUID, atMs: 15 * SECOND_MS }), {
+    top: 5,
+    lastClaim: undefined,
+    contested: false,
+  });
 });
 
 t.test('a volume that is not there had no log', async (t) => {
   const hosts = new VolumeHosts();
   const { store } = hosts.start('kvm-a');
   await store.initialise({});
-  t.strictSame(await store.recall({ uuid: UUID, atMs: 0 }), { top: 0, lastClaim: undefined });
+  t.strictSame(await store.recall({ uuid: UUID, atMs: 0 }), {
+    top: 0,
+    lastClaim: undefined,
+    contested: false,
+  });
 });
+
+t.test(
+  'a holder that was replaced may run on, also when pruning has taken what it was taken from',
+  async (t) => {
+    const hosts = await handedOn();
+    const { store } = hosts.start('kvm-c');
+    const contested = async (): Promise<boolean> => (await store.recall({ uuid: UUID, atMs: 0 })).contested;
+    t.equal(await contested(), false, 'handed on in good order');
+    const held = await hold(store, 'forced', UUID, 'take-over');
+    t.equal(await contested(), true);
+    await publish(held, 3);
+    await store.tidy({ uuid: UUID, epoch: held.epoch, keep: 1 });
+    t.equal(await contested(), true, 'after pruning');
+  },
+);
