@@ -64,6 +64,8 @@ export class ClientCache {
     const view = this.#directories.get(place.directory);
     // Inside the time of belief the answer says nothing of the other names, as a real LOOKUP does not.
     if (!view || this.#clock.nowMs >= view.believedUntilMs) this.listed(place.directory, change);
+    // From before a change of this host's own: there the kernel's lock on the directory lets no look-up and no change overlap.
+    else if (change < view.change) return;
     this.setName(place, inode);
   }
 

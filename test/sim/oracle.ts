@@ -220,7 +220,7 @@ export class Oracle implements ShareListener {
     const { host, uuid, toldStartedAtMs } = run;
     if (!final || reason === 'migrated') return;
     // What was published past another's claim is a branch of its own, and stands as such.
-    if (toldStartedAtMs === undefined && answer === 'nothing') return;
+    if (toldStartedAtMs === undefined && (answer === 'nothing' || this.#isHandedOver(host, uuid))) return;
     const state = lastOfARun(final);
     if (!state) return;
     this.#owed.push({ host, uuid, state, answer });
@@ -232,6 +232,11 @@ export class Oracle implements ShareListener {
       );
     }
     this.check();
+  }
+
+  /** What is started there past the hooks, before the volume is given up, is a second run of a domain that runs elsewhere: it stays on the disk. */
+  #isHandedOver(host: string, uuid: string): boolean {
+    return this.#options.host(host).local.journal(uuid)?.phase === 'handed-over';
   }
 
   isStored(host: string, uuid: string, state: TpmState): boolean {

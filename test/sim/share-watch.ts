@@ -21,6 +21,8 @@ export interface WatchedVolume {
   view: LogView;
   /** Below this slot everything was pruned: what comes there later means nothing. */
   prunedBelow: number;
+  /** Generations that were removed in order: a crash may bring any of them back. */
+  readonly prunedFiles: Set<string>;
 }
 
 export interface ShareListener {
@@ -87,12 +89,9 @@ export class ShareWatch {
 
   /** That every publish which counts, and is not pruned, is whole. */
   check(volume: WatchedVolume): void {
-    const gen = volume.parts.get('gen');
-    let below = true;
     for (const entry of volume.view.published) {
-      const isThere = gen?.entries.has(entry.file) ?? false;
-      below &&= !isThere && entry.epoch !== volume.view.head?.epoch;
-      if (!below) this.#expectWhole(volume, entry);
+      const mayBeMissing = volume.prunedFiles.has(entry.file) && !this.#archive(volume, entry.file);
+      if (!mayBeMissing) this.#expectWhole(volume, entry);
     }
   }
 
@@ -160,6 +159,7 @@ export class ShareWatch {
       view: EMPTY_LOG,
       // What a crash brings back of a log's bottom, and what arrives late there, still means nothing.
       prunedBelow: known?.prunedBelow ?? 0,
+      prunedFiles: known?.prunedFiles ?? new Set(),
     };
     this.#volumes.set(uuid, volume);
     this.#places.set(inode, (name, part) => {
@@ -251,6 +251,7 @@ export class ShareWatch {
     if (entry.epoch === head?.epoch || !isLowest) {
       this.#fail('G1', volume, `generation ${entry.slot} was removed, the head is ${head?.slot ?? 0}`);
     }
+    volume.prunedFiles.add(name);
   }
 
   #archive(volume: WatchedVolume, file: string): Uint8Array | undefined {
