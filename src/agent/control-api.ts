@@ -9,7 +9,7 @@
  *   GET  /v1/domains/UUID/dump?known=D      the same, and the domain's XML
  *   GET  /v1/events                         a stream of JSON lines: see `events-api.ts`
  *   GET  /metrics                           see `metrics-api.ts`
- *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?} -> {decision, generation}
+ *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?, carried?} -> {decision, generation}
  *   POST /v1/domains/UUID/started           {name?, nvramPath?}
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
@@ -32,13 +32,15 @@ import { dump, stateBody, stateHash } from './state-api.js';
 import { domainStatus, hostStatus } from './status.js';
 import type { Supervisor } from './supervisor.js';
 
-const BODY_BYTES_MAX = 64 * 1024;
+/** A state from a domain's definition may be a part of it. */
+const BODY_BYTES_MAX = DOMAIN_XML_LENGTH_MAX;
 /** HTTP status by exit status of the same error. */
 const HTTP_STATUS: Readonly<Record<number, number>> = { 2: 400, 3: 409, 4: 503, 5: 422, 6: 404 };
 const BODY = z.strictObject({
   name: z.string().max(DOMAIN_NAME_CHARACTERS_MAX).optional(),
   nvramPath: z.string().startsWith('/').max(1024).optional(),
   incoming: z.boolean().optional(),
+  carried: z.strictObject({ encoding: z.string(), text: z.string() }).optional(),
   // Of any length: a stop is not refused for its reason, which the log cuts.
   reason: z.string().optional(),
 });
@@ -110,7 +112,7 @@ async function act(
   supervisor: Supervisor,
   uuid: DomainUuid,
   verb: string | undefined,
-  { name, nvramPath, incoming, reason }: Body,
+  { name, nvramPath, incoming, carried, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
@@ -118,6 +120,7 @@ async function act(
         name: name ?? '',
         nvramPath,
         incoming: incoming ?? false,
+        carried,
       });
       return { decision, generation: published?.slot ?? 0 };
     }
@@ -172,7 +175,7 @@ async function readBody(request: IncomingMessage): Promise<Body> {
   try {
     return BODY.parse(JSON.parse(text));
   } catch {
-    throw badBody('expected a JSON object with name, nvramPath, incoming or reason');
+    throw badBody('expected a JSON object with name, nvramPath, incoming, carried or reason');
   }
 }
 

@@ -9,6 +9,7 @@ import type { Hold, PublishedState } from '../model/lifecycle-state.js';
 import type { RestoreDecision } from '../model/restore-plan.js';
 import type { PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
+import { carriedUsed } from './carried-state.js';
 import { inSpool, prepared, type Prepared, type PrepareRequest } from './prepared.js';
 import { publishNote, spoolManifest } from './publish-note.js';
 import type { Situation } from './situation.js';
@@ -55,6 +56,8 @@ export class HeldStart {
         return await this.#adoptLocal(kind);
       case 'keep-local':
         return await this.#keepLocal(kind);
+      case 'restore-carried':
+        return await this.#restoreCarried(kind);
       case 'keep-diverged-restore-head':
         await this.#keepDiverged();
         return await this.#restore(kind, false);
@@ -121,31 +124,48 @@ export class HeldStart {
     return publishNote(this.#context, this.#request.name, reason);
   }
 
-  async #publishLocal(kind: HeldDecision, reason: PublishNote['reason']): Promise<Prepared> {
-    const { share, spool, log } = this.#context;
-    const capture = this.#local();
+  async #publish(kind: HeldDecision, capture: Capture, note: PublishNote): Promise<Prepared> {
+    const { uuid } = this.#request;
     const parent = this.#situation.volume?.log.head?.slot ?? 0;
     const slot = this.#epoch + 1;
+    const outcome = await this.#deadline.within(
+      this.#context.share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
+    );
+    if (outcome.kind === 'committed') {
+      const published = { slot, digest: capture.digest };
+      return {
+        ...this.#held(kind, published, capture.identity),
+        hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 },
+      };
+    }
+    throw new MirrorError(
+      'HELD_ELSEWHERE',
+      `host ${outcome.by ?? '?'} claimed ${uuid} while this host prepared it`,
+      {
+        next: 'see with `swtpm-mirror history --all` who holds it now',
+      },
+    );
+  }
+
+  /** Without the share's word for it the start fails: what comes from a definition is nothing to go on alone. */
+  async #restoreCarried(kind: HeldDecision): Promise<Prepared> {
+    const { carried, uuid } = this.#situation;
+    invariant(carried.kind === 'whole', 'a definition that the plan restores from carries a state');
+    const { capture, origin } = carried;
+    const start = await this.#publish(kind, capture, this.#note('carried'));
+    const live = await this.#putInPlace(capture);
+    const notice = carriedUsed(uuid, origin);
+    this.#context.log.warn({ uuid, code: notice.code }, notice.message);
+    return { ...start, live, notice };
+  }
+
+  async #publishLocal(kind: HeldDecision, reason: PublishNote['reason']): Promise<Prepared> {
+    const { spool, log } = this.#context;
+    const capture = this.#local();
     const note = this.#note(reason);
     const { uuid } = this.#request;
     try {
-      const outcome = await this.#deadline.within(
-        share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
-      );
-      if (outcome.kind === 'committed') {
-        const published = { slot, digest: capture.digest };
-        return {
-          ...this.#held(kind, published, capture.identity),
-          hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 },
-        };
-      }
-      throw new MirrorError(
-        'HELD_ELSEWHERE',
-        `host ${outcome.by ?? '?'} claimed ${uuid} while this host prepared it`,
-        {
-          next: 'see with `swtpm-mirror history --all` who holds it now',
-        },
-      );
+      return await this.#publish(kind, capture, note);
     } catch (error) {
       const cause = asMirrorError(error);
       if (!cause.retriable && cause.code !== 'SHARE_FULL') throw error;

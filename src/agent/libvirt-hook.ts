@@ -68,7 +68,11 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
       await announceIncoming(marker, uuid);
       return;
     case 'prepare':
-      await domains.prepare(uuid, { ...facts, incoming: await takeAnnouncement(marker, uuid) });
+      await domains.prepare(uuid, {
+        ...facts,
+        incoming: await takeAnnouncement(marker, uuid),
+        carried: domain.carried,
+      });
       return;
     case 'launched':
       await domains.launched(uuid, facts);

@@ -32,6 +32,7 @@ const RESTORES: ReadonlySet<RestoreDecision['kind']> = new Set([
   'restore-head',
   'restore-previous',
   'restore-spooled',
+  'restore-carried',
   'keep-diverged-restore-head',
 ]);
 const DOMAIN_STATES: readonly DomainStatus['state'][] = [
@@ -48,7 +49,7 @@ export class Metrics implements Meter {
   readonly #publishes = this.#counter('publishes_total', 'Generations that became the head of their volume.');
   readonly #restores = this.#counter(
     'restores_total',
-    "Starts for which a volume's or the spool's state was put in place.",
+    'Starts for which a state from the volume, the spool or the definition was put in place.',
   );
   readonly #fences = this.#counter(
     'fences_total',

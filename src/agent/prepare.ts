@@ -41,6 +41,7 @@ const LOOK_AGAIN_MS = 250;
 
 const STARTS_FROM_THE_HEAD: readonly RestoreDecision['kind'][] = [
   'start-new',
+  'restore-carried',
   'restore-head',
   'restore-previous',
   'keep-diverged-restore-head',
@@ -58,7 +59,8 @@ export async function prepareDomain(
   let lastAgeMs: number | undefined;
   for (;;) {
     const isFinished = await domain.finishLastRun(deadline.leftMs);
-    const situation = await deadline.within(gatherSituation(context, request, request.incoming));
+    const gathering = gatherSituation(context, request, request.incoming, request.carried);
+    const situation = await deadline.within(gathering);
     const decision = planRestore(situation.facts);
     const late = deadline.leftMs < LOOK_AGAIN_MS;
     if (!isFinished && mustFinishFirst(decision.kind, situation.facts)) {

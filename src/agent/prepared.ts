@@ -2,7 +2,9 @@
  * prepared: what a start is asked with, and what it is allowed with.
  */
 import type { Arrival } from '../host/journal.js';
+import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Capture } from '../model/capture.js';
+import type { MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle-state.js';
 import { isOtherTpm, type RestoreDecision } from '../model/restore-plan.js';
@@ -12,6 +14,8 @@ import type { Situation } from './situation.js';
 export interface PrepareRequest extends DomainPlace {
   readonly name: string;
   readonly incoming: boolean;
+  /** The domain's state in its own definition. */
+  readonly carried?: CarriedState | undefined;
 }
 
 /** A capture that is durable in the spool, still to be published. */
@@ -31,6 +35,8 @@ export interface Prepared {
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
+  /** What an operator should know of how the domain starts. */
+  readonly notice?: MirrorError | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */
   readonly live?: Slot | undefined;
   /** Of an incoming domain. */

@@ -42,6 +42,14 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
         next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
       },
     ),
+  CARRIED_INVALID: ({ uuid, carried }) =>
+    new MirrorError(
+      'CARRIED_INVALID',
+      `${uuid} has no TPM state but the one in its definition, which cannot be used: ${carried.kind === 'unusable' ? carried.error.message : ''}`,
+      {
+        next: `put a good state into its volume with \`swtpm-mirror import FILE --as ${uuid}\`; or, to start with a blank TPM, take the element <state xmlns="urn:swtpm-mirror:1"> out of the definition's metadata`,
+      },
+    ),
 };
 
 /** @param code what the plan refused with */

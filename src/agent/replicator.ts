@@ -5,6 +5,7 @@
  * I1 What must survive a crash of the agent is in the journal before anybody is told: phase and hold before a start or stop is
  *    answered. The last published slot is written when it is convenient: the share knows it better.
  */
+import type { CarriedState } from '../bundle/metadata-element.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -25,6 +26,8 @@ export interface StartRequest {
   readonly nvramPath: string | undefined;
   /** The start is an incoming migration. */
   readonly incoming: boolean;
+  /** The domain's state in its own definition: of use where there is no other. */
+  readonly carried?: CarriedState | undefined;
 }
 
 /** Where a domain's final state is durable. */
@@ -93,7 +96,7 @@ export class Replicator {
     try {
       const prepared = await prepareDomain(
         this.#context,
-        { ...place, name: request.name, incoming: request.incoming },
+        { ...request, ...place },
         {
           finishLastRun: (patienceMs) => this.#finishLastRun(patienceMs),
           waiting: (error) => {
@@ -108,6 +111,7 @@ export class Replicator {
         },
       );
       run.attention.clear('plan', 'fence', 'capture');
+      if (prepared.notice) run.attention.raise('plan', prepared.notice);
       run.record.change({
         name: request.name,
         shareId: prepared.shareId ?? null,
@@ -118,7 +122,8 @@ export class Replicator {
       else run.record.judged();
       run.begin(prepared);
       await run.record.saved();
-      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');
+      const carried = request.carried && (prepared.notice ? 'used' : 'ignored');
+      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision, carried }, 'prepared');
       this.#context.meter?.started(prepared.decision);
       this.#context.feed?.tell({ kind: 'prepared', uuid, decision: prepared.decision });
       return prepared;

@@ -4,6 +4,7 @@
 import type { JournalRecord } from '../host/journal.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
 import type { Manifest } from '../bundle/manifest.js';
+import type { CarriedState } from '../bundle/metadata-element.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../model/restore-plan.js';
@@ -12,6 +13,7 @@ import type { Inspection, VolumeReading } from '../volume/share-store.js';
 import { compareStateFiles, type Capture, type StateFile } from '../model/capture.js';
 import { contentDigest } from '../model/hash.js';
 import type { AgentContext } from './agent-context.js';
+import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from './domain-place.js';
 
 export interface Situation {
@@ -23,6 +25,7 @@ export interface Situation {
   readonly nvramMissing: boolean;
   /** What is wrong with the local state, when it is invalid. */
   readonly localError: MirrorError | undefined;
+  readonly carried: CarriedReading;
   readonly shareId: string | undefined;
   readonly volume: VolumeReading | undefined;
   /** Why the share is not verified. */
@@ -37,12 +40,13 @@ const UNREACHABLE: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** Reasons of a generation that an operator put into the volume: what lies on this host's disk is not what came after it. */
-const PLACED: ReadonlySet<string> = new Set(['import', 'rollback', 'revert', 'clone', 'resolve']);
+const PLACED: ReadonlySet<string> = new Set(['import', 'carried', 'rollback', 'revert', 'clone', 'resolve']);
 
 export async function gatherSituation(
   context: AgentContext,
   place: DomainPlace,
   incoming: boolean,
+  carriedState?: CarriedState,
 ): Promise<Situation> {
   const { uuid } = place;
   const record = await context.journal.read(uuid);
@@ -51,6 +55,9 @@ export async function gatherSituation(
   const volume = share.inspection?.volume;
   const headNvram = missingNvram(place, disk.capture, volume);
   const local = { error: disk.error, capture: headNvram ? withFile(disk.capture, headNvram) : disk.capture };
+  // Where there is another state its own has no say, and is not worth the work.
+  const isLast = !incoming && disk.capture === undefined && share.inspection && !volume?.log.head;
+  const carried = await readCarried(uuid, isLast ? carriedState : undefined);
   const facts: RestoreFacts = {
     share: share.presence,
     volume: volumeFacts(volume, local.capture),
@@ -60,6 +67,7 @@ export async function gatherSituation(
     local: localFacts(context, local, record, volume),
     journal: record && journalFacts(record, context.bootId),
     ...(await spoolFacts(context, uuid, local.capture, volume, record)),
+    carried: carried.kind,
     incoming,
     policy: context.config.start,
   };
@@ -70,6 +78,7 @@ export async function gatherSituation(
     local: local.capture,
     nvramMissing: headNvram !== undefined,
     localError: local.error,
+    carried,
     shareId: share.inspection?.share.id,
     volume,
     shareError: share.error,

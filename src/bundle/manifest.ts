@@ -37,6 +37,7 @@ export const GENERATION_REASONS = [
   'stop',
   'adopt',
   'import',
+  'carried',
   'rollback',
   'revert',
   'recover',

@@ -10,8 +10,16 @@ import { MirrorError } from '../model/errors.js';
 import type { Manifest } from './manifest.js';
 
 export const METADATA_NAMESPACE = 'urn:swtpm-mirror:1';
+export const METADATA_ELEMENT = 'state';
 const ENCODING = 'tar.gz+base64';
 const LINE_CHARACTERS = 76;
+
+/** Such an element as it was found, neither decoded nor believed. */
+export interface CarriedState {
+  /** '' when it names none. */
+  readonly encoding: string;
+  readonly text: string;
+}
 
 /** @param generation the slot that the state has in its volume */
 export function formatMetadataElement(
@@ -35,17 +43,17 @@ export function formatMetadataElement(
 export function parseMetadataElement(xml: string): Uint8Array {
   let depth = 0;
   let text: string | undefined;
-  let encoding: string | undefined;
+  let encoding = '';
   const parser = new SaxesParser({ xmlns: true });
   parser.on('error', () => {
     throw damaged('it is not well-formed XML');
   });
   parser.on('opentag', ({ uri, local, attributes }) => {
     if (depth > 0) depth++;
-    else if (text === undefined && uri === METADATA_NAMESPACE && local === 'state') {
+    else if (text === undefined && uri === METADATA_NAMESPACE && local === METADATA_ELEMENT) {
       depth = 1;
       text = '';
-      encoding = attributes['encoding']?.value;
+      encoding = attributes['encoding']?.value ?? '';
     }
   });
   parser.on('text', (part) => {
@@ -56,6 +64,15 @@ export function parseMetadataElement(xml: string): Uint8Array {
   });
   parser.write(xml).close();
   if (text === undefined) throw damaged(`it has no element "state" of ${METADATA_NAMESPACE}`);
+  return decodeMetadataText({ encoding, text });
+}
+
+/**
+ * The bundle in an element.
+ *
+ * @throws MirrorError `GENERATION_DAMAGED` when it is not what `formatMetadataElement` writes
+ */
+export function decodeMetadataText({ encoding, text }: CarriedState): Uint8Array {
   if (encoding !== ENCODING) throw damaged(`its encoding is not ${ENCODING}`);
   const base64 = text.replaceAll(/\s/g, '');
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) throw damaged('its content is not base64');

@@ -5,6 +5,7 @@
  *    meanwhile; an agent that starts later waits for that lock before it takes the domain up.
  */
 import { Replicator } from '../agent/replicator.js';
+import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { askAgent } from './control-client.js';
@@ -16,6 +17,7 @@ export interface VerbFields {
   readonly name?: string | undefined;
   readonly nvramPath?: string | undefined;
   readonly incoming?: boolean;
+  readonly carried?: CarriedState | undefined;
   readonly reason?: string;
 }
 
@@ -71,6 +73,7 @@ async function actHere(
         name: fields.name ?? '',
         nvramPath: fields.nvramPath,
         incoming: fields.incoming ?? false,
+        carried: fields.carried,
       });
       return { decision, generation: published?.slot ?? 0 };
     }

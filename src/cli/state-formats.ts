@@ -7,11 +7,10 @@ import { BUNDLE_BYTES_MAX, encodeBundle } from '../bundle/archive.js';
 import { formatMetadataElement, parseMetadataElement } from '../bundle/metadata-element.js';
 import { isSealed, type Sealing } from '../bundle/sealing.js';
 import { decodeOvirt, encodeOvirt, OVIRT_TEXT_BYTES_MAX, type Compressor } from '../bundle/ovirt.js';
-import { isTpmRole, type Capture } from '../model/capture.js';
+import type { Capture } from '../model/capture.js';
 import { MirrorError } from '../model/errors.js';
 import { quoted, type DomainUuid } from '../model/identifiers.js';
-import { validateStateFile } from '../model/swtpm-blob.js';
-import { openArchive } from '../volume/fetch.js';
+import { openForeignArchive, withShownIdentity } from '../volume/fetch.js';
 import type { Generation } from '../volume/share-store.js';
 
 export const STATE_FORMATS = ['bundle', 'ovirt', 'metadata'] as const;
@@ -83,23 +82,19 @@ export async function decodeState(
       });
     }
     const text = { tpm: latin1(data), nvram: nvram && latin1(nvram) };
-    return { capture: validated(await decodeOvirt(uuid, text, compressor)), domainName: '', uuid: undefined };
+    return {
+      capture: withShownIdentity(await decodeOvirt(uuid, text, compressor)),
+      domainName: '',
+      uuid: undefined,
+    };
   }
   const bundle = format === 'bundle' ? data : parseMetadataElement(Buffer.from(data).toString('utf8'));
-  const { capture, manifest } = await openArchive({ sealing }, bundle);
+  const { capture, manifest } = await openForeignArchive({ sealing }, bundle);
   return {
-    capture: validated({ ...capture, uuid: uuid ?? manifest.uuid }),
+    capture: { ...capture, uuid: uuid ?? manifest.uuid },
     domainName: manifest.name,
     uuid: manifest.uuid,
   };
-}
-
-/** What the state itself shows of the TPM's identity is believed, not what somebody wrote beside it. */
-function validated(capture: Capture): Capture {
-  const identities = capture.files.flatMap((file) =>
-    isTpmRole(file.role) ? [validateStateFile(file.role, file.name, file.data).identity] : [],
-  );
-  return { ...capture, identity: identities.find((identity) => identity !== undefined) };
 }
 
 function latin1(data: Uint8Array): string {

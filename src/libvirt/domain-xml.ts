@@ -8,6 +8,11 @@
  * I2 A value is read from its one place in the tree (`domain/uuid`, not any `uuid`), so that no other part can stand in for it.
  */
 import { SaxesParser, type SaxesTagNS } from 'saxes';
+import {
+  METADATA_ELEMENT,
+  METADATA_NAMESPACE as STATE_NAMESPACE,
+  type CarriedState,
+} from '../bundle/metadata-element.js';
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { DOMAIN_XML_LENGTH_MAX } from './hook-operation.js';
@@ -36,6 +41,8 @@ export interface DomainXml {
   readonly nvram: NvramPlace;
   /** False when the domain's own metadata asks to be left alone: `<mirror xmlns="urn:swtpm-mirror:domain" enabled="no"/>`. */
   readonly mirrored: boolean;
+  /** The domain's TPM state in its own metadata, as `export --format metadata` writes it. Secret, and as little to be believed as any of this. */
+  readonly carried?: CarriedState;
 }
 
 const DEPTH_MAX = 64;
@@ -52,7 +59,16 @@ export function readDomainXml(xml: string): DomainXml | undefined {
   const found = read(xml);
   const named = nameOfDomain(found);
   const tpm = emulatedTpm(found);
-  return tpm && { ...named, tpm, nvram: nvramPlace(found), mirrored: isMirrored(found) };
+  const carried = carriedState(found);
+  return (
+    tpm && {
+      ...named,
+      tpm,
+      nvram: nvramPlace(found),
+      mirrored: isMirrored(found),
+      ...(carried && { carried }),
+    }
+  );
 }
 
 /**
@@ -91,6 +107,7 @@ const TPM = 'domain/devices/tpm';
 const BACKEND = `${TPM}/backend`;
 const NVRAM = 'domain/os/nvram';
 const METADATA = `domain/metadata/{${METADATA_NAMESPACE}}mirror`;
+const CARRIED = `domain/metadata/{${STATE_NAMESPACE}}${METADATA_ELEMENT}`;
 const WANTED: ReadonlySet<string> = new Set([
   'domain/uuid',
   'domain/name',
@@ -102,6 +119,7 @@ const WANTED: ReadonlySet<string> = new Set([
   `${BACKEND}/encryption`,
   `${BACKEND}/source`,
   METADATA,
+  CARRIED,
 ]);
 
 /** The wanted elements of a document, by path. Of several at one path the first counts, as it does to libvirt. */
@@ -221,6 +239,11 @@ function isMirrored(found: Found): boolean {
   throw invalid(
     `the attribute "enabled" of <mirror xmlns="${METADATA_NAMESPACE}"> is neither "yes" nor "no"`,
   );
+}
+
+function carriedState(found: Found): CarriedState | undefined {
+  if (!found.has(CARRIED)) return undefined;
+  return { encoding: found.attribute(CARRIED, 'encoding') ?? '', text: found.text(CARRIED) };
 }
 
 function invalid(why: string): MirrorError {

@@ -14,6 +14,7 @@ const EXIT_STATUS = {
   AGENT_UNREACHABLE: 1,
   LIBVIRT_FAILED: 1,
   HOOK_MISSING: 1,
+  CARRIED_USED: 1,
   DOMAIN_BUSY: 1,
   SPOOL_FULL: 1,
   // 2: usage or configuration
@@ -48,6 +49,7 @@ const EXIT_STATUS = {
   STATE_LINKED: 5,
   JOURNAL_DAMAGED: 5,
   GENERATION_DAMAGED: 5,
+  CARRIED_INVALID: 5,
   VOLUME_DAMAGED: 5,
   // 6: no such thing
   NO_SUCH_DOMAIN: 6,

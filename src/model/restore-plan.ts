@@ -9,6 +9,8 @@
  *    or the start is refused. What only the spool has goes to the volume before anything is restored over it.
  * I4 Nothing is decided on a share that is not verified, but by the operator's own policy and on state that this host knows to be
  *    the last it had.
+ * I5 A state that the domain's own definition carries is used only where its TPM would start blank (I1): nobody knows how old it is. One that
+ *    cannot be used is no reason to start blank.
  */
 import type { ErrorCode } from './errors.js';
 import type { LocalRelation } from './local-relation.js';
@@ -38,6 +40,9 @@ export type LocalFacts =
       readonly relation: LocalRelation;
     };
 
+/** A state in the domain's own definition. */
+export type CarriedFacts = 'none' | 'whole' | 'unusable';
+
 /** What this host's journal remembers of the domain. */
 export interface JournalFacts {
   /** Last slot that this host published or restored; 0 for none. */
@@ -66,6 +71,8 @@ export interface RestoreFacts {
   readonly spooled: boolean;
   /** The local state is the spool's newest capture. */
   readonly localIsSpooled?: boolean;
+  /** @default 'none' */
+  readonly carried?: CarriedFacts;
   /** The start is an incoming migration. */
   readonly incoming: boolean;
   readonly policy: {
@@ -86,6 +93,8 @@ export type RestoreDecision =
   /** Without the share: the spooled capture is the last state known. */
   | { readonly kind: 'restore-spooled' }
   | { readonly kind: 'keep-unverified' }
+  /** Nothing is left of the domain but what its definition carries, which becomes the first generation. */
+  | { readonly kind: 'restore-carried' }
   | { readonly kind: 'wait-incoming' }
   | { readonly kind: 'refuse'; readonly code: ErrorCode };
 
@@ -162,7 +171,19 @@ function planFirst(facts: RestoreFacts): RestoreDecision {
   const hadOneHere = journal ? journal.ran || journal.fenced || knowsState(journal) : holder === 'self';
   const isAbandoned = holder === 'other-expired' || (volume.kind === 'empty' && volume.abandoned === true);
   const hadOne = hadOneHere || spooled || isAbandoned;
-  return hadOne ? refuse('STATE_MISSING') : { kind: 'start-new' };
+  return hadOne ? refuse('STATE_MISSING') : planNew(facts);
+}
+
+/** Nothing anywhere says that the domain ever had a TPM, but maybe its own definition. */
+function planNew({ carried = 'none' }: RestoreFacts): RestoreDecision {
+  switch (carried) {
+    case 'none':
+      return { kind: 'start-new' };
+    case 'whole':
+      return { kind: 'restore-carried' };
+    case 'unusable':
+      return refuse('CARRIED_INVALID');
+  }
 }
 
 function knowsState({ digest, identity }: JournalFacts): boolean {

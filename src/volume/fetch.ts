@@ -8,7 +8,7 @@
 import { decodeBundle, type Bundle } from '../bundle/archive.js';
 import type { Manifest } from '../bundle/manifest.js';
 import { isSealed, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
-import { isTpmRole } from '../model/capture.js';
+import { isTpmRole, type Capture } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -140,6 +140,22 @@ export async function openArchive(
     if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
   }
   return bundle;
+}
+
+/** The same for one that somebody brings: what the state itself shows of the TPM's identity is believed, not what is written beside it. */
+export async function openForeignArchive(
+  context: Pick<ShareContext, 'sealing'>,
+  data: Uint8Array,
+): Promise<Bundle> {
+  const { manifest, capture } = await openArchive(context, data);
+  return { manifest, capture: withShownIdentity(capture) };
+}
+
+export function withShownIdentity(capture: Capture): Capture {
+  const identities = capture.files.flatMap((file) =>
+    isTpmRole(file.role) ? [validateStateFile(file.role, file.name, file.data).identity] : [],
+  );
+  return { ...capture, identity: identities.find((identity) => identity !== undefined) };
 }
 
 function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest): void {

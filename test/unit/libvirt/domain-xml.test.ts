@@ -122,6 +122,22 @@ t.test("the domain's own metadata can ask to be left alone", async (t) => {
   );
 });
 
+t.test("a state in the domain's metadata is found in its one place alone, and taken as it is", async (t) => {
+  const state = (text: string): string =>
+    `<s:state xmlns:s='urn:swtpm-mirror:1' encoding='e'>${text}</s:state>`;
+  const carried = (parts: Parts): unknown => readDomainXml(domain(parts))?.carried;
+  t.equal(carried({}), undefined);
+  t.strictSame(carried({ metadata: state(' QU\nJD ') }), { encoding: 'e', text: ' QU\nJD ' });
+  t.strictSame(carried({ metadata: `${state('first')}${state('second')}` }), {
+    encoding: 'e',
+    text: 'first',
+  });
+  t.strictSame(carried({ metadata: "<state xmlns='urn:swtpm-mirror:1'/>" }), { encoding: '', text: '' });
+  t.equal(carried({ metadata: "<state xmlns='urn:another'>QUJD</state>" }), undefined);
+  t.equal(carried({ metadata: `<other xmlns='urn:another'>${state('QUJD')}</other>` }), undefined);
+  t.equal(carried({ devices: `${TPM}${state('QUJD')}` }), undefined);
+});
+
 t.test('names are taken as they are', async (t) => {
   t.equal(readDomainXml(domain({ name: '-x <![CDATA[&]]>&#x41;<!-- c -->B' }))?.name, '-x &AB');
   t.equal(readDomainXml(domain({ uuid: UUID.toUpperCase() }))?.uuid, UUID);

@@ -6,6 +6,7 @@ import t from 'tap';
 import type { LocalRelation } from '../../../src/model/local-relation.js';
 import {
   planRestore,
+  type CarriedFacts,
   type JournalFacts,
   type LocalFacts,
   type RestoreDecision,
@@ -76,7 +77,11 @@ function* volumeSides(): Generator<
   }
 }
 
-function forEveryCombination(incoming: boolean, visit: (facts: RestoreFacts) => void): number {
+function forEveryCombination(
+  incoming: boolean,
+  visit: (facts: RestoreFacts) => void,
+  carried: CarriedFacts = 'none',
+): number {
   let count = 0;
   for (const { share, volume, tombstoned, holder, claimedByAnother } of volumeSides()) {
     for (const local of localSides(volume)) {
@@ -93,6 +98,7 @@ function forEveryCombination(incoming: boolean, visit: (facts: RestoreFacts) => 
               local,
               journal,
               spooled,
+              carried,
               incoming,
               policy,
             });
@@ -239,13 +245,18 @@ function replacesLocal(kind: RestoreDecision['kind']): boolean {
   );
 }
 
+/** The decision's kind, or the code of a refusal. */
+function outcome(decision: RestoreDecision): string {
+  return decision.kind === 'refuse' ? decision.code : decision.kind;
+}
+
 t.test('every combination of facts keeps every rule, and every decision is reached', (t) => {
   const broken = new Map<string, { facts: RestoreFacts; decision: RestoreDecision }>();
   const reached = new Set<string>();
   const rules = Object.entries(RULES);
   const count = forEveryCombination(false, (facts) => {
     const decision = planRestore(facts);
-    reached.add(decision.kind === 'refuse' ? decision.code : decision.kind);
+    reached.add(outcome(decision));
     const meaning = meaningOf(facts, decision);
     for (const [name, holds] of rules) {
       if (!holds(meaning) && !broken.has(name)) broken.set(name, { facts, decision });
@@ -276,9 +287,35 @@ t.test('every combination of facts keeps every rule, and every decision is reach
   t.end();
 });
 
+t.test('G8: what the definition carries decides where a blank TPM would start, and nowhere else', (t) => {
+  const without: string[] = [];
+  forEveryCombination(false, (facts) => without.push(outcome(planRestore(facts))));
+  for (const [carried, instead] of [
+    ['whole', 'restore-carried'],
+    ['unusable', 'CARRIED_INVALID'],
+  ] as const) {
+    let at = 0;
+    let times = 0;
+    let broken: RestoreFacts | undefined;
+    forEveryCombination(
+      false,
+      (facts) => {
+        const before = without[at++];
+        const expected = before === 'start-new' ? instead : before;
+        if (expected === instead) times++;
+        if (outcome(planRestore(facts)) !== expected) broken ??= facts;
+      },
+      carried,
+    );
+    t.equal(broken, undefined, carried);
+    t.ok(times > 0, `${instead} is reached`);
+  }
+  t.end();
+});
+
 t.test('a migration destination decides nothing, whatever else is true', (t) => {
   const decided = new Set<string>();
-  forEveryCombination(true, (facts) => decided.add(planRestore(facts).kind));
+  forEveryCombination(true, (facts) => decided.add(planRestore(facts).kind), 'whole');
   t.strictSame([...decided], ['wait-incoming']);
   t.end();
 });
@@ -309,13 +346,32 @@ function local(relation: LocalRelation, identity: string | undefined = TPM_A): L
   return { kind: 'valid', digest: LOCAL_DIGEST, identity, relation };
 }
 
-/** The decision's kind, or the code of a refusal. */
 function plan(facts: Partial<RestoreFacts>): string {
-  const decision = planRestore({ ...QUIET, ...facts });
-  return decision.kind === 'refuse' ? decision.code : decision.kind;
+  return outcome(planRestore({ ...QUIET, ...facts }));
 }
 
 const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>, expected: string])[] = [
+  ['restore-carried: all that is left stands in the definition', { carried: 'whole' }, 'restore-carried'],
+  [
+    'restore-carried: the first start from the definition failed before anything was stored',
+    { volume: { kind: 'empty' }, carried: 'whole' },
+    'restore-carried',
+  ],
+  ['G8: all that is left is damaged', { carried: 'unusable' }, 'CARRIED_INVALID'],
+  ['restore-head: the volume goes before the definition', { volume: HEAD, carried: 'whole' }, 'restore-head'],
+  ['adopt-local: so does this host', { local: local('unknown'), carried: 'whole' }, 'adopt-local'],
+  ['G5: so does the spool', { spooled: true, carried: 'whole' }, 'STATE_BEHIND'],
+  ['a forgotten domain stays forgotten', { volume: HEAD, tombstoned: true, carried: 'whole' }, 'TOMBSTONED'],
+  [
+    'G4: a volume that is missing had a newer state than the definition',
+    { journal: PUBLISHED_HEAD, carried: 'whole' },
+    'STATE_MISSING',
+  ],
+  [
+    'G4: without the share nobody knows whether the definition is all there is',
+    { share: 'unreachable', carried: 'whole', policy: LAST_KNOWN },
+    'SHARE_UNAVAILABLE',
+  ],
   ['start-new: a new VM', {}, 'start-new'],
   [
     'start-new: the first start of a new VM failed before its TPM ran',
