@@ -47,7 +47,9 @@ export class DomainRecord {
     return this.#current;
   }
 
-  change(fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath' | 'live'>>): void {
+  change(
+    fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath' | 'live' | 'takenOver'>>,
+  ): void {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
   }
 
@@ -152,6 +154,7 @@ export class DomainRecord {
       bootId: '',
       awaitedInBoot: '',
       arrival: null,
+      takenOver: null,
       updatedAt: '',
     };
   }

@@ -20,6 +20,7 @@ import {
 import { begin, nextTasks } from '../model/lifecycle-tasks.js';
 import type { Capture } from '../model/capture.js';
 import { isOtherTpm } from '../model/restore-plan.js';
+import type { TakeOver } from '../model/take-over.js';
 import type { AgentContext } from './agent-context.js';
 import { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
@@ -87,6 +88,11 @@ export class DomainRun {
       this.record.current?.nvramPath,
       this.record.current?.live,
     );
+  }
+
+  /** How this host came to the volume for this run, when it took it from another one. */
+  get takenOver(): TakeOver | undefined {
+    return this.#state.run === 'stopped' ? undefined : (this.record.current?.takenOver ?? undefined);
   }
 
   /** How long the share has been behind, ms; `undefined` when it is not. */
@@ -260,7 +266,8 @@ export class DomainRun {
     const supersedes = capture && this.#diverged.before(capture, bootId);
     const known = { capture, bootId, published, reason, over, recalled, arrival, supersedes } as const;
     const domain = { ...this.place, name: this.name, ...known };
-    const { event, identity } = await this.#shareLane.run(domain, task);
+    const { event, identity, takenOver } = await this.#shareLane.run(domain, task);
+    if (takenOver) this.record.change({ takenOver });
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
     if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();
     if (event.kind === 'acquired') {

@@ -17,7 +17,7 @@ import type { Clock } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { DomainFacts } from './domain-place.js';
-import type { StartRequest } from './replicator.js';
+import type { StartRequest } from './prepared.js';
 
 export interface HookHost {
   readonly config: Config;

@@ -14,6 +14,7 @@ import { sleep } from '../model/environment.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { takeOverIn } from '../model/take-over.js';
 import { planRestore, type RestoreDecision, type RestoreFacts } from '../model/restore-plan.js';
 import type { ClaimOutcome } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
@@ -106,10 +107,10 @@ interface Start extends StartAttempt {
 
 /** @returns `undefined` when the situation changed meanwhile and must be judged anew */
 async function carryOut(
-  start: Start,
+  attempt: Start,
   decision: Exclude<RestoreDecision, { kind: 'refuse' }>,
 ): Promise<Prepared | undefined> {
-  const { context, request, situation } = start;
+  const { context, request, situation } = attempt;
   if (decision.kind === 'wait-incoming') {
     const arrival = announced(context, situation);
     return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival };
@@ -117,9 +118,10 @@ async function carryOut(
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     return await prepareWithoutShare(context, request, situation, decision);
   }
-  const claimed = await claimFor(start);
+  const claimed = await claimFor(attempt);
   if (!claimed) return undefined;
-  return await new HeldStart(start, claimed.epoch).run(decision);
+  const start = await new HeldStart(attempt, claimed.epoch).run(decision);
+  return { ...start, takenOver: takeOverIn(claimed.log) };
 }
 
 /** What an incoming domain's start was announced with: its source is looked for in it when the domain has arrived. */

@@ -8,15 +8,20 @@ import type { MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../model/lifecycle-state.js';
 import { isOtherTpm, type RestoreDecision } from '../model/restore-plan.js';
+import type { TakeOver } from '../model/take-over.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Situation } from './situation.js';
 
-export interface PrepareRequest extends DomainPlace {
+export interface StartRequest {
   readonly name: string;
+  readonly nvramPath: string | undefined;
+  /** The start is an incoming migration. */
   readonly incoming: boolean;
-  /** The domain's state in its own definition. */
+  /** The domain's state in its own definition: of use where there is no other. */
   readonly carried?: CarriedState | undefined;
 }
+
+export type PrepareRequest = DomainPlace & StartRequest;
 
 /** A capture that is durable in the spool, still to be published. */
 export interface SpooledCapture {
@@ -35,6 +40,8 @@ export interface Prepared {
   /** Identity of the TPM that the domain starts with, when it is known. */
   readonly identity: string | undefined;
   readonly shareId: string | undefined;
+  /** How this host came to the volume, when it took it from another one. */
+  readonly takenOver?: TakeOver | undefined;
   /** What an operator should know of how the domain starts. */
   readonly notice?: MirrorError | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */

@@ -5,30 +5,21 @@
  * I1 What must survive a crash of the agent is in the journal before anybody is told: phase and hold before a start or stop is
  *    answered. The last published slot is written when it is convenient: the share knows it better.
  */
-import type { CarriedState } from '../bundle/metadata-element.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
+import type { TakeOver } from '../model/take-over.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
 import { DomainRun } from './domain-run.js';
 import { prepareDomain } from './prepare.js';
-import type { Prepared } from './prepared.js';
+import type { Prepared, StartRequest } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
 import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
 import { wasHandedOver } from './arrived-by-migration.js';
 import { HANDED_OVER, START_FAILED } from '../model/log-entry.js';
-
-export interface StartRequest {
-  readonly name: string;
-  readonly nvramPath: string | undefined;
-  /** The start is an incoming migration. */
-  readonly incoming: boolean;
-  /** The domain's state in its own definition: of use where there is no other. */
-  readonly carried?: CarriedState | undefined;
-}
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';
@@ -64,6 +55,10 @@ export class Replicator {
   /** Whether the domain has stopped and nothing is on its way to start it. */
   get isIdle(): boolean {
     return this.state.run === 'stopped' && !this.#preparing;
+  }
+
+  get takenOver(): TakeOver | undefined {
+    return this.#run.takenOver;
   }
 
   /** How long the share has been behind, ms; `undefined` when it is not. */
@@ -117,6 +112,7 @@ export class Replicator {
         shareId: prepared.shareId ?? null,
         nvramPath: place.nvramPath ?? null,
         live: prepared.live ?? null,
+        takenOver: prepared.takenOver ?? null,
       });
       if (prepared.arrival) run.record.awaiting(prepared.arrival);
       else run.record.judged();

@@ -10,6 +10,7 @@ import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle-state.js';
 import { isOtherTpm, planRestore } from '../model/restore-plan.js';
 import type { Slot } from '../model/generation-name.js';
+import { takeOverIn, type TakeOver } from '../model/take-over.js';
 import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason } from '../bundle/manifest.js';
 import { START_FAILED, type ClaimReason, type LogEntry } from '../model/log-entry.js';
@@ -47,6 +48,8 @@ export interface TaskOutcome {
   readonly error?: MirrorError;
   /** Of the head's TPM, where the task has learnt it. */
   readonly identity?: string | undefined;
+  /** How this host came to the volume, when it took it from another one. */
+  readonly takenOver?: TakeOver | undefined;
 }
 
 export async function runShareTask(
@@ -239,7 +242,7 @@ function held(outcome: ClaimOutcome, { uuid }: DomainTask, left?: LeftBehind): T
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
     const { epoch } = outcome;
     const event = { kind: 'acquired', epoch, published, history, outdated: left?.outdated } as const;
-    return { event, identity: left?.identity };
+    return { event, identity: left?.identity, takenOver: takeOverIn(outcome.log) };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

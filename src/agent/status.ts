@@ -1,12 +1,13 @@
 /**
  * status: what this host knows of its domains and its share, as the JSON that scripts read and the table that people read.
  */
-import type { JournalRecord } from '../host/journal.js';
+import { isAtRest, type JournalRecord } from '../host/journal.js';
 import type { SpoolEntry } from '../host/spool.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
+import type { TakeOver } from '../model/take-over.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import type { Attention } from './attention.js';
@@ -40,6 +41,8 @@ export interface DomainStatus {
   /** Since when, by this host's clock, RFC 3339 UTC; `null` when the share has everything. */
   readonly pendingSince: string | null;
   readonly holder: HolderStatus | null;
+  /** How this host came to the volume for this run of the domain, when it took it from another one. */
+  readonly takenOver: TakeOver | null;
   readonly attention: readonly Attention[];
 }
 
@@ -95,6 +98,7 @@ export function domainStatus(
     pendingChanges,
     ...since(clock, lagMs),
     holder: holderOf(config, health, state),
+    takenOver: replicator.takenOver ?? null,
     attention: attention.list(),
   };
 }
@@ -122,6 +126,7 @@ export function recordStatus(
     holder: holder
       ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }
       : null,
+    takenOver: isAtRest(record) ? null : record.takenOver,
     attention: [],
   };
 }

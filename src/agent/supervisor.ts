@@ -20,10 +20,10 @@ import { HostNotices } from './host-notices.js';
 import { Introductions } from './introductions.js';
 import { sweepLinks } from './link-sweep.js';
 import { LiveWatch } from './live-watch.js';
-import type { Replicator, StartRequest, StopOutcome } from './replicator.js';
+import type { Replicator, StopOutcome } from './replicator.js';
 import { Replicators } from './replicators.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
-import type { Prepared } from './prepared.js';
+import type { Prepared, StartRequest } from './prepared.js';
 import { Sightings } from './sightings.js';
 
 /** A rescan is spread over its interval in this many parts, so that many domains do not wake up as one. */

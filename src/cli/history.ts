@@ -7,7 +7,7 @@ import type { HistoryEntry } from '../volume/share-store.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, withAllHosts, type CommonOptions } from './options.js';
-import { displayTime, textTable } from './text-table.js';
+import { displayTime, takenText, textTable } from './text-table.js';
 
 type HistoryOptions = CommonOptions & WhereToLook & { readonly all?: boolean };
 
@@ -57,8 +57,12 @@ function historyTable(entries: readonly HistoryEntry[], columns: number): string
   return textTable(['GENERATION', 'KIND', 'EPOCH', 'HOST', 'TIME', 'REASON', 'BYTES', ''], rows, columns);
 }
 
-function remarks({ damage, head, pins }: HistoryEntry): string {
-  const tags = [...(head ? ['head'] : []), ...pins.map((name) => `snapshot ${name}`)];
+function remarks({ damage, head, pins, from, silentMs }: HistoryEntry): string {
+  const tags = [
+    ...(head ? ['head'] : []),
+    ...(from === undefined ? [] : [takenText(from, silentMs)]),
+    ...pins.map((name) => `snapshot ${name}`),
+  ];
   return damage ? `DAMAGED: ${damage.message}` : tags.join(', ');
 }
 

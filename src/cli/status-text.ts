@@ -5,7 +5,7 @@
  */
 import type { DomainStatus, Status } from '../agent/status.js';
 import { painter, paintRows, type Colour, type Paint } from './paint.js';
-import { foldedText, printable, shortDuration, textTable } from './text-table.js';
+import { displayTime, foldedText, printable, shortDuration, takenText, textTable } from './text-table.js';
 
 /** Domains whose risk is told one by one; the others are counted. */
 const RISKS_MAX = 10;
@@ -16,6 +16,7 @@ export function statusText(status: Status, columns: number, coloured: boolean): 
     `host ${status.host}, share ${printable(status.share.path)} (${shareText(status, paint)})\n`,
     domainsText(status.domains, columns, coloured),
     riskText(status, columns),
+    takenOverText(status, columns),
     attentionText(status, columns, paint),
   ].join('');
 }
@@ -74,6 +75,18 @@ function riskText({ domains }: Status, columns: number): string {
     ...told.map((domain) => foldedText(riskOf(domain), columns, 2)),
     ...more,
   ].join('');
+}
+
+/** Which domains came here without the other host's consent: on that host there may be changes that never reached the share. */
+function takenOverText({ domains }: Status, columns: number): string {
+  return domains
+    .flatMap((domain) => {
+      if (!domain.takenOver) return [];
+      const { from, at, silentMs } = domain.takenOver;
+      const text = `${titleOf(domain)}: ${takenText(from, silentMs)}, at ${displayTime(at)}`;
+      return [foldedText(printable(text), columns, 0)];
+    })
+    .join('');
 }
 
 function riskOf(domain: DomainStatus): string {

@@ -6,12 +6,13 @@ import type { AgentContext } from '../agent/agent-context.js';
 import { lookAtVolume } from '../agent/volume-look.js';
 import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { takeOverIn } from '../model/take-over.js';
 import { noSuchVolume } from '../volume/fetch.js';
 import type { ClaimOutcome } from '../volume/share-store.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
-import { shortDuration } from './text-table.js';
+import { shortDuration, takenText } from './text-table.js';
 
 type TakeOverOptions = CommonOptions & { readonly force?: boolean };
 
@@ -27,9 +28,10 @@ export function takeOverCommand(environment: CliEnvironment): Command {
         const outcome = await context.locks.withDomain(uuid, () =>
           claim(context, uuid, options.force ?? false),
         );
-        const { epoch, from } = expectClaimed(outcome, uuid);
-        const result = { uuid, epoch, from: from?.host ?? null };
-        const previous = from && from.host !== config.host ? `, taken from ${from.host}` : '';
+        const { epoch, from, log } = expectClaimed(outcome, uuid);
+        const taken = takeOverIn(log);
+        const result = { uuid, epoch, from: from?.host ?? null, silentMs: taken?.silentMs ?? null };
+        const previous = taken ? `, ${takenText(taken.from, taken.silentMs)}` : '';
         terminal.out(
           options.json
             ? `${JSON.stringify(result)}\n`

@@ -77,6 +77,15 @@ export function shortDuration(ms: number): string {
   return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(0)} h`;
 }
 
+/** From whom a volume was taken. @param silentMs age of that host's last heartbeat; none where it never had one */
+export function takenText(from: string, silentMs: number | null | undefined): string {
+  const silence =
+    silentMs === null || silentMs === undefined
+      ? 'which had no heartbeat'
+      : `silent for ${shortDuration(silentMs)}`;
+  return `taken from ${from}, ${silence}`;
+}
+
 /** An RFC 3339 time as a table shows it: `2026-03-01 12:00:00Z`. */
 export function displayTime(time: string): string {
   return time.replace('T', ' ').replace(/\.\d+Z$/, 'Z');

@@ -15,6 +15,7 @@ import * as z from 'zod';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
+import type { TakeOver } from '../model/take-over.js';
 import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
@@ -67,6 +68,8 @@ export interface JournalRecord {
   readonly awaitedInBoot: string;
   /** Of a domain that came, or is to come, by migration; kept until the next one. */
   readonly arrival: Arrival | null;
+  /** How this host came to the volume for the domain's run, when it took it from another one. */
+  readonly takenOver: TakeOver | null;
   /** RFC 3339 UTC: for display only. */
   readonly updatedAt: string;
 }
@@ -137,6 +140,10 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
       source: z.strictObject({ slot: SLOT, host: HOST }).nullable(),
       logTop: SLOT.nullable(),
     })
+    .nullable()
+    .default(null),
+  takenOver: z
+    .strictObject({ from: HOST, at: z.string(), silentMs: z.number().nullable() })
     .nullable()
     .default(null),
   updatedAt: z.string(),

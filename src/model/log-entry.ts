@@ -3,7 +3,8 @@
  * written, atomically and exclusively, by one `symlink(2)`.
  *
  *   ../gen/00000041-e00000036-…tar.gz                        publish
- *   claim?host=kvm-b&token=…&at=…&reason=take-over           claim: a new epoch, numbered by this slot
+ *   claim?host=kvm-b&token=…&at=…&reason=take-over           claim: a new epoch, numbered by this slot;
+ *                                                            one that was taken: &from=kvm-a&silent_ms=31250
  *   release?host=kvm-b&token=…&at=…&epoch=42&reason=stop     the holder of that epoch gave the volume up in good order
  *   tombstone?host=kvm-b&token=…&at=…&epoch=42&reason=forget the domain was forgotten; a later claim revives it
  *
@@ -54,6 +55,10 @@ interface SignedEntry {
 
 export interface ClaimEntry extends SignedEntry {
   readonly kind: 'claim';
+  /** The host that held the volume, when that was another one: for display only. */
+  readonly from?: HostName;
+  /** How old that host's heartbeat was, ms; missing where it had none. For display only. */
+  readonly silentMs?: number;
 }
 
 /** Closes the epoch that it names. */
@@ -73,6 +78,7 @@ export type LogEntry = PublishEntry | ClaimEntry | ClosingEntry | UnknownEntry;
 
 const GENERATION_PREFIX = '../gen/';
 const TOKEN = /^[0-9a-f]{8,64}$/;
+const MILLISECONDS = /^\d{1,12}$/;
 const EPOCH = /^[1-9]\d{0,7}$/;
 /** A reason can come from outside, and the longest symbolic link that every file system takes has 1023 bytes. */
 const REASON_CHARACTERS_MAX = 64;
@@ -82,6 +88,10 @@ export function formatPayload(entry: Exclude<LogEntry, UnknownEntry>): string {
   const fields = new URLSearchParams({ host: entry.host, token: entry.token, at: entry.at });
   if (entry.kind !== 'claim') fields.set('epoch', String(entry.epoch));
   fields.set('reason', entry.reason.slice(0, REASON_CHARACTERS_MAX));
+  if (entry.kind === 'claim' && entry.from !== undefined) {
+    fields.set('from', entry.from);
+    if (entry.silentMs !== undefined) fields.set('silent_ms', String(entry.silentMs));
+  }
   return `${entry.kind}?${fields.toString().replaceAll('%3A', ':')}`;
 }
 
@@ -98,10 +108,17 @@ export function parsePayload(slot: Slot, payload: string): LogEntry {
   const token = fields.get('token') ?? '';
   if (!isHostName(host) || !TOKEN.test(token)) return unknown;
   const signed = { slot, host, token, at: fields.get('at') ?? '', reason: fields.get('reason') ?? '' };
-  if (kind === 'claim') return { kind, ...signed };
+  if (kind === 'claim') return { kind, ...signed, ...parseTakeOver(fields) };
   const epochText = fields.get('epoch') ?? '';
   const epoch = Number(epochText);
   return EPOCH.test(epochText) && epoch < slot ? { kind, ...signed, epoch } : unknown;
+}
+
+function parseTakeOver(fields: URLSearchParams): Pick<ClaimEntry, 'from' | 'silentMs'> {
+  const from = fields.get('from') ?? '';
+  if (!isHostName(from)) return {};
+  const silent = fields.get('silent_ms') ?? '';
+  return { from, ...(MILLISECONDS.test(silent) && { silentMs: Number(silent) }) };
 }
 
 function splitOnce(text: string, separator: string): [string, string] {

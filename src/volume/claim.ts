@@ -62,6 +62,7 @@ export async function claim(
       token: newToken(context),
       at: timestamp(context),
       reason: call.reason,
+      ...(holder && !holder.self && takenFrom(holder)),
     };
     const outcome = await commit(context, 'claim', volumePaths(context, call.uuid), entry);
     const settled = outcome.kind === 'committed' ? await readAsLatest(context, call.uuid, entry) : undefined;
@@ -84,6 +85,11 @@ export async function judgeHolder(
   const heartbeatAgeMs = await heartbeat.ageOf(holder.host, beatNs);
   const alive = heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs;
   return { ...holder, self: false, alive, heartbeatAgeMs };
+}
+
+function takenFrom({ host, heartbeatAgeMs }: LivingHolder): Pick<ClaimEntry, 'from' | 'silentMs'> {
+  if (heartbeatAgeMs === undefined) return { from: host };
+  return { from: host, silentMs: Math.max(0, Math.round(heartbeatAgeMs)) };
 }
 
 function refuse(call: ClaimCall, log: VolumeLog, holder: LivingHolder | undefined): ClaimOutcome | undefined {

@@ -83,7 +83,12 @@ function signedLine(entry: Exclude<LogEntry, PublishEntry>): HistoryEntry {
     return { kind, slot, epoch: 0, host: '', time: '', reason: 'unreadable entry', head: false, pins: [] };
   }
   const epoch = kind === 'claim' ? slot : entry.epoch;
-  return { kind, slot, epoch, host: entry.host, time: entry.at, reason: entry.reason, head: false, pins: [] };
+  const { host, at: time, reason } = entry;
+  const taken =
+    kind === 'claim' && entry.from !== undefined
+      ? { from: entry.from, ...(entry.silentMs !== undefined && { silentMs: entry.silentMs }) }
+      : {};
+  return { kind, slot, epoch, host, time, reason, head: false, ...taken, pins: [] };
 }
 
 /** Slots whose generations pruning took. */

@@ -218,6 +218,9 @@ export interface HistoryEntry {
   readonly time: string;
   readonly reason: string;
   readonly head: boolean;
+  /** Claims only: the host that the volume was taken from, and for how long that had been silent, ms. */
+  readonly from?: string;
+  readonly silentMs?: number;
   /** Publishes only; absent when the generation cannot be read. */
   readonly bytes?: number;
   readonly sha256?: string;

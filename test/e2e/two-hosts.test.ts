@@ -93,13 +93,17 @@ t.test('G3: a host that is alive is taken over only by force', async (t) => {
 
   t.match(
     await mustRun(b, ['take-over', DOMAIN, '--force']),
-    /^held by kvm-b in epoch \d+, taken from kvm-a\n$/,
+    /^held by kvm-b in epoch \d+, taken from kvm-a, silent for .+\n$/,
   );
   const onB = await Guest.start(t, b);
   t.strictSame(await onB.read(SIZE), value('of host A'));
   await onA.write(value('of host A, too late'));
   await volume.waitForDiverged(await onA.permall());
   t.match(await domainOn(a), { state: 'fenced' });
-  t.match(await domainOn(b), { state: 'running' });
+  t.match(await domainOn(b), {
+    state: 'running',
+    takenOver: { from: 'kvm-a', silentMs: Number, at: /^20.*Z$/ },
+  });
+  t.match(await mustRun(b, ['status']), /^vm-.*: taken from kvm-a, silent for .*, at 20/m);
   t.equal((await volume.published()).filter((name) => name.host === 'kvm-a').at(-1)?.slot, head.slot);
 });

@@ -15,6 +15,8 @@ interface Line {
   readonly head: boolean;
   readonly bytes?: number;
   readonly sha256?: string;
+  readonly from?: string;
+  readonly silentMs?: number;
 }
 
 t.test('the history tells who claimed, published and released a volume, when and why', async (t) => {
@@ -38,7 +40,10 @@ t.test('the history tells who claimed, published and released a volume, when and
   await agentB.stop();
   await b.startAgent(t);
   await volume.waitForTop('claim');
+  const takenOver = { from: 'kvm-a', silentMs: Number };
+  t.match(await b.runJson(['status']), { domains: [{ takenOver }] }, 'another agent knows it, too');
   await moved.stop('destroyed');
+  t.match(await b.runJson(['status']), { domains: [{ takenOver: null }] }, 'it was that run');
 
   const newestFirst = (await b.runJson(['history', '--all', DOMAIN])) as Line[];
   t.strictSame(
@@ -72,6 +77,11 @@ t.test('the history tells who claimed, published and released a volume, when and
     [(await volume.expectHead()).slot],
   );
   for (const line of published) t.match(line, { bytes: Number, sha256: /^[0-9a-f]{64}$/ });
+  t.match(
+    newestFirst.filter(({ from }) => from !== undefined),
+    [{ ...takenOver, kind: 'claim', reason: 'take-over' }],
+  );
   const table = await mustRun(b, ['history', '--all', DOMAIN]);
+  t.match(table, /claim .* take-over .* taken from kvm-a, silent for /);
   t.equal(table.split('\n').length, newestFirst.length + 2, 'one line each, under a header');
 });

@@ -18,6 +18,7 @@ const DOMAIN: DomainStatus = {
   lagMs: 2500,
   pendingSince: null,
   holder: null,
+  takenOver: null,
   attention: [{ code: 'SHARE_TIMEOUT', message: '', next: '' }],
 };
 const STATUS: Status = {

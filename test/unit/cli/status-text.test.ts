@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { DomainStatus, Status } from '../../../src/agent/status.js';
 import { statusText } from '../../../src/cli/status-text.js';
-import { parseDomainUuid } from '../../../src/model/identifiers.js';
+import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
 
 const COLUMNS = 80;
 const CHECK =
@@ -18,6 +18,7 @@ const DOMAIN: DomainStatus = {
   pendingChanges: 0,
   lagMs: 0,
   pendingSince: null,
+  takenOver: null,
   holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
   attention: [],
 };
@@ -28,6 +29,16 @@ const STATUS: Status = {
   attention: [],
 };
 const AWAY = { ...STATUS.share, state: 'offline', beatAgeMs: 185_000 } as const;
+
+t.test('a domain that was taken from another host says so', (t) => {
+  const at = '2026-11-20T10:00:00.000Z';
+  const from = parseHostName('kvm-z');
+  const text = (silentMs: number | null): string =>
+    statusText({ ...STATUS, domains: [{ ...DOMAIN, takenOver: { from, at, silentMs } }] }, COLUMNS, false);
+  t.match(text(31_250), /^web-1: taken from kvm-z, silent for 31 s, at 2026-11-20 10:00:00Z$/m);
+  t.match(text(null), /^web-1: taken from kvm-z, which had no heartbeat, at 2026/m);
+  t.end();
+});
 
 t.test('all is well', (t) => {
   const lines = [
