@@ -24,7 +24,9 @@ export interface Terminal {
   readonly isInteractive: boolean;
   /** Whether colour is wanted: a terminal, and neither `NO_COLOR` nor `TERM=dumb` says no. */
   readonly isColoured: boolean;
+  /** As wide and as high as it is just now. */
   readonly columns: number;
+  readonly rows: number;
 }
 
 export interface AgentLock {

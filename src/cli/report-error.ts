@@ -7,7 +7,11 @@ import { printable } from './text-table.js';
 
 /** @returns the exit status that goes with it */
 export function reportError(terminal: Terminal, error: unknown): number {
-  const { code, message, next, exitStatus } = asMirrorError(error);
-  terminal.err(`swtpm-mirror: ${code}: ${printable(message)}\n  ${printable(next)}\n`);
-  return exitStatus;
+  terminal.err(errorText(error));
+  return asMirrorError(error).exitStatus;
+}
+
+export function errorText(error: unknown): string {
+  const { code, message, next } = asMirrorError(error);
+  return `swtpm-mirror: ${code}: ${printable(message)}\n  ${printable(next)}\n`;
 }

@@ -11,16 +11,17 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import { quoted } from '../model/identifiers.js';
 import { askAgent } from './control-client.js';
 import { resolveDomain } from './domain-argument.js';
-import type { CliEnvironment, OpenContext } from './environment.js';
+import type { CliEnvironment, OpenContext, Terminal } from './environment.js';
 import { surveyFleet, type Fleet } from './fleet.js';
 import { fleetText } from './fleet-text.js';
 import { command, type CommonOptions } from './options.js';
+import { errorText, reportError } from './report-error.js';
+import { frame } from './screen.js';
 import { statusText } from './status-text.js';
 
 type StatusOptions = CommonOptions & { readonly watch?: boolean; readonly allHosts?: boolean };
 
 const WATCH_MS = 1000;
-const CLEAR = '\u001b[H\u001b[J';
 /** Enough to know that it is a status; the agent on this host is of our own version. */
 const STATUS = z.custom<Status>((value) => typeof value === 'object' && value !== null && 'domains' in value);
 
@@ -43,16 +44,24 @@ export function statusCommand(environment: CliEnvironment): Command {
     });
 }
 
+/** A look that fails is told, and followed by the next: who watches wants to see the trouble pass. The first one's failure may be his own. */
 async function repeat(
   environment: CliEnvironment,
-  { watch }: StatusOptions,
+  { watch, json }: StatusOptions,
   show: () => Promise<void>,
 ): Promise<void> {
   await show();
   while (watch) {
     await environment.pause(WATCH_MS);
-    await show();
+    await show().catch((error: unknown) => {
+      showError(environment.terminal, error, json !== true);
+    });
   }
+}
+
+function showError(terminal: Terminal, error: unknown, inPlace: boolean): void {
+  if (inPlace && terminal.isInteractive) terminal.out(frame(errorText(error), terminal.rows));
+  else reportError(terminal, error);
 }
 
 async function showFleet(
@@ -94,7 +103,7 @@ function print<Result extends object>(
     return;
   }
   const text = toText(result, terminal.isInteractive ? terminal.columns : 0, terminal.isColoured);
-  terminal.out(watch && terminal.isInteractive ? `${CLEAR}${text}` : text);
+  terminal.out(watch && terminal.isInteractive ? frame(text, terminal.rows) : text);
 }
 
 function narrow(status: Status, uuid: string | undefined): Status {

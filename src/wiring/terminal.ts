@@ -13,7 +13,12 @@ export const terminal: Terminal = {
   },
   isInteractive: process.stdout.isTTY,
   isColoured: process.stdout.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
-  columns: process.stdout.columns || 80,
+  get columns() {
+    return process.stdout.columns || 80;
+  },
+  get rows() {
+    return process.stdout.rows || 24;
+  },
 };
 
 /**
