@@ -168,9 +168,9 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/prepare.ts',
-        find: '  const claimed = await claimFor(start);\n',
+        find: '  const claimed = await claimFor(attempt);\n',
         replace:
-          "  const claimed = decision.kind === 'restore-head' ? { epoch: situation.volume?.log.top ?? 0 } : await claimFor(start);\n",
+          "  const { volume } = situation;\n  const claimed = decision.kind === 'restore-head' && volume ? { epoch: volume.log.top, log: volume.log } : await claimFor(attempt);\n",
       },
     ],
   },
@@ -235,8 +235,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/replicator.ts',
-        find: "      await run.record.saved();\n      this.#context.log.info({ uuid, name: request.name, decision: prepared.decision }, 'prepared');\n",
-        replace: '',
+        find: '      await run.record.saved();\n      const carried',
+        replace: '      const carried',
       },
     ],
   },
@@ -289,7 +289,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/arrived-by-migration.ts',
-        find: '  if (!isOfOneRun(volume.log, source, host)) return false;\n',
+        find: "  if (!isOfOneRun(volume.log, source, host)) return 'no';\n",
         replace: '  void isOfOneRun(volume.log, source, host);\n',
       },
     ],

@@ -13,7 +13,7 @@ import { waitUntil } from '../../fixtures/wait-until.js';
 const NV_INDEX = 0x01500016;
 const VALUE_BYTES = 8;
 /** Leaves the guest's one processor some time for what publishes. */
-const REST_MS = 50;
+const REST_MS = 200;
 const CONNECT_TIMEOUT_MS = 30_000;
 const STATE_FILE = 'tpm2-00.permall';
 /** TPM_RC_HANDLE: no such index. */
