@@ -55,7 +55,15 @@ function checkNfs({ type, options }: Mount, what: string): Finding[] {
       ),
     );
   }
-  return findings.length > 0 ? findings : [ok(MOUNT, `${what}, NFS ${version}, hard`)];
+  return [...(findings.length > 0 ? findings : [ok(MOUNT, `${what}, NFS ${version}, hard`)]), unseenExport()];
+}
+
+/** No answer of a server tells it: one that acknowledges too early is only quick. */
+function unseenExport(): Finding {
+  return ok(
+    'export',
+    'that the server exports it with `sync` cannot be seen from here, and an acknowledged state survives its power loss only then: `exportfs -v` on the server tells',
+  );
 }
 
 function readOnly(what: string): MirrorError {
