@@ -5,6 +5,7 @@ import type { DefinitionsFile } from '../host/definitions-file.js';
 import type { Journal } from '../host/journal.js';
 import type { Spool } from '../host/spool.js';
 import type { MovedLink, TakenLink } from '../host/state-links.js';
+import type { StateStamp } from '../host/state-stamp.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
@@ -22,6 +23,11 @@ export interface StateFiles {
    * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `STATE_UNSTABLE`, `HOST_IO`
    */
   read(place: DomainPlace, final: boolean): Promise<Capture>;
+  /**
+   * What shows that the files are the same as before, without reading them (`host/state-stamp.ts`): `before` itself, when nothing shows that they are
+   * not; `undefined` where it cannot be told, because they lie on the share.
+   */
+  stamp(place: DomainPlace, before: StateStamp | undefined): Promise<StateStamp | undefined>;
   /**
    * Puts a capture in place; what it replaces is set aside first. Where swtpm is to work on the share itself (`place.live`), the share has the TPM's files
    * already, and a link to them is put in place.

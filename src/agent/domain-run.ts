@@ -32,7 +32,8 @@ import type { Prepared } from './prepared.js';
 import { RecoveryPoint } from './recovery-point.js';
 import { recalledRun } from './recalled-run.js';
 import { anotherTpm } from './refusal.js';
-import { isIdle, Waiters, type Condition } from './settling.js';
+import { Reread } from './reread.js';
+import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
 
 export class DomainRun {
@@ -47,6 +48,7 @@ export class DomainRun {
   readonly #captureBackoff: Backoff;
   readonly #waiters: Waiters;
   readonly #recoveryPoint: RecoveryPoint;
+  readonly #reread: Reread;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
   /** What this host holds was claimed by a former run of this program. */
@@ -71,6 +73,7 @@ export class DomainRun {
     this.#captureBackoff = new Backoff(context);
     this.#waiters = new Waiters(context.clock);
     this.#recoveryPoint = new RecoveryPoint(context.clock);
+    this.#reread = new Reread(context, uuid);
   }
 
   get state(): Lifecycle {
@@ -142,6 +145,11 @@ export class DomainRun {
     this.#apply(step(this.#state, event));
   }
 
+  /** Nobody said that files changed: whether they are to be read again all the same. */
+  async isToBeReread(): Promise<boolean> {
+    return (await this.#reread.isDue(this.place)) || !isSettled(this.#state);
+  }
+
   /** What failed on the share is tried again now; the next pauses begin short. */
   retry(): void {
     this.#shareLane.reset();
@@ -210,8 +218,10 @@ export class DomainRun {
       return;
     }
     this.dispatch({ kind: 'reading' });
+    const wasRead = this.#reread.begin();
     try {
       const capture = await files.read(this.place, final);
+      wasRead();
       const foreign = this.#isForeign(capture);
       if (foreign) this.#reportForeign();
       else this.attention.clear('capture');

@@ -162,6 +162,10 @@ export class Replicator {
     if (!this.#run.isClosed) this.#run.dispatch({ kind: 'changed' });
   }
 
+  async rescan(): Promise<void> {
+    if (this.state.run === 'running' && (await this.#run.isToBeReread())) this.changed();
+  }
+
   /**
    * The domain has stopped. Resolves when its final state is durable on the share or, past `timing.stop_deadline`, in the spool.
    *

@@ -5,6 +5,7 @@ import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
 import type { HostContext } from '../host/host-context.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
 import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js';
+import { stampState } from '../host/state-stamp.js';
 import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
 import type { Config } from '../model/config.js';
 import { livePath, volumePaths } from '../volume/share-context.js';
@@ -32,6 +33,8 @@ export function hostStateFiles(
   return {
     read: (place, final) =>
       final ? readStateNow(readerFor(place), pathsOf(place)) : readState(readerFor(place), pathsOf(place)),
+    stamp: async (place, before) =>
+      place.live === undefined ? await stampState(fs, pathsOf(place), before) : undefined,
     restore: async (place, capture) => {
       const linkTo = place.live === undefined ? undefined : livePath({ root }, place.uuid, place.live);
       await restoreState(host, pathsOf(place), capture, { linkTo });

@@ -24,10 +24,8 @@ import type { Replicator, StopOutcome } from './replicator.js';
 import { Replicators } from './replicators.js';
 import { ShareHealth, type ShareHealthReport } from './share-health.js';
 import type { Prepared, StartRequest } from './prepared.js';
+import { Rescan } from './rescan.js';
 import { Sightings } from './sightings.js';
-
-/** A rescan is spread over its interval in this many parts, so that many domains do not wake up as one. */
-const RESCAN_PARTS = 30;
 
 export class Supervisor {
   readonly #context: AgentContext;
@@ -41,10 +39,8 @@ export class Supervisor {
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
   readonly #events: DomainEvents;
+  readonly #rescan: Rescan;
   #ready: Promise<void> = Promise.resolve();
-  #cancelRescan: (() => void) | undefined;
-  #rescanPart = 0;
-  #closed = false;
 
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
@@ -67,6 +63,7 @@ export class Supervisor {
         this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
       onArrival: (uuid) => this.started(uuid),
     });
+    this.#rescan = new Rescan(context, { domains: () => this.replicators(), look: () => this.#look() });
     this.#health = new ShareHealth(context, {
       returned: () => {
         for (const replicator of this.replicators()) replicator.retry();
@@ -106,7 +103,7 @@ export class Supervisor {
     await sweepLinks(this.#context, this.#notices).catch((error: unknown) => {
       this.#notices.note(asMirrorError(error));
     });
-    this.#scheduleRescan();
+    this.#rescan.begin();
     this.#arrivals.watch();
     this.#events.follow();
     void this.#definitions.look();
@@ -216,8 +213,7 @@ export class Supervisor {
 
   /** Ends cleanly: running domains stay held, and what they have is on the share or in the spool. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#cancelRescan?.();
+    this.#rescan.close();
     this.#events.close();
     this.#arrivals.close();
     await this.#changes.close();
@@ -257,32 +253,12 @@ export class Supervisor {
     await this.#definitions.look();
   }
 
-  #scheduleRescan(): void {
-    const { clock, config } = this.#context;
-    this.#cancelRescan = clock.after(config.timing.rescanMs / RESCAN_PARTS, () => {
-      void this.#rescan();
+  async #look(): Promise<void> {
+    void this.#takeUpLeft();
+    await this.#sightings.look((uuid) => {
+      this.#notices.unannounced(uuid);
     });
-  }
-
-  async #rescan(): Promise<void> {
-    this.#rescanPart = (this.#rescanPart + 1) % RESCAN_PARTS;
-    const part = this.replicators().filter((_, index) => index % RESCAN_PARTS === this.#rescanPart);
-    for (const replicator of part) if (replicator.state.run === 'running') replicator.changed();
-    try {
-      if (this.#rescanPart === 0) {
-        void this.#takeUpLeft();
-        await this.#sightings.look((uuid) => {
-          this.#notices.unannounced(uuid);
-        });
-        void this.#definitions.look();
-      }
-    } catch (error) {
-      this.#context.log.warn(
-        { code: asMirrorError(error).code },
-        `cannot look for running domains: ${asMirrorError(error).message}`,
-      );
-    }
-    if (!this.#closed) this.#scheduleRescan();
+    void this.#definitions.look();
   }
 
   #report(uuid: DomainUuid): (error: unknown) => void {

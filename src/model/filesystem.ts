@@ -24,6 +24,8 @@ export interface FileStat {
   readonly gid: number;
   readonly inode: bigint;
   readonly mtimeNs: bigint;
+  /** Of the last change of content, names or attributes; no call can set it. */
+  readonly ctimeNs: bigint;
 }
 
 /**

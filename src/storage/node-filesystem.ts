@@ -178,6 +178,7 @@ function toFileStat(stats: BigIntStats): FileStat {
     gid: Number(stats.gid),
     inode: stats.ino,
     mtimeNs: stats.mtimeNs,
+    ctimeNs: stats.ctimeNs,
   };
 }
 

@@ -30,6 +30,7 @@ import {
   listRunningGuests,
   type Virsh,
 } from '../libvirt/virsh-adapter.js';
+import { coalesced } from '../model/coalesce.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -129,7 +130,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal,
     spool,
     files: hostStateFiles(hostContext, config, share),
-    running: { list: () => listRunningSwtpm(libvirt.swtpmDir) },
+    running: { list: coalesced(() => listRunningSwtpm(libvirt.swtpmDir)) },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },

@@ -57,7 +57,7 @@ export function makeDirectory(base: InodeBase, parent: DirectoryInode | undefine
 
 export function statOf(inode: Inode): FileStat {
   const { kind, mode, uid, gid, number, mtimeNs } = inode;
-  return { kind, size: sizeOf(inode), mode, uid, gid, inode: number, mtimeNs };
+  return { kind, size: sizeOf(inode), mode, uid, gid, inode: number, mtimeNs, ctimeNs: mtimeNs };
 }
 
 /** @throws `EINVAL` when it is no symbolic link */
