@@ -18,7 +18,8 @@ const JUDGED = 500;
 const WINDOW_MS = 30_000;
 /** None within the time. */
 const NO_RESCAN = '20m';
-const REST_MS = 5000;
+/** Two rescans: the first two after a change read every file. */
+const REST_MS = 65_000;
 const REST_TIMEOUT_MS = 60_000;
 const CPU_GOAL_PERCENT = 0.3;
 const MEMORY_GOAL_MB = 160;
@@ -127,7 +128,7 @@ function report(found: readonly Idle[]): Outcome {
     goals: judged ? goalsOf(judged) : [],
     notes: [
       'All processes of the agent. A stand-in with the command line of a swtpm plays each running domain, because the agent tells by that what runs. What virsh needs where libvirtd runs comes on top.',
-      'Every 30 s each state is read again, in case an event was lost; the last row is an agent that does not.',
+      'Every 30 s each state is looked at, in case an event was lost, and every 5 minutes it is read; the last row is an agent that does neither.',
     ],
     samples: Object.fromEntries(
       found.flatMap((idle) => [
