@@ -17,18 +17,26 @@ export interface ControlCall {
 }
 
 /**
+ * @param patienceMs how long it may be silent
+ * @default as long as its own work may take
  * @returns the answer's JSON, or `undefined` when no agent runs on this host
  * @throws MirrorError what the agent answered, or `AGENT_UNREACHABLE`
  */
-export async function askAgent({ runDir, timing }: AgentPlace, call: ControlCall): Promise<unknown> {
-  const { startDeadlineMs, stopDeadlineMs, shareDeadlineMs } = timing;
-  const patienceMs = Math.max(startDeadlineMs, stopDeadlineMs) + 3 * shareDeadlineMs;
+export async function askAgent(
+  { runDir, timing }: AgentPlace,
+  call: ControlCall,
+  patienceMs = ownWorkMs(timing),
+): Promise<unknown> {
   const answer = await exchange(`${runDir}/control.sock`, call, patienceMs);
   if (!answer) return undefined;
   const body = parseJson(answer.text);
   if (answer.status < 400) return body;
   const record = errorIn(body);
   throw record ? MirrorError.fromRecord(record) : unreachable(`it answered HTTP ${String(answer.status)}`);
+}
+
+function ownWorkMs({ startDeadlineMs, stopDeadlineMs, shareDeadlineMs }: AgentPlace['timing']): number {
+  return Math.max(startDeadlineMs, stopDeadlineMs) + 3 * shareDeadlineMs;
 }
 
 /** Checked by hand: the hook wants this module light. */

@@ -2,7 +2,7 @@
  * export: `swtpm-mirror export DOMAIN FILE`: a generation as one file that can be kept, sent, or put into an OVA, and imported anywhere.
  */
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { orHostError } from '../host/host-error.js';
 import { writeNewFile } from '../host/files.js';
 import type { Config } from '../model/config.js';
@@ -11,12 +11,12 @@ import type { FileSystem } from '../model/filesystem.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
-import { encodeState, parseStateFormat, type EncodedState, type StateFormat } from './state-formats.js';
+import { encodeState, STATE_FORMATS, type EncodedState, type StateFormat } from './state-formats.js';
 
 type ExportOptions = CommonOptions &
   WhereToLook & {
     readonly generation?: string;
-    readonly format: string;
+    readonly format: StateFormat;
     readonly nvram?: string;
     readonly encrypt?: boolean;
   };
@@ -24,12 +24,16 @@ type ExportOptions = CommonOptions &
 export function exportCommand(environment: CliEnvironment): Command {
   return withAllHosts(command('export <domain> <file>', 'a generation as one new file of mode 0600'))
     .option('--generation <number>', 'which generation (default: the head)')
-    .option('--format <format>', "bundle, ovirt (the engine's TPM data) or metadata (XML)", 'bundle')
+    .addOption(
+      new Option('--format <format>', "ovirt: the engine's TPM data; metadata: XML for a domain's definition")
+        .choices([...STATE_FORMATS])
+        .default('bundle'),
+    )
     .option('--nvram <file>', "with --format ovirt: where the engine's NVRAM data goes")
     .option('--encrypt', 'for the recipients of the configuration; otherwise it is in the clear')
     .action(async (argument: string, path: string, options: ExportOptions) => {
       const { terminal, fs } = environment;
-      const format = parseStateFormat(options.format);
+      const { format } = options;
       const slot = options.generation === undefined ? 'head' : parseGeneration(options.generation);
       const config = await environment.loadConfig(options.config);
       const uuid = await resolveDomain(environment, config, argument, options);

@@ -2,7 +2,7 @@
  * import: `swtpm-mirror import FILE [--as UUID]`: an exported state becomes the head of a volume, after it was verified.
  */
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { orHostError } from '../host/host-error.js';
 import { readRegular, UnfitFileError } from '../host/files.js';
 import { MirrorError } from '../model/errors.js';
@@ -16,15 +16,16 @@ import { keptText, placeContent, placedJson, type Placed } from './place-content
 import {
   decodeState,
   formatOf,
-  parseStateFormat,
   STATE_FILE_FORM_BYTES_MAX,
+  STATE_FORMATS,
   type DecodedState,
+  type StateFormat,
 } from './state-formats.js';
 
 type ImportOptions = CommonOptions & {
   readonly as?: string;
   readonly name?: string;
-  readonly format?: string;
+  readonly format?: StateFormat;
   readonly nvram?: string;
   readonly yes?: boolean;
 };
@@ -33,7 +34,9 @@ export function importCommand(environment: CliEnvironment): Command {
   return command('import <file>', 'make an exported state the head of a volume, after verifying it')
     .option('--as <uuid>', 'for this domain (default: the one it was exported from)')
     .option('--name <name>', "the domain's name")
-    .option('--format <format>', 'bundle, ovirt or metadata (default: what the file looks like)')
+    .addOption(
+      new Option('--format <format>', 'what it is (default: what it looks like)').choices([...STATE_FORMATS]),
+    )
     .option('--nvram <file>', "with oVirt's data: the engine's NVRAM data")
     .option('--yes', 'also in place of the head of a volume that exists')
     .action(async (path: string, options: ImportOptions) => {
@@ -41,7 +44,7 @@ export function importCommand(environment: CliEnvironment): Command {
       const as = options.as === undefined ? undefined : parseDomainUuid(options.as);
       const data = await readInput(fs, path);
       const nvram = options.nvram === undefined ? undefined : await readInput(fs, options.nvram);
-      const format = options.format === undefined ? formatOf(data) : parseStateFormat(options.format);
+      const format = options.format ?? formatOf(data);
       const config = await environment.loadConfig(options.config);
       const sealing = await environment.openSealing(config);
       const { compressor } = environment;

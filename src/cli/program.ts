@@ -6,6 +6,7 @@ import { MirrorError } from '../model/errors.js';
 import { agentCommand } from './agent.js';
 import { captureCommand } from './capture.js';
 import { cloneCommand } from './clone.js';
+import { completionCommand, completionDomainsCommand } from './completion.js';
 import { doctorCommand } from './doctor.js';
 import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
@@ -17,6 +18,7 @@ import { importCommand } from './import.js';
 import { rekeyCommand } from './rekey.js';
 import { reportError } from './report-error.js';
 import { installCommand, uninstallCommand } from './install.js';
+import { manualCommand } from './manual.js';
 import { purgeCommand } from './purge.js';
 import { resolveCommand } from './resolve.js';
 import { restoreCommand } from './restore.js';
@@ -89,8 +91,13 @@ function build(environment: CliEnvironment): Command {
     doctorCommand,
     installCommand,
     uninstallCommand,
+    completionCommand,
   ];
   for (const make of commands) program.addCommand(make(environment));
+  // For scripts, not for people.
+  for (const make of [completionDomainsCommand, manualCommand]) {
+    program.addCommand(make(environment), { hidden: true });
+  }
   return prepared(program, environment);
 }
 

@@ -9,7 +9,7 @@ import { isSealed, type Sealing } from '../bundle/sealing.js';
 import { decodeOvirt, encodeOvirt, OVIRT_TEXT_BYTES_MAX, type Compressor } from '../bundle/ovirt.js';
 import type { Capture } from '../model/capture.js';
 import { MirrorError } from '../model/errors.js';
-import { quoted, type DomainUuid } from '../model/identifiers.js';
+import type { DomainUuid } from '../model/identifiers.js';
 import { openForeignArchive, withShownIdentity } from '../volume/fetch.js';
 import type { Generation } from '../volume/share-store.js';
 
@@ -31,15 +31,6 @@ export interface DecodedState {
   readonly domainName: string;
   /** Whose state it is; `undefined` when the form does not tell it. */
   readonly uuid: DomainUuid | undefined;
-}
-
-/** @throws MirrorError `USAGE` */
-export function parseStateFormat(text: string): StateFormat {
-  const found = STATE_FORMATS.find((format) => format === text);
-  if (found) return found;
-  throw new MirrorError('USAGE', `${quoted(text)} is not a format`, {
-    next: `give one of ${STATE_FORMATS.join(', ')}`,
-  });
 }
 
 export async function encodeState(
