@@ -59,6 +59,8 @@ export class Oracle implements ShareListener {
   /** When a host last asked for an entry that closes its epoch, by host, domain and slot. */
   readonly #closeAskedMs = new Map<string, number>();
   readonly #deletedByHand = new Set<TpmState>();
+  /** Guests that started from a volume which their host held. */
+  readonly #heldStarts: { readonly run: TpmRun; readonly atMs: number }[] = [];
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -155,7 +157,10 @@ export class Oracle implements ShareListener {
 
   appended(volume: WatchedVolume, entry: SlotEntry): void {
     const { uuid } = volume;
-    if (entry.kind === 'publish') this.#expectBegun(volume, entry);
+    if (entry.kind === 'publish') {
+      this.#expectBegun(volume, entry);
+      this.#expectNotReplaced(volume, entry);
+    }
     if (entry.kind === 'tombstone') {
       this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
     }
@@ -191,6 +196,7 @@ export class Oracle implements ShareListener {
     }
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
+    if (hold.kind === 'held') this.#heldStarts.push({ run, atMs: this.#options.nowMs() });
     if (hold.kind !== 'held' || volume?.view.holder !== host || volume.view.claim?.slot !== hold.epoch) {
       return;
     }
@@ -312,6 +318,23 @@ export class Oracle implements ShareListener {
       'protocol',
       volume.uuid,
       `${entry.host} published ${describeState(state)} of a start that failed`,
+    );
+  }
+
+  /** A run of the domain that another host's start has replaced is over for the volume, whoever claims it afterwards. */
+  #expectNotReplaced(volume: WatchedVolume, entry: SlotEntry): void {
+    const state = this.share.stateOfEntry(volume, entry);
+    const sinceMs = state?.run.toldStartedAtMs;
+    if (!state || sinceMs === undefined || !volume.view.published.includes(entry)) return;
+    const other = this.#heldStarts.find(
+      ({ run, atMs }) =>
+        run.uuid === volume.uuid && run.host !== state.run.host && run.began && atMs > sinceMs,
+    );
+    if (!other || state.run.host !== entry.host) return;
+    this.#broken(
+      'G3',
+      volume.uuid,
+      `${entry.host} published ${describeState(state)} although ${other.run.host} has started it since`,
     );
   }
 
