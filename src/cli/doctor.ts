@@ -15,6 +15,7 @@ import { checkHost } from './doctor-host.js';
 import { checkLibvirt } from './doctor-libvirt.js';
 import { checkMount, checkShare } from './doctor-share.js';
 import type { CliEnvironment } from './environment.js';
+import { checkVersions } from './version-skew.js';
 import { command, type CommonOptions } from './options.js';
 import { foldedText, printable } from './text-table.js';
 
@@ -58,7 +59,10 @@ async function examineShare(environment: CliEnvironment, config: Config): Promis
   const { share, close } = await environment.openShare({ ...config, encryption });
   try {
     const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
-    return await checkShare(share, config, await known.read(), environment.clock);
+    return [
+      ...(await checkShare(share, config, await known.read(), environment.clock)),
+      ...(await checkVersions(share, config, environment.version)),
+    ];
   } catch (error) {
     return [problem('share', error)];
   } finally {

@@ -3,6 +3,7 @@
  */
 import type { Fleet, FleetHost, FleetVolume } from './fleet.js';
 import { paintRows, painter, type Colour } from './paint.js';
+import { otherVersions, SKEW_NEXT, skewText } from './version-skew.js';
 import { displayTime, foldedText, printable, shortDuration, textTable } from './text-table.js';
 
 /** Somebody has to type it again. */
@@ -11,10 +12,11 @@ const UUID_CHARACTERS = 36;
 const TOLD_MAX = 20;
 
 export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string {
-  const { share, hosts, volumes, strays } = fleet;
+  const { version, share, hosts, volumes, strays } = fleet;
   return [
     `share ${printable(share.path)} (${share.id}): ${counted(hosts.length, 'host')}, ${counted(volumes.length, 'volume')}\n`,
     hostsText(hosts, columns, coloured),
+    versionsText(hosts, version, columns, coloured),
     volumesText(volumes, columns, coloured),
     attentionText(volumes, columns, coloured),
     ...strays.map((path) => foldedText(`${printable(path)}: not a volume`, columns, 0)),
@@ -22,16 +24,33 @@ export function fleetText(fleet: Fleet, columns: number, coloured: boolean): str
 }
 
 function hostsText(hosts: readonly FleetHost[], columns: number, coloured: boolean): string {
-  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds }) => [
+  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds, version }) => [
     host,
     alive ? 'alive' : heartbeatAgeMs === null ? 'left' : 'EXPIRED',
     heartbeatAgeMs === null ? '-' : `${shortDuration(heartbeatAgeMs)} ago`,
     String(holds),
+    version ?? '?',
   ]);
   const colours = hosts.map((host): Colour | undefined =>
     host.holds > 0 && !host.alive ? 'red' : undefined,
   );
-  return paintRows(textTable(['HOST', 'STATE', 'HEARTBEAT', 'HOLDS'], rows, columns), colours, coloured);
+  return paintRows(
+    textTable(['HOST', 'STATE', 'HEARTBEAT', 'HOLDS', 'VERSION'], rows, columns),
+    colours,
+    coloured,
+  );
+}
+
+function versionsText(
+  hosts: readonly FleetHost[],
+  version: string,
+  columns: number,
+  coloured: boolean,
+): string {
+  const others = otherVersions(hosts, version);
+  if (others.length === 0) return '';
+  const what = foldedText(skewText(others, version), columns, 0).trimEnd();
+  return `${painter(coloured)('yellow', what)}\n${foldedText(SKEW_NEXT, columns, 2)}`;
 }
 
 function volumesText(volumes: readonly FleetVolume[], columns: number, coloured: boolean): string {

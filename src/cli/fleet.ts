@@ -14,8 +14,10 @@ import { shortDuration } from './text-table.js';
  */
 export type VolumeState = 'held' | 'orphaned' | 'released' | 'forgotten' | 'empty' | 'damaged';
 
-export interface FleetHost extends Omit<HostPresence, 'heartbeatAgeMs'> {
+export interface FleetHost extends Omit<HostPresence, 'heartbeatAgeMs' | 'version'> {
   readonly heartbeatAgeMs: number | null;
+  /** Of its agent; `null` when it does not tell. */
+  readonly version: string | null;
   /** Volumes that it holds. */
   readonly holds: number;
 }
@@ -42,6 +44,8 @@ export interface FleetVolume {
 }
 
 export interface Fleet {
+  /** Of this program. */
+  readonly version: string;
   readonly share: { readonly path: string; readonly id: string };
   readonly hosts: readonly FleetHost[];
   /** Those in trouble first. */
@@ -61,18 +65,20 @@ const TROUBLE: Readonly<Record<VolumeState, number>> = {
   forgotten: 0,
 };
 
-export async function surveyFleet(share: ShareService, config: Config): Promise<Fleet> {
+export async function surveyFleet(share: ShareService, config: Config, version: string): Promise<Fleet> {
   const { hostExpiryMs } = config.timing;
   const survey = await share.survey({ hostExpiryMs, shareId: undefined });
   const summaries = await summariseAll(share, survey.volumes);
   const hosts = new Map(survey.hosts.map((host) => [host.host as string, host]));
   return {
+    version,
     share: { path: config.share, id: survey.share.id },
-    hosts: survey.hosts.map(({ host, alive, heartbeatAgeMs }) => ({
-      host,
-      alive,
-      heartbeatAgeMs: heartbeatAgeMs ?? null,
-      holds: summaries.filter(({ holder }) => holder?.host === host).length,
+    hosts: survey.hosts.map((host) => ({
+      host: host.host,
+      alive: host.alive,
+      heartbeatAgeMs: host.heartbeatAgeMs ?? null,
+      version: host.version ?? null,
+      holds: summaries.filter(({ holder }) => holder?.host === host.host).length,
     })),
     volumes: summaries.map((summary) => toVolume(summary, hosts)).sort(byTrouble),
     strays: survey.strays,

@@ -73,7 +73,7 @@ async function showFleet(
   const { share, close } = await environment.openShare(config);
   try {
     await repeat(environment, options, async () => {
-      const fleet = narrowFleet(await surveyFleet(share, config), argument);
+      const fleet = narrowFleet(await surveyFleet(share, config, environment.version), argument);
       print(environment, fleet, options, fleetText);
     });
   } finally {

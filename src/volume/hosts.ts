@@ -21,6 +21,8 @@ const HOST_RECORD_BYTES_MAX = 4096;
 const NS_PER_MS = 1_000_000n;
 /** A heartbeat's fixed length: it is overwritten in place, so every beat is as long as the one before. */
 const BEAT_BYTES = 64;
+/** After the spaces that fill it up: when by that host's clock, and, since they tell it, which version of the program. */
+const BEAT_TEXT = /^ *[0-9TZ:.-]+ ([0-9A-Za-z.+~-]{1,32})\n$/;
 const RECORD_PREFIX = `${TEMPORARY_PREFIX}host-`;
 
 export class Heartbeat {
@@ -36,10 +38,11 @@ export class Heartbeat {
 
   /** Rewrites this host's heartbeat and gives its time by the server's clock, ns. */
   async beat(): Promise<bigint> {
-    const { clock } = this.#context;
+    const { clock, version } = this.#context;
     try {
       const file = (this.#file ??= await this.#open());
-      const text = `${new Date(clock.nowMs()).toISOString()}\n`.padStart(BEAT_BYTES, ' ');
+      const words = [new Date(clock.nowMs()).toISOString(), ...(version === undefined ? [] : [version])];
+      const text = `${words.join(' ').slice(0, BEAT_BYTES - 1)}\n`.padStart(BEAT_BYTES, ' ');
       await writeAll(file, 'heartbeat:write', new TextEncoder().encode(text));
       await file.sync('heartbeat:fsync');
       return (await file.stat('heartbeat:stat')).mtimeNs;
@@ -121,6 +124,23 @@ export class Heartbeat {
    * @param ownBeatNs this host's beat of just now
    */
   async ageOf(host: HostName, ownBeatNs: bigint): Promise<number | undefined> {
+    return await this.#lookAt(host, (file) => ageOfFile(file, ownBeatNs));
+  }
+
+  /** The same, and the version of the program that beats there, if it tells: one more request. */
+  async presenceOf(
+    host: HostName,
+    ownBeatNs: bigint,
+  ): Promise<{ readonly ageMs: number; readonly version: string | undefined } | undefined> {
+    return await this.#lookAt(host, async (file) => {
+      const ageMs = await ageOfFile(file, ownBeatNs);
+      const text = new TextDecoder().decode(await file.read('heartbeat:read-other', BEAT_BYTES, 0));
+      return { ageMs, version: BEAT_TEXT.exec(text)?.[1] };
+    });
+  }
+
+  /** @returns `undefined` when it has no heartbeat */
+  async #lookAt<Seen>(host: HostName, look: (file: OpenFile) => Promise<Seen>): Promise<Seen | undefined> {
     const { fs } = this.#context;
     try {
       // Opening revalidates what this client has cached; a plain stat could be half a minute old.
@@ -130,8 +150,7 @@ export class Heartbeat {
         'read',
       );
       try {
-        const { mtimeNs } = await file.stat('heartbeat:stat-other');
-        return Math.max(0, Number((ownBeatNs - mtimeNs) / NS_PER_MS));
+        return await look(file);
       } finally {
         await file.close('heartbeat:close-other');
       }
@@ -202,6 +221,11 @@ export class Heartbeat {
       throw error;
     }
   }
+}
+
+async function ageOfFile(file: OpenFile, ownBeatNs: bigint): Promise<number> {
+  const { mtimeNs } = await file.stat('heartbeat:stat-other');
+  return Math.max(0, Number((ownBeatNs - mtimeNs) / NS_PER_MS));
 }
 
 function unless(...codes: string[]): (error: unknown) => void {

@@ -75,6 +75,8 @@ export interface HostPresence {
   readonly alive: boolean;
   /** By the server's clock; `undefined` when it said goodbye, or never beat. */
   readonly heartbeatAgeMs: number | undefined;
+  /** Of the program that beats, or beat last; `undefined` when it does not tell. */
+  readonly version: string | undefined;
 }
 
 export interface Survey {

@@ -14,6 +14,8 @@ export interface ShareContext {
   readonly host: HostName;
   /** Tells two machines with one host name apart. */
   readonly machineId: string;
+  /** Of the program, for other hosts to see; `undefined`: they are not told. */
+  readonly version?: string | undefined;
   /** The share that this host knows; another one is refused. `undefined`: it knows none yet. */
   readonly shareId?: string | undefined;
   readonly clock: Clock;

@@ -50,8 +50,9 @@ async function presenceOf(
   nowNs: bigint,
   hostExpiryMs: number,
 ): Promise<HostPresence> {
-  const heartbeatAgeMs = await heartbeat.ageOf(host, nowNs);
-  return { host, heartbeatAgeMs, alive: heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs };
+  const seen = await heartbeat.presenceOf(host, nowNs);
+  const alive = seen !== undefined && seen.ageMs < hostExpiryMs;
+  return { host, heartbeatAgeMs: seen?.ageMs, alive, version: seen?.version };
 }
 
 /** @throws MirrorError `NO_SUCH_DOMAIN` */

@@ -10,6 +10,8 @@ import { runStorageProcess } from '../storage/storage-process.js';
 import { createLocalShareStore } from '../volume/local-share-store.js';
 import { openSealing } from './sealing-keys.js';
 
+declare const PROGRAM_VERSION: string;
+
 export function serveShare(): void {
   const fs = new NodeFileSystem();
   runStorageProcess({
@@ -21,6 +23,7 @@ export function serveShare(): void {
         root,
         host: parseHostName(host),
         machineId,
+        version: PROGRAM_VERSION,
         shareId,
         clock: systemClock,
         random: systemRandom,

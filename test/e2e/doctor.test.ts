@@ -1,7 +1,7 @@
 /**
  * `doctor`: what it finds on a host that is as it should be, and what on one that is not; each finding has its next step.
  */
-import { chmod, mkdir, readdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { HostFixture } from '../fixtures/host.js';
@@ -80,4 +80,42 @@ t.test('a share that is away, and a configuration that cannot be read', async (t
     status: 2,
     findings: [{ check: 'configuration', code: 'CONFIG_INVALID' }],
   });
+});
+
+t.test('agents of another version, and one that is too old to tell its own', async (t) => {
+  const base = await temporaryDirectory(t);
+  const host = await HostFixture.create({ name: 'kvm-a', base, share: join(base, 'share') });
+  t.equal((await host.run(['share', 'init', host.share])).status, 0);
+  await host.startAgent(t);
+  t.match(of((await diagnose(host)).findings, 'versions'), { verdict: 'ok', message: /each of 1 live/ });
+  const at = '2026-11-24T00:00:00.000Z';
+  for (const [name, text] of [
+    ['kvm-b', `${at} 99.1.0\n`.padStart(64)],
+    ['kvm-c', `${at}\n`.padStart(64)],
+  ] as const) {
+    const heartbeat = join(host.share, 'hosts', name, 'heartbeat');
+    await mkdir(dirname(heartbeat));
+    await writeFile(heartbeat, text);
+    // Young for as long as the test runs.
+    const later = new Date(Date.now() + 3_600_000);
+    await utimes(heartbeat, later, later);
+  }
+  const skewed = of((await diagnose(host)).findings, 'versions');
+  t.match(skewed, {
+    verdict: 'warning',
+    message: /: kvm-b \(99\.1\.0\), kvm-c \(unknown\)$/,
+    next: /restart/,
+  });
+  const fleet = (await host.runJson(['status', '--all-hosts'])) as {
+    version: string;
+    hosts: { host: string; version: string | null }[];
+  };
+  t.strictSame(
+    fleet.hosts.map(({ host: name, version }) => [name, version]),
+    [
+      ['kvm-a', fleet.version],
+      ['kvm-b', '99.1.0'],
+      ['kvm-c', null],
+    ],
+  );
 });

@@ -24,11 +24,12 @@ const ORPHAN: FleetVolume = {
   ],
 };
 const FLEET: Fleet = {
+  version: '1.2.3',
   share: { path: '/mnt/tpm', id: '0'.repeat(32) },
   hosts: [
-    { host: parseHostName('kvm-a'), alive: true, heartbeatAgeMs: 1200, holds: 1 },
-    { host: parseHostName('kvm-b'), alive: false, heartbeatAgeMs: 400_000, holds: 1 },
-    { host: parseHostName('kvm-c'), alive: false, heartbeatAgeMs: null, holds: 0 },
+    { host: parseHostName('kvm-a'), alive: true, heartbeatAgeMs: 1200, version: '1.2.3', holds: 1 },
+    { host: parseHostName('kvm-b'), alive: false, heartbeatAgeMs: 400_000, version: '1.2.2', holds: 1 },
+    { host: parseHostName('kvm-c'), alive: false, heartbeatAgeMs: null, version: null, holds: 0 },
   ],
   volumes: [ORPHAN, VOLUME],
   strays: ['volumes/lost'],
@@ -37,10 +38,10 @@ const FLEET: Fleet = {
 t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
   const lines = [
     `share /mnt/tpm (${'0'.repeat(32)}): 3 hosts, 2 volumes`,
-    'HOST   STATE    HEARTBEAT  HOLDS',
-    'kvm-a  alive    1.2 s ago  1',
-    'kvm-b  EXPIRED  7 min ago  1',
-    'kvm-c  left     -          0',
+    'HOST   STATE    HEARTBEAT  HOLDS  VERSION',
+    'kvm-a  alive    1.2 s ago  1      1.2.3',
+    'kvm-b  EXPIRED  7 min ago  1      1.2.2',
+    'kvm-c  left     -          0      ?',
     '   DOMAIN                                STATE     HOLDER  HEAD  STORED',
     '!  6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d  orphaned  kvm-b   41    2026-03-01 12:…',
     '   web-1                                 held      kvm-a   41    2026-03-01 12:…',
@@ -51,6 +52,18 @@ t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
   ];
   t.strictSame(fleetText(FLEET, 80, false).split('\n'), [...lines, '']);
   t.ok(lines.every((line) => line.length <= 80));
+  t.end();
+});
+
+t.test('agents of another version are named, if they live', (t) => {
+  const [first, ...others] = FLEET.hosts;
+  const hosts = [{ ...first, version: null }, ...others] as typeof FLEET.hosts;
+  const text = fleetText({ ...FLEET, version: '1.3.0', hosts }, 0, false);
+  t.match(
+    text,
+    "agents of another version than this program's, 1.3.0: kvm-a (unknown)\n  install one version on",
+  );
+  t.notMatch(text, 'kvm-b (');
   t.end();
 });
 

@@ -49,6 +49,41 @@ t.test('a heartbeat is one file that is written in place, at one length', async 
   t.equal(inodes.size, 1);
 });
 
+t.test(
+  'a heartbeat tells the version of the program, in the same one write of the same length',
+  async (t) => {
+    const hosts = new VolumeHosts();
+    const names = ['silent', 'short', 'long', 'strange'];
+    const versions = [undefined, '1.2.3', `1.2.3-${'x'.repeat(60)}`, 'a b'];
+    await hosts.start('looker').store.initialise({});
+    const sizes = new Set<number>();
+    for (const [at, name] of names.entries()) {
+      const version = versions[at];
+      const { store } = hosts.start(name, version === undefined ? {} : { version });
+      await store.beat({ shareId: undefined });
+      const before = hosts.trace.events.length;
+      await store.beat({ shareId: undefined });
+      const calls = hosts.trace.events.slice(before).map(({ site }) => site);
+      t.strictSame(
+        calls.filter((site) => site.startsWith('heartbeat:')),
+        ['heartbeat:write', 'heartbeat:fsync', 'heartbeat:stat'],
+        name,
+      );
+      sizes.add((await hosts.files.lstat('test:lstat', `${SHARE}/hosts/${name}/heartbeat`)).size);
+    }
+    t.equal(sizes.size, 1);
+    const looker = hosts.start('looker').store;
+    const { hosts: seen } = await looker.survey({ hostExpiryMs: EXPIRY_MS, shareId: undefined });
+    const told = Object.fromEntries(seen.map(({ host, version }) => [host, version]));
+    t.same(told, {
+      silent: undefined,
+      short: '1.2.3',
+      long: undefined,
+      strange: undefined,
+    });
+  },
+);
+
 t.test('a heartbeat that failed is written through a new descriptor', async (t) => {
   const hosts = new VolumeHosts();
   const inject = injectAt('heartbeat:write', { kind: 'fail', code: 'ESTALE', executed: false }, 1);
