@@ -69,7 +69,9 @@ async function checkHook(nowMs: number): Promise<Finding[]> {
 function missing(message: string): Finding {
   return problem(
     'hook',
-    new MirrorError('HOOK_MISSING', message, { next: `run \`swtpm-mirror install\`, then ${RESTART}` }),
+    new MirrorError('HOOK_MISSING', message, {
+      next: `run \`swtpm-mirror install\` (for the Debian package: \`apt reinstall swtpm-mirror\`), then ${RESTART}`,
+    }),
   );
 }
 

@@ -3,6 +3,8 @@
  *
  * Both may be run again: what is as it should be stays. A file that this program did not write, or that was edited since, is neither
  * replaced nor removed; all are looked at before the first is touched. State and configuration are never removed.
+ *
+ * What a package of the system's installed belongs to its package manager, and is refused.
  */
 import { chmod, mkdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -14,6 +16,8 @@ import type { CommonOptions } from './options.js';
 
 interface InstallOptions extends CommonOptions {
   readonly root: string;
+  readonly node?: string;
+  readonly program?: string;
   readonly dryRun?: boolean;
 }
 
@@ -37,6 +41,8 @@ interface Change {
 const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
 const HOOK = '/etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
 const UNIT = '/etc/systemd/system/swtpm-mirror.service';
+/** Where the Debian package has the program. */
+const PACKAGED = '/usr/lib/swtpm-mirror/';
 const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
 const PRIVATE_DIRECTORY = 0o700;
 const SHARED_DIRECTORY = 0o755;
@@ -83,10 +89,17 @@ function action(
     .description(description)
     .option('--root <dir>', 'the root of the system to work on', '/')
     .option('--config <file>', 'the configuration file that agent and hook shall use', DEFAULT_CONFIG)
+    .option('--node <file>', 'Node, as the installed system sees it (default: the one that runs this)')
+    .option('--program <file>', 'this program, as the installed system sees it (default: itself)')
     .option('--dry-run', 'only say what would be done')
     .option('--json', 'print JSON')
     .action(async (options: InstallOptions) => {
-      const installation = { ...program, config: resolve(options.config ?? DEFAULT_CONFIG) };
+      if (program.program.startsWith(PACKAGED)) throw packaged(name);
+      const installation = {
+        node: resolve(options.node ?? program.node),
+        program: resolve(options.program ?? program.program),
+        config: resolve(options.config ?? DEFAULT_CONFIG),
+      };
       const { changes, next } = await work(filesOf(installation), options);
       terminal.out(
         options.json
@@ -94,6 +107,16 @@ function action(
           : text(changes, next),
       );
     });
+}
+
+function packaged(name: string): MirrorError {
+  return new MirrorError(
+    'USAGE',
+    `this program was installed by a package, which does what \`${name}\` does`,
+    {
+      next: 'use `apt`: reinstalling the package places what is missing, removing it takes away unit and hook',
+    },
+  );
 }
 
 function filesOf(installation: Installation): OwnFile[] {
