@@ -4,41 +4,78 @@
  * A domain's swtpm is told by its name and its command line, which names its state directory (`--tpmstate dir=<swtpm_dir>/<uuid>/tpm2,…`). That holds
  * for libvirt and for everybody who starts swtpm by hand, and asks nobody who could be restarting just now. The state's
  * `.lock` is no use: it stays when swtpm has gone.
+ *
+ * Every process of the host is looked at, so that a look must be cheap: one short read of `stat`, which waits for nothing, and the command line of a swtpm
+ * once in its life. That one waits for a process which hangs in a page fault, and so is never asked of strangers.
  */
-import { readFile } from 'node:fs';
+import { readFile, readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 
 const PROCESS_ID = /^\d+$/;
 const UUID_DIGITS = 36;
-/** Processes looked at at a time: one by one, waiting for threads would cost more than looking. */
+/** Processes looked at before everything else gets its turn. */
 const TOGETHER = 64;
-/** `comm` of swtpm's forms: `swtpm`, `swtpm_cuse`; not of `swtpm_setup`, which works on a TPM that is not in use yet. */
-const SWTPM = /^swtpm(_cuse)?$/;
+/** `comm` of swtpm's forms, behind a distribution's wrapper too; not of `swtpm_setup`, which works on a TPM that is not in use yet. */
+const SWTPM = /^\.?swtpm(_cuse)?(-wrapped)?$/;
+/** Among the fields that follow the name: see proc(5), `starttime`. */
+const START_TIME = 19;
 
-/**
- * @param swtpmRoot absolute path of libvirt's directory of all domains' TPMs
- * @param procRoot where proc is mounted
- */
-export async function listRunningSwtpm(
-  swtpmRoot: string,
-  procRoot = '/proc',
-): Promise<ReadonlySet<DomainUuid>> {
-  const running = new Set<DomainUuid>();
-  const pids = (await readdir(procRoot)).filter((name) => PROCESS_ID.test(name));
-  for (let at = 0; at < pids.length; at += TOGETHER) {
-    const group = pids.slice(at, at + TOGETHER);
-    for (const words of await Promise.all(group.map((pid) => swtpmArguments(`${procRoot}/${pid}`)))) {
-      for (const uuid of words.flatMap((word) => domainsIn(word, `${swtpmRoot}/`))) running.add(uuid);
-    }
-  }
-  return running;
+interface KnownSwtpm {
+  /** Ticks since the boot: another one is another process of the same id. */
+  readonly startTime: string;
+  readonly domains: readonly DomainUuid[];
 }
 
-/** Empty for any other process. The command line of one that hangs in a page fault cannot be read, so it is not asked of strangers. */
-async function swtpmArguments(directory: string): Promise<string[]> {
-  if (!SWTPM.test((await textOf(`${directory}/comm`)).trimEnd())) return [];
-  return (await textOf(`${directory}/cmdline`)).split('\0').slice(1);
+export class RunningSwtpm {
+  readonly #prefix: string;
+  readonly #procRoot: string;
+  #known = new Map<string, KnownSwtpm>();
+
+  /**
+   * @param swtpmRoot absolute path of libvirt's directory of all domains' TPMs
+   * @param procRoot where proc is mounted
+   */
+  constructor(swtpmRoot: string, procRoot = '/proc') {
+    this.#prefix = `${swtpmRoot}/`;
+    this.#procRoot = procRoot;
+  }
+
+  /** One look at a time. @throws NodeJS.ErrnoException */
+  async list(): Promise<ReadonlySet<DomainUuid>> {
+    const found = new Map<string, KnownSwtpm>();
+    const pids = (await readdir(this.#procRoot)).filter((name) => PROCESS_ID.test(name));
+    for (let at = 0; at < pids.length; at += TOGETHER) {
+      for (const pid of pids.slice(at, at + TOGETHER)) {
+        const startTime = this.#startTimeOfSwtpm(pid);
+        if (startTime !== undefined) found.set(pid, await this.#know(pid, startTime));
+      }
+      await setImmediate();
+    }
+    this.#known = found;
+    return new Set([...found.values()].flatMap(({ domains }) => domains));
+  }
+
+  /** `undefined` for any other process, and for one that has ended meanwhile. */
+  #startTimeOfSwtpm(pid: string): string | undefined {
+    try {
+      const stat = readFileSync(`${this.#procRoot}/${pid}/stat`, 'latin1');
+      const end = stat.lastIndexOf(')');
+      if (!SWTPM.test(stat.slice(stat.indexOf('(') + 1, end))) return undefined;
+      return stat.slice(end + 2).split(' ')[START_TIME];
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #know(pid: string, startTime: string): Promise<KnownSwtpm> {
+    const known = this.#known.get(pid);
+    // One that names no domain may be about to become another program, or to be told its command line.
+    if (known?.startTime === startTime && known.domains.length > 0) return known;
+    const words = (await textOf(`${this.#procRoot}/${pid}/cmdline`)).split('\0').slice(1);
+    return { startTime, domains: words.flatMap((word) => domainsIn(word, this.#prefix)) };
+  }
 }
 
 /** Empty for a process that has ended meanwhile. */

@@ -20,7 +20,7 @@ import { FileKnownShare } from '../host/known-share.js';
 import { readMachine, type Machine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
-import { listRunningSwtpm } from '../host/node-running-swtpm.js';
+import { RunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
 import { followDomainEvents } from '../libvirt/virsh-events.js';
@@ -121,6 +121,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const feed = new DomainFeed();
   const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
+  const runningSwtpm = new RunningSwtpm(libvirt.swtpmDir);
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
@@ -130,7 +131,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal,
     spool,
     files: hostStateFiles(hostContext, config, share),
-    running: { list: coalesced(() => listRunningSwtpm(libvirt.swtpmDir)) },
+    running: { list: coalesced(() => runningSwtpm.list()) },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },

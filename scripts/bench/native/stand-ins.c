@@ -1,5 +1,5 @@
 /*
- * stand-ins: processes that look like the swtpms of running domains and do nothing: an agent tells that a domain runs by the command line of its swtpm.
+ * stand-ins: processes that look like the swtpms of running domains and do nothing: an agent tells that a domain runs by the name and the command line of its swtpm.
  *
  * Reads one state directory a line, starts a process for each, and says `N` when the N-th stands. All end when standard input ends, or this does.
  */
@@ -12,8 +12,10 @@
 
 int main(int count, char **words) {
   char line[PATH_MAX], state[PATH_MAX + 16];
-  if (strcmp(words[0], "swtpm") == 0)
+  if (strcmp(words[0], "swtpm") == 0) {
+    prctl(PR_SET_NAME, "swtpm");
     for (;;) pause();
+  }
   if (count != 1) return 2;
   for (unsigned started = 1; fgets(line, sizeof line, stdin); started++) {
     line[strcspn(line, "\n")] = 0;
