@@ -7,6 +7,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const LICENCE_NAME = /^(licen[cs]e|copying)(\.(md|txt))?$/i;
+const APACHE = /^\s*Apache License\s+Version 2\.0, January 2004/;
+/** Not the `[yyyy]` of the licence's appendix. */
+const HOLDER = /^\s*(Copyright (?:\(c\) )?\d.*)$/im;
 const OWN = `swtpm-mirror is under the Apache License, version 2.0, whose text is in
 /usr/share/common-licenses/Apache-2.0 on Debian systems.
 
@@ -26,13 +29,20 @@ async function noticeOf(directory) {
   const file = (await readdir(directory)).find((entry) => LICENCE_NAME.test(entry));
   if (!file && !license) throw new Error(`${directory} says nothing of its licence; it cannot be passed on`);
   const title = `${name} ${version}${license ? `, ${license}` : ''}`;
-  if (file) return { title, text: (await readFile(join(directory, file), 'utf8')).trim() };
+  if (file) return { title, text: shortened((await readFile(join(directory, file), 'utf8')).trim()) };
   const by = typeof author === 'string' ? author : author?.name;
   const remark = [by && `by ${by}`, homepage].filter(Boolean).join(', ');
   return {
     title: remark ? `${title} (${remark})` : title,
     text: 'They come without the text of their licence.',
   };
+}
+
+/** A text that every Debian system has is not to be repeated. */
+function shortened(text) {
+  if (!APACHE.test(text)) return text;
+  const holder = HOLDER.exec(text)?.[1];
+  return [...(holder ? [holder] : []), '/usr/share/common-licenses/Apache-2.0'].join('\n');
 }
 
 const metafile = JSON.parse(await readFile(process.argv[2], 'utf8'));

@@ -8,12 +8,14 @@ import t from 'tap';
 import { hookScript } from '../../../src/cli/install-files.js';
 import { sha256 } from '../../../src/model/hash.js';
 import { runChecked } from '../../fixtures/process.js';
+import { domainXml } from '../../fixtures/domain-xml.js';
 import { builtProgram } from '../../fixtures/program.js';
 import { SystemdHost } from '../../fixtures/systemd-host.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const NAME = 'swtpm-mirror';
+const DOMAIN = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const UNIT = `${NAME}.service`;
 const LIB = `/usr/lib/${NAME}`;
 const PROGRAM = `/usr/bin/${NAME}`;
@@ -162,10 +164,19 @@ t.test('installed, upgraded, removed and purged', async (t) => {
   }
   t.match(await host.run([PROGRAM, 'install']), { status: 2, stderr: /installed by a package/ });
 
+  await host.exec(['systemctl', 'start', 'libvirtd.service']);
+  await host.write('/root/domain.xml', domainXml({ uuid: DOMAIN, name: 'web-1' }));
+  await host.exec(['virsh', '--quiet', 'define', '/root/domain.xml']);
+  await host.exec(['virsh', '--quiet', 'start', '--paused', 'web-1']);
+  await host.exec([PROGRAM, 'capture', 'web-1']);
+  const history = JSON.parse(await host.exec([PROGRAM, 'history', 'web-1', '--json'])) as unknown[];
+  t.not(history.length, 0, 'a real VM started through the hook, and has its state on the share');
+
   const kept = await text(host, `${STATE}/share.json`);
   t.match(await dpkg(host, '-r', NAME), 'VMs run on');
   t.notOk(await has(host, HOOK), 'no hook that cannot run');
   t.equal(await host.show(UNIT, 'ActiveState'), 'inactive');
+  t.equal(await host.exec(['virsh', '--quiet', 'domstate', 'web-1']), 'paused', 'the VM is there as before');
   t.equal(await text(host, CONFIG), 'share = "/srv/tpm"');
   t.match(await dpkg(host, '-P', NAME), `${STATE} stays`);
   for (const path of [PROGRAM, LIB, `/etc/${NAME}`, ENABLED]) t.notOk(await has(host, path), path);
