@@ -268,9 +268,10 @@ export class DomainRun {
 
   async #runShare(task: ShareTask): Promise<void> {
     const { capture, bootId } = this.#pending;
-    const { run, pending, published } = this.#state;
+    const { run, pending, published, dirty, local } = this.#state;
     const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
-    const over = run === 'finishing' && pending === undefined && !this.#state.dirty;
+    // A capture under way may find something that is left.
+    const over = run === 'finishing' && pending === undefined && !dirty && local === 'idle';
     const recalled = this.#recalled;
     const { arrival } = this;
     const supersedes = capture && this.#diverged.before(capture, bootId);
