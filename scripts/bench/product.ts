@@ -53,6 +53,11 @@ export class Product {
     return this.#feed;
   }
 
+  get agentPid(): number {
+    if (!this.agent) throw new Error('expected a running agent');
+    return this.agent.pid;
+  }
+
   /** @throws Error when the agent refuses */
   async call(uuid: string, verb: string, body: object = {}): Promise<void> {
     const path = `/v1/domains/${uuid}/${verb}`;
