@@ -34,7 +34,9 @@ export function restoreCommand(environment: CliEnvironment): Command {
           fallBack: options.fallBack ?? false,
         });
         const files = await writeStateTree(fs, directory, generation.capture);
-        for (const { error } of passedOver) terminal.err(`passed over: ${error.message}\n`);
+        for (const { name, error } of passedOver) {
+          terminal.err(`generation ${String(name.slot)} is passed over: ${error.message}\n`);
+        }
         const result = { uuid, generation: generation.name.slot, to: directory, files };
         terminal.out(
           options.json

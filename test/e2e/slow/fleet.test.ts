@@ -3,6 +3,8 @@
  */
 import t from 'tap';
 import { DOMAIN, Guest, mustRun, nameOf, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { BackgroundProcess } from '../../fixtures/process.js';
+import { builtProgram } from '../../fixtures/program.js';
 import { Site } from '../../fixtures/site.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
@@ -65,3 +67,24 @@ t.test('status --all-hosts tells holders that live from those that do not, and f
     volumes: [{ uuid: OTHER_DOMAIN }],
   });
 });
+
+for (const scope of [[], ['--all-hosts']]) {
+  t.test(`status --watch ${scope.join(' ')} goes on telling`, async (t) => {
+    const site = await Site.create(t);
+    const host = await site.host('kvm-a');
+    await host.startAgent(t);
+    await Guest.start(t, host);
+    const args = ['status', ...scope, '--watch', '--json', '--config', host.config];
+    const watching = await BackgroundProcess.start(process.execPath, [await builtProgram(), ...args]);
+    t.teardown(() => watching.kill());
+    const seen = async (what: string, isThere: (line: string) => boolean): Promise<void> => {
+      await waitUntil(what, 30_000, () =>
+        watching.stdout.toString().split('\n').slice(0, -1).some(isThere) ? true : undefined,
+      );
+    };
+    await seen('the first domain', (line) => line.includes(DOMAIN));
+    const other = await Guest.start(t, host, { uuid: OTHER_DOMAIN });
+    await seen('the second one', (line) => line.includes(DOMAIN) && line.includes(OTHER_DOMAIN));
+    await other.stop();
+  });
+}

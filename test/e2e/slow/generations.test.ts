@@ -1,7 +1,7 @@
 /**
  * What a volume tells about itself: the captures in it, and whether they can be read back.
  */
-import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun, PERMALL } from '../../fixtures/guest.js';
@@ -102,4 +102,26 @@ t.test('restore writes one generation into a directory of its own, and into no o
   }
   t.notOk((await readdir(site.base)).includes('none'), 'nothing is made for what is not there');
   t.strictSame(await readTree(host.swtpmDirectory), live, 'the live state is not touched');
+});
+
+t.test('G6: restore passes over a damaged head only when it is told to, and says so', async (t) => {
+  const site = await Site.create(t);
+  const host = await site.host('kvm-a');
+  const guest = await Guest.start(t, host);
+  await guest.keep(Buffer.from('first'));
+  await mustRun(host, ['capture', DOMAIN]);
+  const first = await guest.permall();
+  await guest.write(Buffer.from('later'));
+  await guest.stop();
+  const volume = site.volumeOf(guest);
+  const head = await volume.expectHead();
+  await truncate(volume.archive(head), 1000);
+  const to = join(site.base, 'restored');
+  const strict = await host.run(['restore', DOMAIN, '--to', to]);
+  t.equal(strict.status, 5, strict.stderr);
+  t.notOk((await readdir(site.base)).includes('restored'));
+  const lenient = await host.run(['restore', DOMAIN, '--to', to, '--fall-back']);
+  t.equal(lenient.status, 0, lenient.stderr);
+  t.match(lenient.stderr, new RegExp(`^generation ${String(head.slot)} is passed over: .*\n$`));
+  t.strictSame(await readFile(join(to, 'tpm2', PERMALL)), first);
 });

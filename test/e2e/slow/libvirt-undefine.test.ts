@@ -85,6 +85,16 @@ for (const withAgent of [true, false]) {
   );
 }
 
+t.test('undefine leaves the NVRAM on the host, if it is asked to', async (t) => {
+  const host = await startHost(t);
+  const nvram = await readFile(host.nvram(NAME));
+  const { status, stderr } = await host.run('undefine', '--keep-nvram', NAME);
+  t.equal(status, 0, stderr);
+  t.notOk(existsSync(host.permall(UUID)));
+  t.strictSame(await readFile(host.nvram(NAME)), nvram);
+  t.match((await historyOf(host))[0], { kind: 'tombstone' });
+});
+
 t.test('a running domain is not undefined', async (t) => {
   const host = await startHost(t);
   await host.mustVirsh('start', NAME);

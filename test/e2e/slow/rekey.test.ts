@@ -33,7 +33,7 @@ t.test('a key is changed under a running domain, and the old key opens nothing a
   const guest = await Guest.start(t, host);
   await guest.keep(FIRST);
   const volume = site.volumeOf(guest);
-  await volume.waitForHead(await guest.permall());
+  const first = await volume.waitForHead(await guest.permall());
   await mustRun(host, ['snapshot', 'create', DOMAIN, 'plain']);
 
   // Encryption begins.
@@ -95,7 +95,7 @@ t.test('a key is changed under a running domain, and the old key opens nothing a
   t.equal((await runCommand('tar', ['-tzf', clear])).status, 0);
   t.ok(await openByHand(next, sealed, MEMBER));
   await mustRun(host, ['import', sealed, '--yes']);
-  await mustRun(host, ['rollback', DOMAIN, '2']);
+  await mustRun(host, ['rollback', DOMAIN, String(first.slot)]);
   t.equal((await host.run(['import', clear, '--as', OTHER_DOMAIN])).status, 2, 'asks before it replaces');
   t.match(await host.runJson(['history', OTHER_DOMAIN]), [{ reason: 'clone', head: true }]);
   const again = await Guest.start(t, host);
@@ -146,4 +146,44 @@ t.test('what a killed agent had not stored yet is encrypted by the one after it'
   await mustRun(host, ['domain', 'stopped', DOMAIN]);
   const head = await volume.waitForHead(await guest.permall());
   t.strictSame(await openByHand(own, volume.archive(head), MEMBER), await guest.permall());
+});
+
+t.test('encryption ends: everything is written in the clear again, but only on demand', async (t) => {
+  const site = await Site.create(t);
+  const own = await makeKey(site.base, 'own');
+  const host = await site.host('kvm-a', {
+    encryption: { recipients: [own.recipient], identity_file: own.file },
+  });
+  const guest = await Guest.start(t, host);
+  await guest.keep(FIRST);
+  await guest.stop();
+  await mustRun(host, ['snapshot', 'create', DOMAIN, 'sealed']);
+  t.ok(await opensAll(own, site));
+  t.match(await host.run(['rekey', '--all', '--decrypt']), { status: 2, stderr: /expected to be empty/ });
+  await host.configure({ encryption: { recipients: [], identity_file: own.file } });
+  t.match(await host.run(['rekey', '--all']), { status: 2, stderr: /say --decrypt if that is meant/ });
+  t.ok(await opensAll(own, site), 'nothing was written');
+  t.match(await host.runJson(['rekey', '--all', '--decrypt']), [{ uuid: DOMAIN, already: 0, damaged: [] }]);
+  const volume = site.volume(DOMAIN);
+  const plain = await runCommand('tar', ['-xzOf', volume.archive(await volume.expectHead()), MEMBER]);
+  t.strictSame(plain.stdout, await guest.permall());
+  const restored = await Guest.start(t, await site.host('kvm-keyless'));
+  t.strictSame(await restored.read(FIRST.length), FIRST);
+});
+
+t.test('a share takes only what is encrypted for its owner, until the owner says otherwise', async (t) => {
+  const site = await Site.create(t);
+  const owner = await makeKey(site.base, 'owner');
+  const share = join(site.base, 'owned');
+  const host = await site.host('kvm-a', { '': { share } });
+  await mustRun(host, ['share', 'init', share, '--escrow', owner.recipient]);
+  t.match(await host.runJson(['share', 'escrow']), { escrow: owner.recipient });
+  const guest = await Guest.startUnannounced(t, host);
+  await guest.keep(FIRST);
+  const refused = await host.run(['domain', 'prepare', DOMAIN]);
+  t.not(refused.status, 0, 'nothing goes there in the clear');
+  t.match(refused.stderr, owner.recipient);
+  t.match(await mustRun(host, ['share', 'escrow', '--none']), 'demands no encryption');
+  await mustRun(host, ['domain', 'prepare', DOMAIN]);
+  t.match(await host.runJson(['history', DOMAIN]), [{ reason: 'adopt', head: true }]);
 });
