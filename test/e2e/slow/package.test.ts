@@ -25,10 +25,12 @@ const HOOK = `/etc/libvirt/hooks/qemu.d/50-${NAME}`;
 const FOREIGN_HOOK = '/etc/libvirt/hooks/qemu';
 const EARLIER_UNIT = `/etc/systemd/system/${UNIT}`;
 const ENABLED = `/etc/systemd/system/multi-user.target.wants/${UNIT}`;
+/** It starts and stops services, on a busy machine. */
+const PATIENT = { timeoutMs: 120_000 };
 const EPOCH = '1767225600';
 
 async function makePackage(directory: string): Promise<string> {
-  const options = { env: { SOURCE_DATE_EPOCH: EPOCH }, timeoutMs: 60_000 };
+  const options = { env: { SOURCE_DATE_EPOCH: EPOCH }, ...PATIENT };
   return (await runChecked(join(ROOT, 'scripts/package'), [directory], options)).toString().trim();
 }
 
@@ -80,7 +82,7 @@ async function cleanSystem(t: TestScope): Promise<Site> {
 /** @returns what it told its user */
 async function dpkg(host: SystemdHost, ...args: readonly string[]): Promise<string> {
   const options = ['--no-triggers', '--force-confdef', '--force-confold'];
-  const { status, stdout, stderr } = await host.run(['dpkg', ...options, ...args]);
+  const { status, stdout, stderr } = await host.run(['dpkg', ...options, ...args], PATIENT);
   if (status !== 0) throw new Error(`dpkg ${args.join(' ')}: ${stdout.toString()}${stderr}`);
   return stderr;
 }
@@ -130,7 +132,7 @@ t.test('installed, upgraded, removed and purged', async (t) => {
   await host.exec(['mkdir', '-p', '/srv/tpm']);
   await host.exec([PROGRAM, 'share', 'init', '/srv/tpm']);
   await host.write(CONFIG, 'share = "/srv/tpm"\n');
-  await host.exec(['systemctl', 'enable', '--now', UNIT]);
+  await host.exec(['systemctl', 'enable', '--now', UNIT], PATIENT);
   t.match(JSON.parse(await host.exec([PROGRAM, 'status', '--json'])), {
     share: { path: '/srv/tpm', state: 'online' },
   });
@@ -164,10 +166,10 @@ t.test('installed, upgraded, removed and purged', async (t) => {
   }
   t.match(await host.run([PROGRAM, 'install']), { status: 2, stderr: /installed by a package/ });
 
-  await host.exec(['systemctl', 'start', 'libvirtd.service']);
+  await host.exec(['systemctl', 'start', 'libvirtd.service'], PATIENT);
   await host.write('/root/domain.xml', domainXml({ uuid: DOMAIN, name: 'web-1' }));
   await host.exec(['virsh', '--quiet', 'define', '/root/domain.xml']);
-  await host.exec(['virsh', '--quiet', 'start', '--paused', 'web-1']);
+  await host.exec(['virsh', '--quiet', 'start', '--paused', 'web-1'], PATIENT);
   await host.exec([PROGRAM, 'capture', 'web-1']);
   const history = JSON.parse(await host.exec([PROGRAM, 'history', 'web-1', '--json'])) as unknown[];
   t.not(history.length, 0, 'a real VM started through the hook, and has its state on the share');
