@@ -5,6 +5,7 @@ import { stat, readFile } from 'node:fs/promises';
 import { libvirtDaemonStartedMs } from '../libvirt/libvirt-daemon-adapter.js';
 import { runVirsh } from '../libvirt/virsh-adapter.js';
 import type { Config } from '../model/config.js';
+import type { Clock } from '../model/environment.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import { ok, problem, warning, type Finding } from './doctor-finding.js';
 import { isOwnWork } from './install-files.js';
@@ -18,7 +19,7 @@ const LIBRARY = /Using library: libvirt (\d+)\.(\d+)\.(\d+)/;
 const EXECUTABLE = 0o111;
 const RESTART = 'run `systemctl restart libvirtd` (or virtqemud): running domains go on';
 
-export async function checkLibvirt({ libvirt }: Config, nowMs: number): Promise<Finding[]> {
+export async function checkLibvirt({ libvirt }: Config, clock: Clock): Promise<Finding[]> {
   const answer = await runVirsh({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }, ['version']);
   if (!answer?.succeeded) {
     const why = answer ? answer.stderr.split('\n').join('; ') : 'there is no virsh, or it does not answer';
@@ -26,7 +27,7 @@ export async function checkLibvirt({ libvirt }: Config, nowMs: number): Promise<
       'start libvirtd, or set `libvirt.uri`; without libvirt, call `swtpm-mirror domain prepare` and its like';
     return [warning('libvirt', `${libvirt.uri}: ${why}`, next)];
   }
-  return [checkVersion(answer.stdout), ...(await checkHook(nowMs))];
+  return [checkVersion(answer.stdout), ...(await checkHook(clock))];
 }
 
 export function checkVersion(text: string): Finding {
@@ -46,7 +47,7 @@ export function checkVersion(text: string): Finding {
     : ok('libvirt', title);
 }
 
-async function checkHook(nowMs: number): Promise<Finding[]> {
+async function checkHook(clock: Clock): Promise<Finding[]> {
   try {
     const [text, { mode, ctimeMs }] = await Promise.all([readFile(HOOK, 'utf8'), stat(HOOK)]);
     if ((mode & EXECUTABLE) === 0) return [missing(`${HOOK} is not executable, so libvirt skips it`)];
@@ -57,7 +58,7 @@ async function checkHook(nowMs: number): Promise<Finding[]> {
           `${HOOK} was edited since it was installed`,
           'see that it still runs `swtpm-mirror hook` and passes on its status',
         );
-    return [installed, judgeNoticed(await libvirtDaemonStartedMs(nowMs), ctimeMs)];
+    return [installed, judgeNoticed(await libvirtDaemonStartedMs(clock), ctimeMs)];
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
       return [missing(`${HOOK} is not there: domains start without their state being restored`)];

@@ -47,7 +47,7 @@ async function examineAll(environment: CliEnvironment, options: CommonOptions): 
     ...checkMount(config, await readFile(MOUNT_TABLE, 'utf8')),
     await checkKeys(environment, config),
     ...(await examineShare(environment, config)),
-    ...(await checkLibvirt(config, environment.clock.nowMs())),
+    ...(await checkLibvirt(config, environment.clock)),
     ...(await checkHost(config, environment.fs)),
   ];
 }
