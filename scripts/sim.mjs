@@ -5,6 +5,7 @@
  *   npm run sim -- --seeds 1000 --first fixed-       seeds fixed-0 to fixed-999
  *   npm run sim -- --seed fixed-17                   one schedule, again
  *   npm run sim -- --regressions                     those that failed once (test/sim/regressions.json)
+ *   npm run sim -- --vary --seeds 10000              variations of those; with --seed, one of them again
  *
  *   --profile calm|rough|hostile   only with that network
  *   --failures N                   go on until N have failed (default 3)
@@ -29,6 +30,7 @@ const { values: options } = parseArgs({
     first: { type: 'string' },
     seed: { type: 'string' },
     regressions: { type: 'boolean', default: false },
+    vary: { type: 'boolean', default: false },
     profile: { type: 'string' },
     failures: { type: 'string', default: '3' },
     'no-shrink': { type: 'boolean', default: false },
@@ -42,7 +44,11 @@ if (options.profile !== undefined && !['calm', 'rough', 'hostile'].includes(opti
 }
 
 async function* orders() {
-  const common = { shrinks: !options['no-shrink'], ...(options.profile && { roughness: options.profile }) };
+  const common = {
+    shrinks: !options['no-shrink'],
+    varies: options.vary,
+    ...(options.profile && { roughness: options.profile }),
+  };
   if (options.regressions) {
     const known = JSON.parse(await readFile(REGRESSIONS, 'utf8'));
     for (const { schedule } of known) yield { ...common, seed: schedule.seed, schedule };

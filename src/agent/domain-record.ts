@@ -77,6 +77,7 @@ export class DomainRecord {
     this.#current = {
       ...known,
       phase: phaseOf(state),
+      runBootId: this.#bootId,
       holding: hold.kind === 'held' || hold.kind === 'doubt',
       epoch: hold.kind === 'none' || hold.kind === 'wanted' ? known.epoch : hold.epoch,
       slot: published?.slot ?? known.slot,
@@ -151,6 +152,7 @@ export class DomainRecord {
       fenced: null,
       nvramPath: null,
       live: null,
+      runBootId: this.#bootId,
       bootId: '',
       awaitedInBoot: '',
       arrival: null,

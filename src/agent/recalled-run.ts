@@ -18,7 +18,7 @@ export function recalledRun(
   const isSpooled = spooledDigest !== undefined;
   return {
     ...STOPPED,
-    run: recalledRunState(record, isSpooled),
+    run: recalledRunState(record, isSpooled, bootId),
     capturesOver: phase === 'leaving' || phase === 'handed-over',
     hold: recalledHold(record, isSpooled),
     pending: isSpooled ? { digest: spooledDigest, spooled: true } : undefined,
@@ -30,9 +30,16 @@ export function recalledRun(
   };
 }
 
-function recalledRunState({ phase, holding }: JournalRecord, isSpooled: boolean): RunState {
+function recalledRunState(
+  { phase, holding, runBootId }: JournalRecord,
+  isSpooled: boolean,
+  bootId: string,
+): RunState {
   if (phase === 'prepared' || phase === 'incoming' || phase === 'finishing') return phase;
-  if (phase === 'running' || phase === 'arrived') return 'running';
+  if (phase === 'running' || phase === 'arrived') {
+    // No guest outlives its host's boot: one that is seen to run has started since, past the hook, and is to be judged as such.
+    return runBootId === bootId || runBootId === '' ? 'running' : 'finishing';
+  }
   return holding || isSpooled ? 'finishing' : 'stopped';
 }
 

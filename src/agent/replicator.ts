@@ -19,7 +19,7 @@ import type { Prepared, StartRequest } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
 import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
 import { wasHandedOver } from './arrived-by-migration.js';
-import { HANDED_OVER, START_FAILED } from '../model/log-entry.js';
+import { HANDED_OVER, NEVER_RAN, START_FAILED } from '../model/log-entry.js';
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';
@@ -175,12 +175,9 @@ export class Replicator {
   async stopped(reason: string): Promise<StopOutcome> {
     const run = this.#run;
     const handedOver = reason === HANDED_OVER;
-    // An incoming domain of which nobody said that it runs here: its source says it, by the reason of its release.
-    if (
-      run.state.run === 'incoming' &&
-      !handedOver &&
-      (await wasHandedOver(this.#context, this.uuid, run.arrival))
-    ) {
+    // An incoming domain of which nobody said that it ran here, or never did: its source says it, by the reason of its release.
+    const isUntold = run.state.run === 'incoming' && !handedOver && reason !== NEVER_RAN;
+    if (isUntold && (await wasHandedOver(this.#context, this.uuid, run.arrival))) {
       run.record.arrived();
       run.dispatch({ kind: 'started' });
     }

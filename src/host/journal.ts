@@ -48,6 +48,8 @@ export interface JournalRecord {
   /** The share that the slots below belong to. */
   readonly shareId: string | null;
   readonly phase: DomainPhase;
+  /** Boot of this host in which the domain was in that phase; '' when a former version of this program wrote the record. */
+  readonly runBootId: string;
   /** Slot of the claim held, or last held, by this host; 0 for none. */
   readonly epoch: Slot;
   readonly holding: boolean;
@@ -131,6 +133,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
   live: SLOT.nullable().default(null),
+  runBootId: z.string().default(''),
   bootId: z.string(),
   awaitedInBoot: z.string().default(''),
   arrival: z

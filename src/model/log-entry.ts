@@ -35,6 +35,9 @@ export type ClaimReason = (typeof CLAIM_REASONS)[number];
 /** libvirt's reason of a stop after which the domain runs on another host: that of its release. */
 export const HANDED_OVER = 'migrated';
 
+/** libvirt's reason for the end of a domain that never ran: its start, or its migration to this host, failed. */
+export const NEVER_RAN = 'failed';
+
 /** Reason of a release: the domain was not allowed to start after all, or never came up. */
 export const START_FAILED = 'start-failed';
 

@@ -26,7 +26,7 @@ export async function recallLog(
   const answeredMs = clock.monotonicMs();
   const latestNs = serverNs - BigInt(Math.floor((askedMs - atMs) * NS_PER_MS));
   const earliestNs = serverNs - BigInt(Math.ceil((answeredMs - atMs) * NS_PER_MS));
-  const contested = log !== undefined && (hasAbandonedEpoch(log) || log.entries.some(isTakeOver));
+  const contested = log !== undefined && (hasAbandonedEpoch(log) || log.entries.some(isTakenFromAnother));
   const paths = volumePaths(context, uuid);
   let top: LogEntry | undefined;
   for (const entry of [...(log?.entries ?? [])].reverse()) {
@@ -41,9 +41,9 @@ export async function recallLog(
   return { top: top?.slot ?? pruned, lastClaim: undefined, contested };
 }
 
-/** What it was taken from may be pruned. */
-function isTakeOver(entry: LogEntry): boolean {
-  return entry.kind === 'claim' && (entry.reason === 'take-over' || entry.reason === 'forced');
+/** Whoever it was taken from may be pruned. */
+function isTakenFromAnother(entry: LogEntry): boolean {
+  return entry.kind === 'claim' && entry.from !== undefined;
 }
 
 function isClaim(entry: LogEntry): entry is ClaimEntry {

@@ -124,6 +124,17 @@ async function holding(t: Test, makeShare: MakeStores): Promise<void> {
     });
   });
 
+  await t.test('G4: what was decided on a log is not claimed once that log has grown', async (t) => {
+    const { a, b } = await makeShare();
+    await close(await hold(a));
+    const seen = (await read(a))?.log.top;
+    await close(await hold(b));
+    t.match(await a.claim({ ...claimCall(), onTopOf: seen }), { kind: 'moved' });
+    const onTopOf = (await read(a))?.log.top;
+    t.equal(onTopOf, 4, 'nothing was written');
+    t.match(await a.claim({ ...claimCall(), onTopOf }), { kind: 'claimed', epoch: 5 });
+  });
+
   await t.test('a host claims again what it holds, in a new epoch', async (t) => {
     const { a } = await makeShare();
     await publish(await hold(a), 1);

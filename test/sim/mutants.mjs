@@ -304,4 +304,35 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'a claim follows whatever log there is by then',
+    edits: [
+      {
+        file: 'agent/share-tasks.ts',
+        find: "const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);",
+        replace:
+          "void onTopOf;\n  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');",
+      },
+    ],
+  },
+  {
+    name: 'a silent holder always passes for the source of what arrived',
+    edits: [
+      {
+        file: 'volume/earlier-log.ts',
+        find: '  const contested = log !== undefined && (',
+        replace: '  const contested = log !== undefined && log.top < 0 && (',
+      },
+    ],
+  },
+  {
+    name: 'a stop counts as over while its final state is read',
+    edits: [
+      {
+        file: 'agent/domain-run.ts',
+        find: " && !dirty && local === 'idle';",
+        replace: ' && !dirty;\n    void local;',
+      },
+    ],
+  },
 ];

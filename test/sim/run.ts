@@ -1,22 +1,39 @@
 /**
  * run: one worker of the simulator. It plays the schedules that its parent names on stdin, one JSON line each, and answers each with a line.
  */
+import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { play, type Played } from './play.js';
 import { makeSchedule } from './schedule-maker.js';
 import { describeSchedule, type Roughness, type Schedule } from './schedule.js';
 import { shrink } from './shrink.js';
+import { vary } from './variation.js';
 
 interface Order {
   readonly seed: string;
   readonly roughness?: Roughness;
   /** Played in place of the one that the seed makes. */
   readonly schedule?: Schedule;
+  /** Whether the seed makes a variation of a schedule that failed once. */
+  readonly varies?: boolean;
   readonly shrinks: boolean;
 }
 
-async function obey({ seed, roughness, schedule, shrinks }: Order): Promise<object> {
-  const made = schedule ?? makeSchedule(seed, roughness);
+const REGRESSIONS = 'test/sim/regressions.json';
+
+async function scheduleOf({ seed, roughness, schedule, varies }: Order): Promise<Schedule> {
+  if (schedule) return schedule;
+  if (varies !== true) return makeSchedule(seed, roughness);
+  const known = JSON.parse(await readFile(REGRESSIONS, 'utf8')) as readonly { readonly schedule: Schedule }[];
+  return vary(
+    seed,
+    known.map((regression) => regression.schedule),
+  );
+}
+
+async function obey(order: Order): Promise<object> {
+  const { seed, shrinks } = order;
+  const made = await scheduleOf(order);
   const played = await play(made);
   if (!played.violation) return { seed, counts: played.counts };
   const shortest = shrinks ? await shrink(made, played) : { schedule: made, played };

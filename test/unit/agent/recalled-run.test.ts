@@ -83,6 +83,19 @@ const CASES: readonly Case[] = [
   },
 ];
 
+t.test('G4: after a reboot, a guest that ran is over, and what it left is still to be read', (t) => {
+  const running = recordOf(after(HELD, STARTED));
+  t.match(recalledRun(running, undefined, 'boot'), { run: 'running', dirty: true });
+  const recalled = recalledRun(running, undefined, 'next boot');
+  t.match(recalled, {
+    run: 'finishing',
+    dirty: true,
+    capturesOver: false,
+    hold: { kind: 'doubt', epoch: 3 },
+  });
+  t.end();
+});
+
 for (const { name, events, spooled, recalled } of CASES) {
   t.test(name, (t) => {
     t.match(recalledRun(recordOf(after(...events)), spooled, 'boot'), recalled);

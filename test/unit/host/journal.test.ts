@@ -22,6 +22,7 @@ const RECORD: JournalRecord = {
   live: null,
   takenOver: { from: parseHostName('kvm-c'), at: '2026-01-01T00:00:00Z', silentMs: 31_250 },
   bootId: 'boot-1',
+  runBootId: 'boot',
   awaitedInBoot: '',
   arrival: null,
   updatedAt: '2026-01-01T00:00:00Z',

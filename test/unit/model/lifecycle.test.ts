@@ -593,6 +593,25 @@ t.test(
   },
 );
 
+t.test(
+  'G5: what was judged to be from before the head does not drop the newer state that waits',
+  async (t) => {
+    const [old, newer] = ['aa'.repeat(32), 'bb'.repeat(32)];
+    const finishing: Lifecycle = {
+      ...STOPPED,
+      run: 'finishing',
+      hold: { kind: 'held', epoch: 3, next: 4 },
+      published: { slot: 2, digest: 'cc'.repeat(32) },
+      pending: { digest: newer, spooled: true },
+      outdated: [old],
+    };
+    const reading = step(begin(finishing, { kind: 'capture', final: true }), { kind: 'reading' });
+    const seen = step(reading, { kind: 'captured', digest: old });
+    t.match(seen.pending, { digest: newer, spooled: true });
+    t.match(nextTasks(seen).share, { kind: 'publish' });
+  },
+);
+
 t.test('I6: another TPM is kept as a diverged copy, and the volume is released with its own head', (t) => {
   const domain = new SimulatedDomain();
   domain.prepare();
