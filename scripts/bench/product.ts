@@ -12,7 +12,7 @@ import { parseConfig } from '../../src/model/config.js';
 const UUID_PREFIX = '6b0c2d4e-7a1f-4c3b-9d55-';
 
 const DEFAULTS = parseConfig('', { hostName: 'kvm-a' }).timing;
-/** `timing.settle`, which every change waits for before it is read. */
+/** `timing.settle`, which a change waits for that follows another closely. */
 export const SETTLE_MS = DEFAULTS.settleMs;
 
 /** The n-th domain. */

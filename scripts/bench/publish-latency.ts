@@ -19,6 +19,8 @@ import { SETTLE_MS } from './product.js';
 import { median } from './statistics.js';
 
 const OURS = 'swtpm-mirror';
+/** Read only when the interval after the reading before is over. */
+const CLOSE = 'swtpm-mirror, a change right after another';
 const FLOOR = 'floor: a C program with the same system calls';
 const INOTIFYWAIT = 'inotifywait, rsync --fsync';
 const LSYNCD_1 = 'lsyncd, delay=1';
@@ -48,6 +50,10 @@ async function run(bench: Bench): Promise<Outcome> {
   const fast = await interleave(
     {
       [OURS]: () => ours.change(),
+      [CLOSE]: async () => {
+        await ours.change();
+        return await ours.change();
+      },
       [FLOOR]: () => floor.change(),
       [INOTIFYWAIT]: () => inotifywait.change(),
       [LSYNCD_1]: async () => {
@@ -111,22 +117,27 @@ function report(samples: Samples): Outcome {
     table: { head: ['from the change to the share', 'ms', 'against swtpm-mirror', 'changes'], rows },
     goals: goalsOf(samples, ours),
     notes: [
-      `swtpm-mirror gathers changes for \`timing.settle\`, ${SETTLE_MS} ms, before it reads; without that its median is ${figure(ours - SETTLE_MS)} ms.`,
+      `swtpm-mirror reads a change after a rest at once, and gathers those that follow it within \`timing.settle\`, ${SETTLE_MS} ms, into one generation.`,
       'swtpm-mirror and the floor are timed to their acknowledgement after the last fsync, the others to the appearance of the file. Of those only `rsync --fsync` makes it durable, and none has a history or keeps two hosts apart.',
     ],
     samples: Object.fromEntries(entries.map(([name, values]) => [`${name}, ms`, values])),
-    bars: entries.map(([label, values]) => ({ label, samples: values, isOurs: label === OURS })),
+    bars: entries.map(([label, values]) => ({
+      label,
+      samples: values,
+      isOurs: label === OURS || label === CLOSE,
+    })),
   };
 }
 
 function goalsOf(samples: Samples, ours: number): Goal[] {
   const floor = median(samples[FLOOR] ?? []);
+  const slowest = Math.max(ours, median(samples[CLOSE] ?? []));
   const allowed = SETTLE_MS + SETTLE_GOAL_FLOORS * floor;
   const goals: Goal[] = [
     {
       text: `from the change to durable: at most settle + ${SETTLE_GOAL_FLOORS} × the floor`,
-      met: ours <= allowed,
-      found: `${figure(ours)} ms, at most ${figure(allowed)} ms; settle + ${times((ours - SETTLE_MS) / floor)}`,
+      met: slowest <= allowed,
+      found: `${figure(ours)} ms after a rest, ${figure(slowest)} ms right after another; at most ${figure(allowed)} ms`,
     },
   ];
   const faster = (name: string, least: number): void => {

@@ -53,7 +53,7 @@ async function run(bench: Bench): Promise<Outcome> {
     table: { head, rows },
     goals: [],
     notes: [
-      'Publishes a second. Each waits for `timing.settle` first, and NVRAM, which QEMU writes in place, for two looks that agree: that, and no more, is the bound of a single volume.',
+      'Publishes a second. Each is read `timing.settle` after the one before, and NVRAM, which QEMU writes in place, when two looks that far apart agree: that, and no more, is the bound of a single volume.',
     ],
     samples,
   };

@@ -8,8 +8,8 @@ import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
-import type { AgentContext } from './agent-context.js';
 import { HANDED_OVER } from '../model/log-entry.js';
+import type { AgentContext } from './agent-context.js';
 
 const FULL_DIGEST_DIGITS = 64;
 /** More than libvirt takes; with every character escaped it still fits into a journal record. */

@@ -7,7 +7,6 @@
  */
 import type { Arrival } from '../host/journal.js';
 import { asMirrorError } from '../model/errors.js';
-import { sleep } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { step } from '../model/lifecycle.js';
 import {
@@ -27,6 +26,7 @@ import { Backoff } from './backoff.js';
 import { DivergedCopies } from './diverged-copies.js';
 import { domainPlace, type DomainPlace } from './domain-place.js';
 import { DomainRecord } from './domain-record.js';
+import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from './prepared.js';
 import { RecoveryPoint } from './recovery-point.js';
@@ -49,6 +49,7 @@ export class DomainRun {
   readonly #waiters: Waiters;
   readonly #recoveryPoint: RecoveryPoint;
   readonly #reread: Reread;
+  readonly #pace: Pace;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
   /** What this host holds was claimed by a former run of this program. */
@@ -74,6 +75,7 @@ export class DomainRun {
     this.#waiters = new Waiters(context.clock);
     this.#recoveryPoint = new RecoveryPoint(context.clock);
     this.#reread = new Reread(context, uuid);
+    this.#pace = new Pace(context.clock, context.config.timing.settleMs);
   }
 
   get state(): Lifecycle {
@@ -211,8 +213,8 @@ export class DomainRun {
   }
 
   async #capture(final: boolean): Promise<void> {
-    const { files, clock, config, log } = this.#context;
-    if (!final) await sleep(clock, config.timing.settleMs);
+    const { files, log } = this.#context;
+    if (!final) await this.#pace.next();
     if (this.#state.capturesOver) {
       this.dispatch({ kind: 'capture-failed', again: false, missing: false });
       return;

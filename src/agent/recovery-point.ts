@@ -1,7 +1,7 @@
 /**
  * recovery-point: how far the share is behind a domain: since when, and by how many changes.
  *
- * A change is a state that was read and differs from the one before; what a guest writes within `timing.settle` is one. What is noticed and
+ * A change is a state that was read and differs from the one before; those between two readings, which are `timing.settle` apart, are one. What is noticed and
  * not read yet counts for the time alone, for it may be nothing.
  */
 import type { Clock } from '../model/environment.js';

@@ -9,8 +9,10 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
+import { HANDED_OVER, NEVER_RAN, START_FAILED } from '../model/log-entry.js';
 import type { TakeOver } from '../model/take-over.js';
 import type { AgentContext } from './agent-context.js';
+import { wasHandedOver } from './arrived-by-migration.js';
 import type { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
 import { DomainRun } from './domain-run.js';
@@ -18,8 +20,6 @@ import { prepareDomain } from './prepare.js';
 import type { Prepared, StartRequest } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
 import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
-import { wasHandedOver } from './arrived-by-migration.js';
-import { HANDED_OVER, NEVER_RAN, START_FAILED } from '../model/log-entry.js';
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';

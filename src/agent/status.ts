@@ -34,7 +34,7 @@ export interface DomainStatus {
   readonly published: string | null;
   /** Where state waits that the share does not have: nowhere, in memory and on the local disk, or durable in the spool. */
   readonly pending: 'none' | 'local' | 'spooled';
-  /** How many changes the share has not, at least; what a guest writes within `timing.settle` is one. */
+  /** How many changes the share has not, at least; those between two readings, which are `timing.settle` apart, are one. */
   readonly pendingChanges: number;
   /** For how long the share has been behind, ms. */
   readonly lagMs: number;

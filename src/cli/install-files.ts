@@ -122,7 +122,7 @@ export const FIRST_CONFIG = `# swtpm-mirror: every key with its default. Take th
 #nvram = true                              # mirror the domain's NVRAM with its TPM
 
 [timing]
-#settle = "100ms"                          # how long a changed file must rest before it is read
+#settle = "100ms"                          # least time between two readings of a state that keeps changing
 #heartbeat = "5s"
 #host_expiry = "30s"                       # age of its heartbeat from which a host may be taken over
 #share_deadline = "5s"                     # for one operation on the share
