@@ -24,7 +24,8 @@
  * I3 A capture leaves `pending` only when the share has it as head or as a diverged copy, or when a newer capture replaces it.
  * I4 The volume is released only when the final capture was taken and nothing is pending. Where the final state is there and cannot be
  *    read, or is gone and none was ever stored, the volume stays held: another host would start from less, or from nothing.
- * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own.
+ * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own. Of one that was handed over
+ *    nothing more is taken up, not even what was being read when that was told.
  * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
  *    the domain has stopped.
  */
@@ -168,6 +169,8 @@ function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Life
 
 function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest' | 'foreign'>): Lifecycle {
   const state = { ...before, unread: false };
+  // Read while the stop was told: what goes on elsewhere has a newer state there.
+  if (state.run === 'finishing' && state.capturesOver) return state;
   const { pending: waiting } = state;
   if (waiting?.digest === digest) return state;
   const isOther = waiting !== undefined && (waiting.foreign ?? false) !== (foreign ?? false);

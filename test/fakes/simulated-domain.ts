@@ -181,11 +181,7 @@ export class SimulatedDomain {
     if (task.kind === 'capture') this.captureFailed = fate !== 'done';
     if (task.kind === 'spool') this.#endSpool(fate);
     else if (fate === 'done') {
-      const before = this.#lastCaptured;
-      this.#lastCaptured = this.#read ?? this.disk;
-      const foreign = this.#foreign.has(this.#lastCaptured);
-      this.dispatch({ kind: 'captured', digest: this.#lastCaptured, foreign });
-      if (this.state.passedOver) this.#lastCaptured = before;
+      this.#endCapture(this.#read ?? this.disk);
     } else this.dispatch({ kind: 'capture-failed', again: fate === 'again', missing: true });
   }
 
@@ -318,6 +314,18 @@ export class SimulatedDomain {
     check(
       kept || isToldOnly || this.state.dirty || this.state.passedOver || this.#localTask?.kind === 'capture',
       `I3: capture ${captured.slice(0, 4)} is nowhere`,
+    );
+  }
+
+  #endCapture(digest: string): void {
+    const before = { captured: this.#lastCaptured, pending: this.state.pending?.digest };
+    if (!this.#handedOver) this.#lastCaptured = digest;
+    this.dispatch({ kind: 'captured', digest, foreign: this.#foreign.has(digest) });
+    if (this.state.passedOver) this.#lastCaptured = before.captured;
+    const wanted = this.state.pending?.digest;
+    check(
+      !this.#handedOver || wanted === undefined || wanted === before.pending,
+      'I5: of a domain that was handed over nothing more is taken up',
     );
   }
 

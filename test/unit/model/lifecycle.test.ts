@@ -459,6 +459,17 @@ t.test('migration, source: publishes nothing more and releases', async (t) => {
   t.equal(domain.state.run, 'stopped');
 });
 
+t.test('G4: migration, source: what was being read when the stop was told is not published', async (t) => {
+  const domain = running();
+  domain.write();
+  domain.read();
+  const { length } = domain.began;
+  domain.stop(true);
+  comeToRest(domain);
+  t.strictSame(begunSince(domain, length), ['release']);
+  t.equal(domain.state.run, 'stopped');
+});
+
 t.test('a domain found running without a prepare is adopted', async (t) => {
   const domain = new SimulatedDomain();
   domain.start();
