@@ -162,15 +162,17 @@ async function readArchive(archive: Uint8Array): Promise<ArchiveContent> {
 
 /**
  * Extended headers (pax, GNU) can change the name and size that an entry's own header gives, and tar-stream applies them unseen; but
- * they move that header away from the end of the previous entry.
+ * they move that header away from the end of the previous entry. A name that came that way may be a piece of state, and is not told.
  *
  * @returns the size of the entry's content
  */
 function checkPlace({ header, offset }: Entry, end: number): number {
-  const name = quoted(header.name);
   if (offset !== end) {
-    throw damaged(`an extended header or a gap stands before its entry ${name}, expected plain entries only`);
+    throw damaged(
+      `an extended header or a gap follows byte ${end} of its tar archive, expected plain entries only`,
+    );
   }
+  const name = quoted(header.name);
   // Whatever its types say, tar-stream gives null for a kind it does not know, such as GNU's sparse file.
   const kind = header.type as string | null;
   if (kind !== 'file') {
