@@ -79,7 +79,7 @@ t.test('G4: what was written while no agent ran is published when the domain sta
   await host.startAgent(t);
   const third = await Guest.start(t, host);
   t.strictSame(await third.read(SIZE), value('unseen'));
-  await site.volumeOf(third).waitForHead(state);
+  t.ok(await site.volumeOf(third).hasPublished(state), 'before the guest writes anything newer');
   await third.write(value('seen'));
   await waitUntil('what the crash left on the share to be swept', SWEEP_TIMEOUT_MS, async () =>
     (await runsOf(site)).length === 1 ? true : undefined,
