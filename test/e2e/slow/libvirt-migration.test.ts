@@ -55,6 +55,15 @@ async function identityAt(host: LibvirtHost): Promise<string | undefined> {
   return endorsementIdentity((await readFile(host.permall(UUID))).subarray(PAYLOAD_OFFSET));
 }
 
+/** Has the firmware start anew, which counts it in the TPM. */
+async function changeTpm(host: LibvirtHost): Promise<void> {
+  const before = await readFile(host.permall(UUID));
+  await host.mustVirsh('reset', NAME);
+  await waitUntil('the firmware to change the TPM', TIMEOUT_MS, async () =>
+    before.equals(await readFile(host.permall(UUID))) ? undefined : true,
+  );
+}
+
 async function newestPublish(host: LibvirtHost, by: string): Promise<HistoryLine> {
   return await waitUntil(`a generation of ${by}`, TIMEOUT_MS, async () =>
     (await historyOf(host)).find((entry) => entry.kind === 'publish' && entry.host === by),
@@ -98,6 +107,7 @@ t.test(
     await a.take('define', domainXml({ uuid: UUID, name: NAME }));
     await a.mustVirsh('start', NAME);
     await migrate(a, b);
+    await changeTpm(b);
     await b.mustVirsh('destroy', NAME);
     t.match((await historyOf(b))[0], { kind: 'release', host: 'kvm-b', reason: 'destroyed' });
     t.match(
