@@ -83,6 +83,19 @@ export class ShareHealth {
     this.#cancel?.();
   }
 
+  /**
+   * Goodbye, after `close`, of a host that holds nothing: other hosts see that it has left, where its silence would only tell them after a while that it has
+   * expired. A share that is away is not waited for.
+   */
+  async leave(): Promise<void> {
+    if (this.#state !== 'online') return;
+    const { share, log } = this.#context;
+    await share.leave({}).catch((error: unknown) => {
+      const { code, message } = asMirrorError(error);
+      log.info({ code }, `cannot say goodbye: ${message}`);
+    });
+  }
+
   async #beat(): Promise<void> {
     const { share, config, clock } = this.#context;
     try {

@@ -211,7 +211,7 @@ export class Supervisor {
     await replicator.close();
   }
 
-  /** Ends cleanly: running domains stay held, and what they have is on the share or in the spool. */
+  /** Ends cleanly: running domains stay held, and what they have is on the share or in the spool. A host that holds nothing says goodbye. */
   async close(): Promise<void> {
     this.#rescan.close();
     this.#events.close();
@@ -224,6 +224,14 @@ export class Supervisor {
       this.replicators().map((replicator) => replicator.close().catch(this.#report(replicator.uuid))),
     );
     this.#health.close();
+    if (this.#holdsNothing()) await this.#health.leave();
+  }
+
+  #holdsNothing(): boolean {
+    return (
+      this.#left.size === 0 &&
+      this.replicators().every(({ state: { hold } }) => hold.kind === 'none' || hold.kind === 'fenced')
+    );
   }
 
   /** The domain's replicator, taken up if need be. */

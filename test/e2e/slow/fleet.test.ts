@@ -68,6 +68,28 @@ t.test('status --all-hosts tells holders that live from those that do not, and f
   });
 });
 
+t.test(
+  'a host whose agent ends while it holds nothing has left; one with a running VM has not',
+  async (t) => {
+    const site = await Site.create(t, { timing: { host_expiry: '60s' } });
+    const a = await site.host('kvm-a');
+    const looker = await site.host('kvm-b');
+    const hostsSeen = async (): Promise<unknown> =>
+      ((await looker.runJson(['status', '--all-hosts'])) as { hosts: unknown }).hosts;
+
+    let agent = await a.startAgent(t);
+    const guest = await Guest.start(t, a);
+    t.equal((await agent.stop()).status, 0);
+    t.match(await hostsSeen(), [{ host: 'kvm-a', alive: true, heartbeatAgeMs: Number, holds: 1 }]);
+
+    agent = await a.startAgent(t);
+    await guest.stop();
+    t.equal((await agent.stop()).status, 0);
+    t.match(await hostsSeen(), [{ host: 'kvm-a', alive: false, heartbeatAgeMs: null, holds: 0 }]);
+    t.match(await mustRun(looker, ['status', '--all-hosts']), /\nkvm-a +left /);
+  },
+);
+
 for (const scope of [[], ['--all-hosts']]) {
   t.test(`status --watch ${scope.join(' ')} goes on telling`, async (t) => {
     const site = await Site.create(t);
