@@ -10,6 +10,7 @@
  */
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
 import type { AgentContext } from './agent-context.js';
+import { rememberShare } from './remember-share.js';
 
 export type ShareState = 'online' | 'offline' | 'wrong';
 
@@ -32,12 +33,17 @@ export interface ShareHealthListener {
 
 /** Failed beats in a row after which the share counts as offline. */
 const FAILURES_TO_OFFLINE = 2;
+/** What is there is not this host's share, and time alone changes nothing about it. */
 const WRONG: ReadonlySet<ErrorCode> = new Set([
   'SHARE_WRONG',
   'SHARE_NOT_INITIALIZED',
   'SHARE_VERSION',
   'HOST_NAME_TAKEN',
 ]);
+
+export function isWrongShare({ code }: Pick<MirrorError, 'code'>): boolean {
+  return WRONG.has(code);
+}
 
 export class ShareHealth {
   readonly #context: AgentContext;
@@ -100,7 +106,7 @@ export class ShareHealth {
     const { share, config, clock } = this.#context;
     try {
       const { latencyMs } = await share.beat({ shareId: this.#shareId });
-      if (this.#shareId === undefined) await this.#remember();
+      this.#shareId ??= await rememberShare(this.#context);
       this.#latencyMs = latencyMs;
       this.#lastBeatMs = clock.monotonicMs();
       this.#succeeded();
@@ -111,12 +117,6 @@ export class ShareHealth {
     this.#cancel = clock.after(config.timing.heartbeatMs, () => {
       void this.#beat();
     });
-  }
-
-  async #remember(): Promise<void> {
-    const { id } = await this.#context.share.identify({});
-    await this.#context.knownShare.write(id);
-    this.#shareId = id;
   }
 
   #succeeded(): void {
@@ -136,7 +136,7 @@ export class ShareHealth {
     const { log } = this.#context;
     this.#failures++;
     this.#error = error;
-    const next = WRONG.has(error.code)
+    const next = isWrongShare(error)
       ? 'wrong'
       : this.#failures >= FAILURES_TO_OFFLINE
         ? 'offline'

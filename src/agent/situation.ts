@@ -15,6 +15,7 @@ import { contentDigest } from '../model/hash.js';
 import type { AgentContext } from './agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from './domain-place.js';
+import { ofAnotherShare } from './refusal.js';
 
 export interface Situation {
   readonly uuid: DomainUuid;
@@ -92,10 +93,11 @@ async function lookAtShare(
 ): Promise<{ presence: SharePresence; inspection?: Inspection; error?: MirrorError }> {
   const since = record && record.epoch > 0 ? record.epoch : Number.MAX_SAFE_INTEGER;
   const { hostExpiryMs } = context.config.timing;
-  const shareId = record?.shareId ?? (await context.knownShare.read());
+  const shareId = (await context.knownShare.read()) ?? record?.shareId ?? undefined;
   try {
     const inspection = await context.share.inspect({ uuid, withHead: true, since, hostExpiryMs, shareId });
-    return { presence: 'verified', inspection };
+    const stray = record && ofAnotherShare(record, inspection.share.id);
+    return stray ? { presence: 'wrong', error: stray } : { presence: 'verified', inspection };
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'SHARE_NOT_INITIALIZED') return { presence: 'not-initialized', error: cause };

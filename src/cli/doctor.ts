@@ -56,17 +56,19 @@ async function examineShare(environment: CliEnvironment, config: Config): Promis
   const { fs } = environment;
   // Keys are a check of their own: without usable ones, all that opens no generation still works.
   const encryption = { recipients: [], identityFile: undefined };
-  const { share, close } = await environment.openShare({ ...config, encryption });
   try {
-    const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
-    return [
-      ...(await checkShare(share, config, await known.read(), environment.clock)),
-      ...(await checkVersions(share, config, environment.version)),
-    ];
+    const { share, close } = await environment.openShare({ ...config, encryption });
+    try {
+      const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
+      return [
+        ...(await checkShare(share, config, await known.read(), environment.clock)),
+        ...(await checkVersions(share, config, environment.version)),
+      ];
+    } finally {
+      await close();
+    }
   } catch (error) {
     return [problem('share', error)];
-  } finally {
-    await close();
   }
 }
 

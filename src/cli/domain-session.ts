@@ -3,7 +3,9 @@
  *
  * I1 Without an agent the work is done under the domain's lock, and only after a second look has shown that no agent started
  *    meanwhile; an agent that starts later waits for that lock before it takes the domain up.
+ * I2 (G8) The share is remembered before anything is done on it: a host on which no agent ever runs refuses another one in its place all the same.
  */
+import { rememberShare } from '../agent/remember-share.js';
 import { Replicator } from '../agent/replicator.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
@@ -46,6 +48,8 @@ async function actWithoutAgent(
   try {
     return await context.locks.withDomain(uuid, async () => {
       if ((await askAgent(config, { method: 'GET', path: '/healthz' })) !== undefined) return undefined;
+      // What keeps it from being remembered keeps the work below from being done, too, and that tells it in its own words.
+      await rememberShare(context).catch(() => undefined);
       const running = (await context.running.list()).has(uuid);
       const replicator = new Replicator(context, uuid);
       await replicator.recall();

@@ -57,8 +57,9 @@ function holderText({ holder }: DomainStatus): string {
   return holder.alive ? holder.host : `${holder.host} (expired)`;
 }
 
-function latestText({ state, pending, lagMs }: DomainStatus): string {
-  if (pending === 'none') return state === 'fenced' ? 'not the head' : 'on the share';
+function latestText({ state, pending, lagMs, head }: DomainStatus): string {
+  if (pending === 'none' && state === 'fenced') return 'not the head';
+  if (pending === 'none') return head === 0 ? '-' : 'on the share';
   const where = pending === 'spooled' ? 'in the spool' : 'on this host';
   return `${where} for ${shortDuration(lagMs)}`;
 }

@@ -3,12 +3,15 @@
  */
 import type { Command } from 'commander';
 import * as z from 'zod';
+import { ofAnotherShare } from '../agent/refusal.js';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
 import type { Attention } from '../agent/attention.js';
-import type { ShareHealthReport } from '../agent/share-health.js';
+import { isWrongShare, type ShareHealthReport } from '../agent/share-health.js';
+import type { JournalRecord } from '../host/journal.js';
 import type { Config } from '../model/config.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import { quoted } from '../model/identifiers.js';
+import type { VolumeReading } from '../volume/share-store.js';
 import { askAgent } from './control-client.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment, OpenContext, Terminal } from './environment.js';
@@ -133,28 +136,36 @@ async function statusWithoutAgent({ context }: OpenContext, config: Config): Pro
   const spooled = await context.spool.list();
   const domains: DomainStatus[] = [];
   for (const record of records) {
-    const { uuid } = record;
-    const since = Number.MAX_SAFE_INTEGER;
-    const call = {
-      uuid,
-      withHead: false,
-      since,
-      hostExpiryMs: config.timing.hostExpiryMs,
-      shareId: health.id || undefined,
-    };
-    const volume = health.state === 'online' ? (await context.share.inspect(call)).volume : undefined;
-    domains.push(
-      recordStatus(
-        context,
-        record,
-        spooled.find((entry) => entry.uuid === uuid),
-        volume,
-      ),
-    );
+    const entry = spooled.find(({ uuid }) => uuid === record.uuid);
+    const seen = health.state === 'online' ? await lookAtVolumeOf(context, config, record, health.id) : {};
+    const status = recordStatus(context, record, entry, seen.volume);
+    domains.push({
+      ...status,
+      attention: [...status.attention, ...(seen.error ? [toAttention(seen.error)] : [])],
+    });
   }
   const running = [...(await context.running.list())];
   const attention = [...damaged.map(toAttention), ...(running.length > 0 ? [noAgent(running.length)] : [])];
   return { ...hostStatus(context, health, [], attention), domains };
+}
+
+/** One volume that cannot be read hides no other. */
+async function lookAtVolumeOf(
+  { share }: OpenContext['context'],
+  { timing }: Config,
+  record: JournalRecord,
+  shareId: string,
+): Promise<{ readonly volume?: VolumeReading | undefined; readonly error?: MirrorError | undefined }> {
+  const { hostExpiryMs } = timing;
+  const since = Number.MAX_SAFE_INTEGER;
+  const error = ofAnotherShare(record, shareId);
+  if (error) return { error };
+  try {
+    const { uuid } = record;
+    return { volume: (await share.inspect({ uuid, withHead: false, since, hostExpiryMs, shareId })).volume };
+  } catch (error) {
+    return { error: asMirrorError(error) };
+  }
 }
 
 async function lookAtShare(
@@ -170,8 +181,7 @@ async function lookAtShare(
     return { state: 'online', id, latencyMs, beatAgeMs: undefined, error: undefined };
   } catch (error) {
     const cause = asMirrorError(error);
-    const state =
-      cause.code === 'SHARE_WRONG' || cause.code === 'SHARE_NOT_INITIALIZED' ? 'wrong' : 'offline';
+    const state = isWrongShare(cause) ? 'wrong' : 'offline';
     return { state, id: shareId ?? '', latencyMs: 0, beatAgeMs: undefined, error: cause };
   }
 }

@@ -127,7 +127,11 @@ function administration(
     pins: (call) => onVolume(`list the snapshots of ${call.uuid}`, () => listPins(context, call.uuid)),
     fetchPin: (call) => onVolume(`read a snapshot of ${call.uuid}`, () => fetchPin(context, call)),
     reseal: (call) => onVolume(`encrypt volume ${call.uuid} anew`, () => reseal(context, call), 'write'),
-    setEscrow: (call) => guarded('write the share marker', setEscrow(context, call)),
+    setEscrow: (call) =>
+      guarded(
+        'write the share marker',
+        gate.verify(undefined).then(() => setEscrow(context, call)),
+      ),
     survey: (call) =>
       guarded(
         'look at the hosts and volumes of the share',

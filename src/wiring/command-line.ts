@@ -9,7 +9,7 @@ import { hostStateFiles } from '../agent/state-files.js';
 import { DomainFeed } from '../agent/domain-feed.js';
 import { metered } from '../agent/metered-share.js';
 import { Metrics } from '../agent/metrics.js';
-import type { Sealing, SealingKeys } from '../bundle/sealing.js';
+import type { Sealing } from '../bundle/sealing.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
 import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
@@ -17,7 +17,7 @@ import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
-import { readMachine, type Machine } from '../host/machine.js';
+import { readMachine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
 import { RunningSwtpm } from '../host/node-running-swtpm.js';
@@ -39,6 +39,7 @@ import { nodeFork } from '../storage/node-fork.js';
 import { StorageClient } from '../storage/storage-client.js';
 import { configuredLimits } from '../storage/storage-limits.js';
 import type { StorageEvent } from '../storage/storage-events.js';
+import type { StorageParameters } from '../storage/wire.js';
 import { compressor } from './compressor.js';
 import { readConfigFile } from './config-file.js';
 import { openSealing, readSealingKeys } from './sealing-keys.js';
@@ -63,8 +64,12 @@ async function loadConfig(asked: string | undefined): Promise<Config> {
   return parseConfig(readConfigFile(asked), { hostName: hostname() });
 }
 
+/** Of another share than the configured one, such as one that is being made, this host knows nothing. */
 async function openShare(config: Config, root = config.share): Promise<OpenShare> {
-  return openShareAs(config, root, await readMachine(fs), await readSealingKeys(fs, config));
+  const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
+  const shareId = root === config.share ? await known.read() : undefined;
+  const { machineId } = await readMachine(fs);
+  return openShareAs(config, { root, machineId, keys: await readSealingKeys(fs, config) }, () => shareId);
 }
 
 async function openSealingOf(config: Config): Promise<Sealing | undefined> {
@@ -74,11 +79,9 @@ async function openSealingOf(config: Config): Promise<Sealing | undefined> {
 
 function openShareAs(
   config: Config,
-  root: string,
-  { machineId }: Machine,
-  keys: SealingKeys | undefined,
+  parameters: Pick<StorageParameters, 'root' | 'machineId' | 'keys'>,
+  shareId: () => string | undefined,
   agent?: {
-    readonly knownShare: FileKnownShare;
     readonly log: AgentContext['log'];
     readonly metrics: Metrics;
   },
@@ -87,8 +90,8 @@ function openShareAs(
   const share = new StorageClient({
     fork: nodeFork({
       program: PROGRAM,
-      parameters: { root, host, machineId, uid: storage.uid, gid: storage.gid, keys },
-      ...(agent && { shareId: () => agent.knownShare.known }),
+      parameters: { ...parameters, host, uid: storage.uid, gid: storage.gid },
+      shareId,
     }),
     clock: systemClock,
     deadlineMs: timing.shareDeadlineMs,
@@ -111,12 +114,11 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
   const knownShare = new FileKnownShare(hostContext);
+  // Before the first storage process is started, which is told it.
+  await knownShare.read();
   const metrics = new Metrics(PROGRAM_VERSION);
-  const { share, close } = openShareAs(config, config.share, machine, keys, {
-    knownShare,
-    log,
-    metrics,
-  });
+  const place = { root: config.share, machineId: machine.machineId, keys };
+  const { share, close } = openShareAs(config, place, () => knownShare.known, { log, metrics });
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const feed = new DomainFeed();
@@ -214,8 +216,12 @@ function openLog({ log, host }: Config, target: LogTarget): AgentContext['log'] 
 /** What befalls the storage processes is news; the requests that they serve are not. */
 function logStorage(log: AgentContext['log'], event: StorageEvent): void {
   switch (event.kind) {
-    case 'process-stalled':
     case 'process-killed':
+      // Also at the end of an agent, where nobody waits for it any more.
+      if (event.unanswered > 0) log.warn(event, 'storage process in trouble');
+      else log.debug(event, 'storage');
+      break;
+    case 'process-stalled':
     case 'process-failed':
       log.warn(event, 'storage process in trouble');
       break;

@@ -3,8 +3,10 @@
  */
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
-import { isRefused, siteWithHistory } from '../fixtures/refused-start.js';
+import t, { type Test } from 'tap';
+import { DOMAIN, Guest, OTHER_DOMAIN } from '../fixtures/guest.js';
+import { isError, isRefused, siteWithHistory, VALUE } from '../fixtures/refused-start.js';
+import type { Site } from '../fixtures/site.js';
 import { readTree } from '../fixtures/tree.js';
 
 const history = siteWithHistory(t);
@@ -52,3 +54,63 @@ t.test('G8: a start is refused when another share is mounted where the known one
     next: /mount the right export/,
   });
 });
+
+/** kvm-a, on which no agent ever ran, and another share where its own was. */
+async function siteWithAnotherShare(t: Test): Promise<Site> {
+  const site = await (await history).copy(t);
+  await rename(site.share, join(site.base, 'the right one'));
+  await site.initialise(site.share);
+  return site;
+}
+
+t.test('G8: a host without an agent starts no domain that is new to it on another share', async (t) => {
+  const site = await siteWithAnotherShare(t);
+  const host = await site.host('kvm-a');
+  const before = await readTree(site.share);
+  const start = await host.run(['domain', 'prepare', OTHER_DOMAIN]);
+  isError(t, start, { status: 4, code: 'SHARE_WRONG', says: /is share [0-9a-f]{32}/, next: /right export/ });
+  t.strictSame(await readTree(site.share), before, 'nothing was written to the other share');
+});
+
+t.test('no command reads or writes another share in the place of the known one', async (t) => {
+  const site = await siteWithAnotherShare(t);
+  const host = await site.host('kvm-a');
+  const before = await readTree(site.share);
+  for (const args of [
+    ['history', DOMAIN],
+    ['restore', DOMAIN, '--to', join(site.base, 'restored')],
+    ['verify', '--all'],
+    ['rekey', '--all', '--decrypt'],
+    ['share', 'escrow', '--none'],
+    ['purge', DOMAIN, '--yes'],
+  ]) {
+    t.match(await host.run(args), { status: 4, stderr: /^swtpm-mirror: SHARE_WRONG: / }, args.join(' '));
+  }
+  t.match(await host.runJson(['status']), {
+    share: { state: 'wrong' },
+    attention: [{ code: 'SHARE_WRONG', next: /mount the right export/ }],
+  });
+  t.match(await host.run(['doctor']), { stdout: /^NO {2}share: .* is share .*, but this host's state/m });
+  t.strictSame(await readTree(site.share), before, 'nothing was written to the other share');
+});
+
+t.test(
+  "a host that was moved to another share on purpose goes on with each domain's own choice",
+  async (t) => {
+    const site = await siteWithAnotherShare(t);
+    const host = await site.host('kvm-a');
+    await rm(join(host.stateDirectory, 'share.json'));
+    const said = {
+      says: /works with share [0-9a-f]{32}, but what it knows of .* belongs to/,
+      next: /--keep local/,
+    };
+    await isRefused(t, host, { status: 4, code: 'SHARE_WRONG', ...said });
+    t.match(await host.runJson(['status']), {
+      share: { state: 'online' },
+      domains: [{ uuid: DOMAIN, attention: [{ code: 'SHARE_WRONG', next: /--keep local/ }] }],
+    });
+    await host.runJson(['resolve', DOMAIN, '--keep', 'local']);
+    const guest = await Guest.start(t, host);
+    t.same(await guest.read(VALUE.length), VALUE);
+  },
+);
