@@ -19,8 +19,11 @@ const UUID_DIGITS = 36;
 const TOGETHER = 64;
 /** `comm` of swtpm's forms, behind a distribution's wrapper too; not of `swtpm_setup`, which works on a TPM that is not in use yet. */
 const SWTPM = /^\.?swtpm(_cuse)?(-wrapped)?$/;
-/** Among the fields that follow the name: see proc(5), `starttime`. */
+/** Among the fields that follow the name: see proc(5), `state` and `starttime`. */
+const STATE = 0;
 const START_TIME = 19;
+/** It has ended, and its parent has not asked for its status yet; in a container perhaps never does. */
+const ENDED = /^[ZXx]$/;
 
 interface KnownSwtpm {
   /** Ticks since the boot: another one is another process of the same id. */
@@ -63,7 +66,8 @@ export class RunningSwtpm {
       const stat = readFileSync(`${this.#procRoot}/${pid}/stat`, 'latin1');
       const end = stat.lastIndexOf(')');
       if (!SWTPM.test(stat.slice(stat.indexOf('(') + 1, end))) return undefined;
-      return stat.slice(end + 2).split(' ')[START_TIME];
+      const fields = stat.slice(end + 2).split(' ');
+      return ENDED.test(fields[STATE] ?? '') ? undefined : fields[START_TIME];
     } catch {
       return undefined;
     }

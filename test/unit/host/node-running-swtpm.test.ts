@@ -12,6 +12,7 @@ interface Seen {
   readonly comm?: string;
   readonly words?: readonly string[];
   readonly startTime?: number;
+  readonly state?: string;
 }
 
 /** Stands for `/proc`: what the kernel shows of a process, as proc(5) describes it. */
@@ -30,12 +31,12 @@ class Processes {
 
   async add(
     pid: number,
-    { comm = 'swtpm', words = swtpmOf(ONE), startTime = 100 }: Seen = {},
+    { comm = 'swtpm', words = swtpmOf(ONE), startTime = 100, state = 'S' }: Seen = {},
   ): Promise<void> {
     const directory = join(this.root, String(pid));
     await mkdir(directory, { recursive: true });
     const between = Array.from({ length: 18 }, () => '0').join(' ');
-    await writeFile(join(directory, 'stat'), `${pid} (${comm}) S ${between} ${startTime} 0 0\n`);
+    await writeFile(join(directory, 'stat'), `${pid} (${comm}) ${state} ${between} ${startTime} 0 0\n`);
     await writeFile(join(directory, 'cmdline'), `${words.join('\0')}\0`);
   }
 
@@ -80,4 +81,13 @@ t.test('an id that another swtpm has now names another domain', async (t) => {
   t.strictSame(await listed(running), [ONE]);
   await processes.add(10, { words: swtpmOf(OTHER), startTime: 200 });
   t.strictSame(await listed(running), [OTHER]);
+});
+
+t.test('one that has ended runs no more, though its parent has not noticed', async (t) => {
+  const processes = await Processes.create(t);
+  await processes.add(10);
+  const running = new RunningSwtpm(ROOT, processes.root);
+  t.strictSame(await listed(running), [ONE]);
+  await processes.add(10, { state: 'Z', words: [] });
+  t.strictSame(await listed(running), []);
 });
