@@ -1,9 +1,10 @@
 /**
- * install-files: what `install` writes: the systemd unit, libvirt's hook and a first configuration. Pure.
+ * install-files: the systemd unit and libvirt's hook as `install` writes them. Pure.
  *
  * What it writes carries a mark with a hash of the rest, so that a later `install` or `uninstall` knows its own work, and a file that
  * somebody wrote or edited from both.
  */
+import { HOOK_OPERATIONS } from '../libvirt/hook-operation.js';
 import { sha256 } from '../model/hash.js';
 
 export interface Installation {
@@ -37,20 +38,41 @@ function checksum(text: string): string {
 }
 
 /**
- * By way of a shell of the system's: where AppArmor confines libvirtd, its hooks run in its profile, which lets go of programs in /bin and /usr/bin alone, and
- * Node may lie anywhere. And a hook that cannot be run at all must not cost a running domain its life either.
+ * What hangs on no more than a shell, so that a program or a Node that is gone or broken costs no domain without a TPM its start, and no running one its
+ * life; and so that the steps at which there is nothing to do cost no start of Node.
+ *
+ * Node is run by way of a shell of the system's: where AppArmor confines libvirtd, its hooks run in its profile, which lets go of programs in /bin and
+ * /usr/bin alone, and Node may lie anywhere.
  */
 export function hookScript({ node, program, config }: Installation): string {
   const command = [node, program, 'hook', '--config', config, '--'].map(shellWord).join(' ');
   return marked(`#!/bin/sh
 # libvirt runs this at each step of a domain's life, and waits for it. A start that it refuses says why.
 operation=$2
+case "$operation" in
+  ${HOOK_OPERATIONS.join(' | ')}) domain=$(cat) ;;
+  # Nothing is to be done; libvirt is heard to the end.
+  *) exec cat >/dev/null ;;
+esac
 set -- ${command} "$@"
+run() { printf '%s\\n' "$domain" | /bin/sh -c 'exec "$@"' swtpm-mirror "$@"; }
+case "$domain" in
+  *'<tpm'*) ;;
+  # Whatever may be wrong here, a domain without a TPM starts. It may have had one: then the agent says so.
+  *) [ "$operation" != prepare ] || run "$@" >/dev/null 2>&1; exit 0 ;;
+esac
+run "$@"
+status=$?
 case "$operation" in
   # libvirt kills a running domain when its hook fails here.
-  reconnect | attach) /bin/sh -c 'exec "$@"' swtpm-mirror "$@" || exit 0 ;;
-  *) exec /bin/sh -c 'exec "$@"' swtpm-mirror "$@" ;;
+  reconnect | attach) exit 0 ;;
+  prepare)
+    if [ "$status" -gt 125 ] || [ ! -r "$2" ]; then
+      echo "swtpm-mirror: HOOK_MISSING: $1 or $2 cannot be run (status $status), so the domain's TPM is not restored"
+      echo "  bring them back; or take $0 away: then domains start without the product"
+    fi >&2 ;;
 esac
+exit "$status"
 `);
 }
 
@@ -105,45 +127,6 @@ SystemCallArchitectures=native
 WantedBy=multi-user.target
 `);
 }
-
-/** Every key with its default, switched off. Never written over a file that is there: it is the operator's from the first moment. */
-export const FIRST_CONFIG = `# swtpm-mirror: every key with its default. Take the # away from what you change.
-
-#share = "/var/lib/swtpm-mirror/share"     # the NFS mount; the default serves this one host alone
-#state_dir = "/var/lib/swtpm-mirror"       # spool, journal, locks: local disk
-#run_dir = "/run/swtpm-mirror"             # control.sock
-#host = "kvm-a"                            # default: the machine's host name; unique on the share
-
-[libvirt]
-#uri = "qemu:///system"
-#swtpm_dir = "/var/lib/libvirt/swtpm"
-#nvram_dir = "/var/lib/libvirt/qemu/nvram"
-#log_dir = "/var/log/libvirt/qemu"
-#nvram = true                              # mirror the domain's NVRAM with its TPM
-
-[timing]
-#settle = "100ms"                          # least time between two readings of a state that keeps changing
-#heartbeat = "5s"
-#host_expiry = "30s"                       # age of its heartbeat from which a host may be taken over
-#share_deadline = "5s"                     # for one operation on the share
-#start_deadline = "30s"                    # for all that a domain's start waits for
-#stop_deadline = "20s"                     # for all that a domain's stop waits for
-
-[start]
-#without_share = "refuse"                  # or "last-known": start from state that is provably this host's latest
-#take_over = "expired"                     # or "never"
-#damaged_head = "refuse"                   # or "previous": start from the newest generation that is whole
-
-[retention]
-#generations = 32
-
-[storage]
-#uid = 0                                   # whom the storage process works as on the share
-#gid = 0
-
-[log]
-#level = "info"
-`;
 
 function shellWord(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

@@ -11,7 +11,8 @@ import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CliEnvironment } from './environment.js';
-import { FIRST_CONFIG, hookScript, isOwnWork, unitFile, type Installation } from './install-files.js';
+import { FIRST_CONFIG } from './first-config.js';
+import { hookScript, isOwnWork, unitFile, type Installation } from './install-files.js';
 import type { CommonOptions } from './options.js';
 
 interface InstallOptions extends CommonOptions {
@@ -185,9 +186,11 @@ async function readIfAny(path: string): Promise<string | undefined> {
 /** In one rename, so that libvirt never runs half a hook. */
 async function write(root: string, { path, text, mode }: OwnFile): Promise<void> {
   const place = join(root, path);
-  await makeDirectory(dirname(place), SHARED_DIRECTORY);
-  // Above the hook's directory: libvirt runs whatever is executable in there.
-  const temporary = join(dirname(dirname(place)), `.${String(process.pid)}.swtpm-mirror`);
+  const directory = dirname(place);
+  await makeDirectory(directory, SHARED_DIRECTORY);
+  // libvirt runs whatever is executable in the hook's directory, so what becomes one is written above it.
+  const aside = path === HOOK ? dirname(directory) : directory;
+  const temporary = join(aside, `.${String(process.pid)}.swtpm-mirror`);
   try {
     await writeFile(temporary, text);
     await chmod(temporary, mode);

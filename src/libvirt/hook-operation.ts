@@ -24,6 +24,9 @@ const ACTIONS: ReadonlyMap<string, HookAction> = new Map([
   ['release', 'released'],
 ]);
 
+/** Those at which there is something to do. */
+export const HOOK_OPERATIONS: readonly string[] = [...ACTIONS.keys()];
+
 /** @returns `undefined` where there is nothing to do */
 export function actionOf(operation: string): HookAction | undefined {
   return ACTIONS.get(operation);

@@ -1,11 +1,14 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import t from 'tap';
-import { FIRST_CONFIG, hookScript, isOwnWork, marked, unitFile } from '../../src/cli/install-files.js';
+import t, { type Test } from 'tap';
+import { FIRST_CONFIG } from '../../src/cli/first-config.js';
+import { hookScript, isOwnWork, marked, unitFile } from '../../src/cli/install-files.js';
+import { CONFIG_KEYS } from '../../src/model/config-schema.js';
 import { parseConfig } from '../../src/model/config.js';
 import { domainXml } from '../fixtures/domain-xml.js';
-import { runCommand } from '../fixtures/process.js';
+import { runCommand, type CommandResult } from '../fixtures/process.js';
 import { runProgram, type ProgramResult } from '../fixtures/program.js';
 import { temporaryDirectory } from '../fixtures/temporary-directory.js';
 
@@ -120,15 +123,84 @@ t.test('the hook as installed passes its arguments on as they are, with nothing 
   t.match(refused, { status: 2, stderr: /CONFIG_INVALID: cannot read .+it's a file\.toml/ });
 });
 
-t.test('G5: a hook whose Node is gone refuses starts, and costs no running domain its life', async (t) => {
+const XML = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'guest' });
+const BARE = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'guest', devices: '' });
+/** All that libvirt calls a hook for, in the order of a life. */
+const OPERATIONS = [
+  'migrate',
+  'prepare',
+  'start',
+  'started',
+  'reconnect',
+  'attach',
+  'stopped',
+  'release',
+  'restore',
+];
+
+/** An installed hook that calls what `node` is instead of Node. */
+async function hookThatRuns(
+  t: Test,
+  node: string,
+): Promise<(operation: string, xml: string) => Promise<CommandResult>> {
   const hook = join(await temporaryDirectory(t), 'hook');
-  await writeFile(hook, hookScript({ ...INSTALLATION, node: '/none/node' }), { mode: 0o755 });
-  const run = async (operation: string): Promise<number | null> =>
-    (await runCommand(hook, ['guest', operation, 'begin', '-'])).status;
-  t.not(await run('prepare'), 0);
-  t.equal(await run('reconnect'), 0);
-  t.equal(await run('attach'), 0);
+  await writeFile(hook, hookScript({ ...INSTALLATION, node }), { mode: 0o755 });
+  return (operation, input) => runCommand(hook, ['guest', operation, 'begin', '-'], { input });
+}
+
+t.test(
+  'G8: without Node, or without the program, a domain with a TPM is refused with what to do',
+  async (t) => {
+    for (const node of ['/none/node', process.execPath]) {
+      const run = await hookThatRuns(t, node);
+      const { status, stdout, stderr } = await run('prepare', XML);
+      t.not(status, 0);
+      t.equal(stdout.toString(), '');
+      t.match(
+        stderr,
+        /swtpm-mirror: HOOK_MISSING: .*main\.cjs cannot be run \(status \d+\)[^\n]*\n +bring them back; or take .*\/hook away/,
+      );
+      for (const operation of ['reconnect', 'attach']) {
+        t.equal((await run(operation, XML)).status, 0, `a running domain survives ${operation}`);
+      }
+    }
+  },
+);
+
+t.test('whatever is wrong with the program, a domain without a TPM starts', async (t) => {
+  const run = await hookThatRuns(t, '/none/node');
+  for (const operation of OPERATIONS) {
+    const { status, stdout, stderr } = await run(operation, BARE);
+    t.strictSame(
+      { status, stdout: stdout.toString(), stderr },
+      { status: 0, stdout: '', stderr: '' },
+      operation,
+    );
+  }
 });
+
+t.test(
+  'the program is run where there is something to do, with the whole XML, and nowhere else',
+  async (t) => {
+    const directory = await temporaryDirectory(t);
+    const seen = join(directory, 'seen');
+    const node = join(directory, 'node');
+    await writeFile(node, `#!/bin/sh\necho "$7 $(md5sum)" >>${seen}\nexit 3\n`, { mode: 0o755 });
+    const long = XML.replace('</metadata>', `${'<a/>'.repeat(300_000)}</metadata>`);
+    const run = await hookThatRuns(t, node);
+    for (const operation of OPERATIONS) await run(operation, long);
+    await run('prepare', BARE);
+    await run('release', BARE);
+    const sum = (text: string): string => createHash('md5').update(text).digest('hex');
+    const busy = ['migrate', 'prepare', 'started', 'reconnect', 'attach', 'release'];
+    t.strictSame((await readFile(seen, 'utf8')).trimEnd().split('\n'), [
+      ...busy.map((operation) => `${operation} ${sum(long)}  -`),
+      `prepare ${sum(BARE)}  -`,
+    ]);
+    t.equal((await run('prepare', XML)).status, 3, "its status is the hook's");
+    t.equal((await run('reconnect', XML)).status, 0);
+  },
+);
 
 t.test('the unit is one that systemd understands', async (t) => {
   const root = await temporaryDirectory(t);
@@ -168,4 +240,11 @@ t.test('the first configuration holds the defaults, key by key', async (t) => {
     parseConfig('', machine),
     'and with every key switched on',
   );
+  for (const [section, keys] of Object.entries(CONFIG_KEYS)) {
+    const head = FIRST_CONFIG.indexOf(section === '' ? '#' : `\n[${section}]\n`);
+    const [own = ''] = FIRST_CONFIG.slice(head + 1).split(/\n\[/);
+    for (const key of keys.filter((key) => !(section === '' && key in CONFIG_KEYS))) {
+      t.match(own, new RegExp(`^#?${key} = `, 'm'), `${section}.${key}`);
+    }
+  }
 });
