@@ -54,6 +54,8 @@ export interface RunningGuests {
   list(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** Those that are defined, running or not; `undefined` when nobody can tell. */
   defined(): Promise<ReadonlySet<DomainUuid> | undefined>;
+  /** Those that are defined and shut off, with no start or stop of theirs under way; `undefined` when nobody can tell. */
+  inactive(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** A domain's XML; '' for one that is not known, `undefined` when nobody can tell. */
   describe(uuid: DomainUuid): Promise<string | undefined>;
 }

@@ -23,11 +23,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import * as z from 'zod';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import { parseDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import { START_FAILED } from '../model/log-entry.js';
 import { DOMAIN_XML_LENGTH_MAX } from '../libvirt/hook-operation.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { AgentContext } from './agent-context.js';
 import { DOMAIN_NAME_CHARACTERS_MAX } from './domain-record.js';
 import { carryOutHook, type HookedDomains } from './libvirt-hook.js';
+import type { Prepared, StartRequest } from './prepared.js';
 import { dump, stateBody, stateHash } from './state-api.js';
 import { domainStatus, hostStatus } from './status.js';
 import type { Supervisor } from './supervisor.js';
@@ -51,7 +53,7 @@ export type RequestHandler = (request: IncomingMessage, response: ServerResponse
 /** @param fs this host's files, for what libvirt's hook says beside its arguments */
 export function controlApi(context: AgentContext, supervisor: Supervisor, fs: FileSystem): RequestHandler {
   return (request, response) => {
-    answer(context, supervisor, fs, request)
+    answer(context, calledBy(supervisor, response), fs, request)
       .then((result) => {
         send(response, 200, result);
       })
@@ -62,12 +64,30 @@ export function controlApi(context: AgentContext, supervisor: Supervisor, fs: Fi
   };
 }
 
+/** The supervisor, for one who calls and may give up: then nobody starts the domain that was prepared for it, nor says that it has stopped. */
+interface Called {
+  readonly supervisor: Supervisor;
+  readonly prepare: (uuid: DomainUuid, start: StartRequest) => Promise<Prepared>;
+}
+
+function calledBy(supervisor: Supervisor, response: ServerResponse): Called {
+  return {
+    supervisor,
+    prepare: async (uuid, start) => {
+      const prepared = await supervisor.prepare(uuid, start);
+      if (response.destroyed) await supervisor.stopped(uuid, START_FAILED);
+      return prepared;
+    },
+  };
+}
+
 async function answer(
   context: AgentContext,
-  supervisor: Supervisor,
+  called: Called,
   fs: FileSystem,
   request: IncomingMessage,
 ): Promise<object> {
+  const { supervisor } = called;
   const [path = '', query] = (request.url ?? '').split('?');
   const [, version, noun, id, verb] = path.split('/');
   if (request.method === 'GET' && path === '/healthz') return { ok: true };
@@ -78,14 +98,14 @@ async function answer(
     const words = new URLSearchParams(query);
     const call = { operation: words.get('operation') ?? '', extra: words.get('extra') ?? '' };
     const xml = await readText(request, DOMAIN_XML_LENGTH_MAX);
-    await carryOutHook({ ...context, fs }, hookedDomains(supervisor), call, xml);
+    await carryOutHook({ ...context, fs }, hookedDomains(called), call, xml);
     return {};
   }
   if (version === 'v1' && noun === 'domains' && id !== undefined) {
     const uuid = parseDomainUuid(id);
     const result =
       request.method === 'POST'
-        ? await act(supervisor, uuid, verb, await readBody(request))
+        ? await act(called, uuid, verb, await readBody(request))
         : await look(context, supervisor, uuid, verb, new URLSearchParams(query));
     if (result) return result;
   }
@@ -98,25 +118,27 @@ async function answer(
   );
 }
 
-function hookedDomains(supervisor: Supervisor): HookedDomains {
+function hookedDomains({ supervisor, prepare }: Called): HookedDomains {
   return {
-    prepare: (uuid, start) => supervisor.prepare(uuid, start),
+    prepare,
     launched: (uuid, facts) => supervisor.launched(uuid, facts),
     running: (uuid, facts) => supervisor.launched(uuid, facts),
     stopped: (uuid, reason) => supervisor.stopped(uuid, reason),
-    withoutTpm: (uuid, name) => supervisor.withoutTpm(uuid, name),
+    withoutTpm: (uuid, name) => {
+      supervisor.withoutTpm(uuid, name);
+    },
   };
 }
 
 async function act(
-  supervisor: Supervisor,
+  { supervisor, prepare }: Called,
   uuid: DomainUuid,
   verb: string | undefined,
   { name, nvramPath, incoming, carried, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
-      const { decision, published } = await supervisor.prepare(uuid, {
+      const { decision, published } = await prepare(uuid, {
         name: name ?? '',
         nvramPath,
         incoming: incoming ?? false,

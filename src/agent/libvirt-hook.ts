@@ -32,8 +32,8 @@ export interface HookedDomains {
   /** libvirtd has come back to a domain that runs. */
   running(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
   stopped(uuid: DomainUuid, reason: string): Promise<unknown>;
-  /** A domain whose definition has no TPM is about to start. */
-  withoutTpm(uuid: DomainUuid, name: string): Promise<unknown>;
+  /** A domain whose definition has no TPM is about to start. News, for which it does not wait. */
+  withoutTpm(uuid: DomainUuid, name: string): void;
 }
 
 /**
@@ -49,7 +49,7 @@ export async function carryOutHook(
   const request = readHookRequest(call, xml);
   if (actionOf(call.operation) === 'prepare') {
     const bare = readDomainWithoutTpm(xml);
-    if (bare) await domains.withoutTpm(bare.uuid, bare.name);
+    if (bare) domains.withoutTpm(bare.uuid, bare.name);
   }
   if (request.action === 'none' || !isInLibvirtsPlace(request.domain, host.config)) return;
   await act(host, domains, request);

@@ -9,6 +9,9 @@
 import { isAtRest } from '../host/journal.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import type { RunState } from '../model/lifecycle-state.js';
+import { START_FAILED } from '../model/log-entry.js';
+import { AbandonedStarts } from './abandoned-starts.js';
 import type { AgentContext, ChangeSource } from './agent-context.js';
 import { Arrivals } from './arrivals.js';
 import type { Attention } from './attention.js';
@@ -34,6 +37,7 @@ export class Supervisor {
   readonly #arrivals: Arrivals;
   readonly #domains: Replicators;
   readonly #sightings: Sightings;
+  readonly #abandoned: AbandonedStarts;
   /** Of a former run of this program, and not taken up yet. */
   readonly #left = new Set<DomainUuid>();
   readonly #notices = new HostNotices();
@@ -57,10 +61,13 @@ export class Supervisor {
       takeUp: (uuid, facts) => this.#begin(uuid, facts).catch(this.#report(uuid)),
       hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
     });
+    this.#abandoned = new AbandonedStarts(context, {
+      prepared: () => this.#inRun('prepared'),
+      abandoned: (uuid) => void this.stopped(uuid, START_FAILED).catch(this.#report(uuid)),
+    });
     this.#events = new DomainEvents(context, () => this.#heard());
     this.#arrivals = new Arrivals(context, {
-      expected: () =>
-        this.replicators().flatMap(({ uuid, state }) => (state.run === 'incoming' ? [uuid] : [])),
+      expected: () => this.#inRun('incoming'),
       onArrival: (uuid) => this.started(uuid),
     });
     this.#rescan = new Rescan(context, { domains: () => this.replicators(), look: () => this.#look() });
@@ -128,8 +135,8 @@ export class Supervisor {
   }
 
   /** A domain is about to start whose definition has no TPM: what is stored of it stays. */
-  async withoutTpm(uuid: DomainUuid, name: string): Promise<void> {
-    await this.#definitions.withoutTpm(uuid, name);
+  withoutTpm(uuid: DomainUuid, name: string): void {
+    void this.#definitions.withoutTpm(uuid, name);
   }
 
   replicators(): Replicator[] {
@@ -142,7 +149,7 @@ export class Supervisor {
 
   async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {
     await this.#ready;
-    this.#sightings.forget(uuid);
+    this.#said(uuid);
     this.#notices.announced();
     this.#definitions.withTpm(uuid);
     const replicator = await this.#take(uuid);
@@ -179,7 +186,7 @@ export class Supervisor {
 
   async stopped(uuid: DomainUuid, reason: string): Promise<StopOutcome> {
     await this.#ready;
-    this.#sightings.forget(uuid);
+    this.#said(uuid);
     const replicator = await this.#take(uuid);
     const stopping = replicator.stopped(reason);
     if (this.#health.isAway) replicator.hurry();
@@ -234,6 +241,16 @@ export class Supervisor {
     );
   }
 
+  /** What is to be seen of a domain proves nothing when somebody says what becomes of it. */
+  #said(uuid: DomainUuid): void {
+    this.#sightings.forget(uuid);
+    this.#abandoned.forget(uuid);
+  }
+
+  #inRun(run: RunState): DomainUuid[] {
+    return this.replicators().flatMap(({ uuid, state }) => (state.run === run ? [uuid] : []));
+  }
+
   /** The domain's replicator, taken up if need be. */
   #take(uuid: DomainUuid): Promise<Replicator> {
     return this.#domains.take(uuid, async ({ state, place }) => {
@@ -267,6 +284,7 @@ export class Supervisor {
       this.#notices.unannounced(uuid);
     });
     void this.#definitions.look();
+    await this.#abandoned.look();
   }
 
   #report(uuid: DomainUuid): (error: unknown) => void {

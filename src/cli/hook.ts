@@ -63,6 +63,6 @@ function withoutAgent(environment: CliEnvironment, config: Config): HookedDomain
       askAgent(config, { method: 'POST', path: `/v1/domains/${uuid}/launched`, body: facts }),
     stopped: (uuid, reason) => actOnDomain(environment, config, uuid, 'stopped', { reason }),
     // A status that an agent shows, and nobody else.
-    withoutTpm: () => Promise.resolve(),
+    withoutTpm: () => undefined,
   };
 }

@@ -54,6 +54,11 @@ export async function listDefinedDomains(virsh: Virsh): Promise<ReadonlySet<Doma
   return await listDomains(virsh, '--all', '--persistent');
 }
 
+/** The domains that are defined and do not run. libvirt answers only when no hook of any domain is under way. */
+export async function listInactiveDomains(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
+  return await listDomains(virsh, '--inactive');
+}
+
 /** A domain's XML, as libvirt gives it to anybody; '' for one that it does not know, `undefined` when it does not answer. */
 export async function describeDomain(virsh: Virsh, uuid: DomainUuid): Promise<string | undefined> {
   const result = await runVirsh(virsh, ['dumpxml', '--domain', uuid]);

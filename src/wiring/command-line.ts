@@ -27,6 +27,7 @@ import { followDomainEvents } from '../libvirt/virsh-events.js';
 import {
   describeDomain,
   listDefinedDomains,
+  listInactiveDomains,
   listRunningGuests,
   type Virsh,
 } from '../libvirt/virsh-adapter.js';
@@ -179,6 +180,7 @@ function guestsOf(virsh: Virsh): AgentContext['guests'] {
   return {
     list: () => listRunningGuests(virsh),
     defined: () => listDefinedDomains(virsh),
+    inactive: () => listInactiveDomains(virsh),
     describe: (uuid) => describeDomain(virsh, uuid),
   };
 }

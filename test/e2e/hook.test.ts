@@ -3,6 +3,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { request } from 'node:http';
 import { copyFile, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -16,6 +17,7 @@ import { waitUntil } from '../fixtures/wait-until.js';
 
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const XML = domainXml({ uuid: UUID, name: 'guest' });
+const RELEASE_TIMEOUT_MS = 20_000;
 
 async function makeHost(t: Test, initialised = true): Promise<HostFixture> {
   const base = await temporaryDirectory(t);
@@ -187,4 +189,35 @@ async function childOf(pid: number): Promise<number | undefined> {
 async function linksOf(pid: number): Promise<string[]> {
   const fds = await readdir(`/proc/${pid}/fd`).catch(() => []);
   return await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+}
+
+/** Sends a request to an agent that is stopped, and is gone before it could answer. */
+async function askAndGiveUp(host: HostFixture, path: string, body: string): Promise<void> {
+  const asked = request({ socketPath: host.controlSocket, method: 'POST', path });
+  asked.on('error', () => undefined);
+  const gone = new Promise((resolve) => asked.on('close', resolve));
+  await new Promise<void>((resolve) => asked.end(body, resolve));
+  asked.destroy();
+  await gone;
+}
+
+for (const [who, path, body] of [
+  ["libvirt's hook", '/v1/hook?operation=prepare&extra=-', XML],
+  ['a manager', `/v1/domains/${UUID}/prepare`, '{"name":"guest"}'],
+] as const) {
+  t.test(`G4: a start that ${who} has given up meanwhile is none, and holds nothing`, async (t) => {
+    const host = await makeHost(t);
+    await putState(host);
+    const agent = await host.startAgent(t);
+    agent.signal('SIGSTOP');
+    await askAndGiveUp(host, path, body);
+    agent.signal('SIGCONT');
+    await waitUntil('the volume to be given back', RELEASE_TIMEOUT_MS, async () => {
+      const [newest] = await logOf(host).catch(() => []);
+      return newest?.kind === 'release' ? true : undefined;
+    });
+    t.match((await logOf(host))[0], { kind: 'release', reason: 'start-failed' });
+    t.match(await host.runJson(['status', UUID]), { domains: [{ state: 'stopped' }] });
+    t.match(await hook(host, 'prepare'), { status: 0 }, 'and it can be started');
+  });
 }

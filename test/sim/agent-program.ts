@@ -67,6 +67,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     guests: {
       list: () => Promise.resolve(surroundings.guests()),
       defined: () => Promise.resolve(undefined),
+      inactive: () => Promise.resolve(undefined),
       describe: () => Promise.resolve(undefined),
     },
     locks: surroundings.locks(program),
