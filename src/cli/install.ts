@@ -6,7 +6,7 @@
  *
  * What a package of the system's installed belongs to its package manager, and is refused.
  */
-import { chmod, mkdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, readlink, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errnoOf, MirrorError } from '../model/errors.js';
@@ -42,6 +42,8 @@ interface Change {
 const DEFAULT_CONFIG = '/etc/swtpm-mirror/config.toml';
 const HOOK = '/etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
 const UNIT = '/etc/systemd/system/swtpm-mirror.service';
+/** What `systemctl enable` made of the unit; without the unit it takes nothing away any more. */
+const ENABLED = '/etc/systemd/system/multi-user.target.wants/swtpm-mirror.service';
 /** Where the Debian package has the program. */
 const PACKAGED = '/usr/lib/swtpm-mirror/';
 const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
@@ -53,7 +55,7 @@ const AFTER_INSTALL = [
   'run `systemctl restart libvirtd` (or virtqemud): libvirt looks for hooks only when it starts; running domains go on',
 ];
 const AFTER_UNINSTALL = [
-  'run `systemctl disable --now swtpm-mirror` and `systemctl daemon-reload`',
+  'run `systemctl stop swtpm-mirror`, then `systemctl daemon-reload`; running domains go on, and start without the product from now on',
   'configuration, journal and spool are still there, and so is everything on the share',
 ];
 
@@ -146,11 +148,16 @@ const uninstall: Work = async (files, { root, dryRun }) => {
     if (change.action === 'made') continue;
     changes.push({ path: file.path, action: file.kept === 'once' ? 'kept' : 'removed' });
   }
+  if (await isEnabled(root)) changes.push({ path: ENABLED, action: 'removed' });
   if (!dryRun) {
     for (const { path } of changes.filter((change) => change.action === 'removed')) await remove(root, path);
   }
   return { changes, next: AFTER_UNINSTALL };
 };
+
+async function isEnabled(root: string): Promise<boolean> {
+  return (await readlink(join(root, ENABLED)).catch(() => '')) === UNIT;
+}
 
 interface Planned {
   readonly file: OwnFile;

@@ -29,7 +29,7 @@ function nextStep(errno: string): string {
   switch (errno) {
     case 'ENOSPC':
     case 'EDQUOT':
-      return 'free space on the file system of the path named above, then try again';
+      return 'free space on this host, then try again: `df` shows which file system is full';
     case 'EACCES':
     case 'EPERM':
       return 'run as root, and let `swtpm-mirror doctor` check the directories and the security profile';

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FIRST_CONFIG } from '../../src/cli/first-config.js';
@@ -107,6 +107,21 @@ t.test('uninstall takes away unit and hook, and leaves configuration and state',
   t.strictSame(await readdir(join(root, 'etc/libvirt/hooks')), []);
   t.strictSame(await readdir(join(root, 'var/lib')), ['swtpm-mirror']);
   t.strictSame(await changes(root, 'uninstall'), { [CONFIG]: 'kept' }, 'and again');
+});
+
+t.test('uninstall takes away what enabled the unit, and not what enabled another', async (t) => {
+  const root = await temporaryDirectory(t);
+  const wants = 'etc/systemd/system/multi-user.target.wants';
+  await run(root, 'install');
+  await mkdir(join(root, wants));
+  const link = join(root, wants, 'swtpm-mirror.service');
+  await symlink('/lib/systemd/system/swtpm-mirror.service', link);
+  t.strictSame(await changes(root, 'uninstall'), { [CONFIG]: 'kept', [UNIT]: 'removed', [HOOK]: 'removed' });
+  await rm(link);
+  await run(root, 'install');
+  await symlink(`/${UNIT}`, link);
+  t.match(await changes(root, 'uninstall'), { [`${wants}/swtpm-mirror.service`]: 'removed' });
+  t.strictSame(await readdir(join(root, wants)), []);
 });
 
 t.test('the hook as installed passes its arguments on as they are, with nothing on stdout', async (t) => {

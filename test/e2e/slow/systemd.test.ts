@@ -76,6 +76,20 @@ t.test('it shows signs of life, and a stuck one is started anew', async (t) => {
   t.match(await host.program('status', '--json'), { status: 0 });
 });
 
+t.test('what uninstall says to do next ends the agent for good', async (t) => {
+  const host = await SystemdHost.start(t);
+  await host.exec(['systemctl', 'enable', '--now', UNIT]);
+  const { status, stdout } = await host.program('uninstall');
+  t.equal(status, 0);
+  const [first = ''] = /next:\n(.*)\n/.exec(stdout.toString())?.slice(1) ?? [];
+  const steps = [...first.matchAll(/`(systemctl [^`]+)`/g)].map(([, step]) => step ?? '');
+  t.equal(steps.length, 2);
+  for (const step of steps) await host.exec(step.split(' '));
+  t.equal(await host.show(UNIT, 'ActiveState'), 'inactive');
+  t.equal(await host.show(UNIT, 'LoadState'), 'not-found');
+  t.equal((await host.run(['find', '/etc/systemd/system', '-name', UNIT])).stdout.toString(), '');
+});
+
 t.test('with a configuration that it cannot use it says so once, and is not tried again', async (t) => {
   const host = await SystemdHost.start(t);
   await host.write('/etc/swtpm-mirror/config.toml', 'shore = "/mnt/tpm"\n');
