@@ -11,7 +11,7 @@ import { Site } from '../../fixtures/site.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
 const SIZE = 64;
-const SWEEP_TIMEOUT_MS = 30_000;
+const SWEEP_TIMEOUT_MS = 60_000;
 const DIRECT = { '': { placement: 'direct' }, timing: { start_deadline: '60s' } };
 
 function value(text: string): Buffer {

@@ -18,7 +18,7 @@ const XML = domainXml({ uuid: UUID, name: NAME });
 /** Blob header, and the header of its one plain entry. */
 const PAYLOAD_OFFSET = 16;
 const PASSABLE_MODE = 0o711;
-const PUBLISH_TIMEOUT_MS = 20_000;
+const PUBLISH_TIMEOUT_MS = 60_000;
 
 /** A host whose domain has run once, and is shut off. */
 async function startHost(t: TestScope): Promise<LibvirtHost> {

@@ -17,7 +17,7 @@ const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
 /** Blob header, and the header of its one plain entry. */
 const PAYLOAD_OFFSET = 16;
-const PUBLISH_TIMEOUT_MS = 20_000;
+const PUBLISH_TIMEOUT_MS = 60_000;
 const IMAGE = '/var/lib/libvirt/guest.save';
 
 interface State {

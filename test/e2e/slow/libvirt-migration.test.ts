@@ -15,7 +15,7 @@ import { waitUntil } from '../../fixtures/wait-until.js';
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const PAYLOAD_OFFSET = 16;
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 60_000;
 
 interface HistoryLine {
   readonly kind: string;

@@ -13,7 +13,7 @@ import { waitUntil } from '../../fixtures/wait-until.js';
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
-const NOTICE_TIMEOUT_MS = 30_000;
+const NOTICE_TIMEOUT_MS = 60_000;
 const SETTINGS = { timing: { rescan: '300ms' } };
 
 interface Finding {

@@ -13,7 +13,6 @@ import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-dir
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
-const SETTINGS = { timing: { start_deadline: '3s', share_deadline: '3s', stop_deadline: '5s' } };
 
 interface Pair {
   readonly share: string;
@@ -27,7 +26,7 @@ async function startPair(t: TestScope): Promise<Pair> {
   const share = join(base, 'share');
   await initShare(share);
   const [a, b] = await Promise.all(
-    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share, settings: SETTINGS })),
+    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share })),
   );
   if (!a || !b) throw new Error('expected two hosts');
   for (const host of [a, b]) {

@@ -14,7 +14,7 @@ import { waitUntil } from '../../fixtures/wait-until.js';
 const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const NAME = 'guest';
 const XML = domainXml({ uuid: UUID, name: NAME });
-const REPORT_TIMEOUT_MS = 20_000;
+const REPORT_TIMEOUT_MS = 60_000;
 
 /** A host on which the domain has run once, and is shut off. */
 async function startHost(
