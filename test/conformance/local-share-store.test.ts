@@ -6,7 +6,6 @@ import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
 import { temporaryDirectory } from '../fixtures/temporary-directory.js';
-import { VolumeHosts } from '../fixtures/volume-hosts.js';
 import { shareAdministrationConformance, type MakeServices } from './share-administration.js';
 import { shareStoreConformance } from './share-store.js';
 
@@ -37,17 +36,7 @@ function onRealFiles(t: Test): MakeServices {
   };
 }
 
-const onSimulatedDisk: MakeServices = () => {
-  const hosts = new VolumeHosts();
-  return Promise.resolve({ a: hosts.start('kvm-a').store, b: hosts.start('kvm-b').store });
-};
-
 void t.test('the store in this process conforms on a real file system', async (t) => {
   await shareStoreConformance(t, onRealFiles(t));
   await shareAdministrationConformance(t, onRealFiles(t));
-});
-
-void t.test('the store in this process conforms on a simulated disk', async (t) => {
-  await shareStoreConformance(t, onSimulatedDisk);
-  await shareAdministrationConformance(t, onSimulatedDisk);
 });
