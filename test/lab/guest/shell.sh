@@ -1,12 +1,15 @@
 #!/bin/bash
 # shell: the first process of a guest. Serves commands from the lab, side by side, over a virtio port.
 #
-#   request   ID COMMAND                  the command in base64; it runs in a bash of its own
-#   answer    ID STATUS STDOUT STDERR     both in base64, `-` when empty
+#   request   ID COMMAND                  the command as one word for `printf %b`; it runs in a subshell of its own
+#   answer    ID = STATUS STDOUT STDERR   both in base64, `-` when empty
+#   piece     ID + TEXT                   the beginning of an answer that is too long for one line
 #
-# It says `ready` when it serves, and again whenever it is asked with the ID 0.
+# It says `ready` when it serves, and again whenever it is asked with the ID 0. A program takes long to start in a guest, so there are as few as can be.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 readonly WORK=/run/lab
+# What several commands answer at the same time must not be mixed: bash writes a line of this length in one go.
+readonly WRITTEN_AT_ONCE=3000
 
 word() { sed "s/.*lab\.$1=\([^ ]*\).*/\1/" /proc/cmdline; }
 
@@ -17,21 +20,19 @@ port() {
   printf '/dev/%s' "${path##*/}"
 }
 
-encoded() {
-  local text
-  text=$(base64 -w0 "$1")
-  printf %s "${text:--}"
-}
+encoded() { if [[ -s $1 ]]; then base64 -w0 "$1"; else printf -- -; fi; }
 
 serve() {
-  local id=$1 command=$2 status
-  bash -c "$(base64 -d <<<"$command")" >"$WORK/$id.out" 2>"$WORK/$id.err" 7>&- </dev/null
+  local id=$1 command status answer
+  printf -v command %b "$2"
+  (eval "$command") >"$WORK/$id.out" 2>"$WORK/$id.err" 7>&- </dev/null
   status=$?
-  {
-    flock 8
-    printf '%s %s %s %s\n' "$id" "$status" "$(encoded "$WORK/$id.out")" "$(encoded "$WORK/$id.err")" >&7
-  } 8>"$WORK/answer.lock"
-  rm -f "$WORK/$id.out" "$WORK/$id.err"
+  answer="$status $(encoded "$WORK/$id.out") $(encoded "$WORK/$id.err")"
+  while ((${#answer} > WRITTEN_AT_ONCE)); do
+    printf '%s + %s\n' "$id" "${answer:0:WRITTEN_AT_ONCE}" >&7
+    answer=${answer:WRITTEN_AT_ONCE}
+  done
+  printf '%s = %s\n' "$id" "$answer" >&7
 }
 
 mount -t tmpfs -o mode=755 tmpfs /run

@@ -12,9 +12,13 @@ export interface ShellResult {
 }
 
 const COMMAND_TIMEOUT_MS = 120_000;
+/** A guest reads every question that was put to it while it booted. */
+const ASK_INTERVAL_MS = 500;
 
 export class GuestShell {
   readonly #answers = new PendingAnswers<ShellResult>();
+  /** Beginnings of long answers, by the ids of their commands. */
+  readonly #pieces = new Map<string, string>();
   #socket: LineSocket | undefined;
   #ready = false;
 
@@ -24,16 +28,17 @@ export class GuestShell {
       this.#take(line);
     });
     this.#socket = socket;
-    await waitUntil('the guest to serve commands', timeoutMs, () => {
+    const isServing = (): true | undefined => {
       socket.send('0 -');
       return this.#ready ? true : undefined;
-    });
+    };
+    await waitUntil('the guest to serve commands', timeoutMs, isServing, ASK_INTERVAL_MS);
   }
 
   /** Runs a bash script in the guest, whatever its status. */
   async try(script: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<ShellResult> {
     return await this.#answers.wait(script, timeoutMs, (id) => {
-      this.#socket?.send(`${id} ${Buffer.from(script).toString('base64')}`);
+      this.#socket?.send(`${id} ${word(script)}`);
     });
   }
 
@@ -51,6 +56,7 @@ export class GuestShell {
   /** Whoever waits for an answer is told that there will be none. */
   close(why: string): void {
     this.#ready = false;
+    this.#pieces.clear();
     this.#socket?.close();
     this.#socket = undefined;
     this.#answers.failAll(new Error(why));
@@ -61,9 +67,25 @@ export class GuestShell {
       this.#ready = true;
       return;
     }
-    const [id, status, stdout, stderr] = line.split(' ');
+    const [id = '', mark = ''] = line.split(' ', 2);
+    const whole = (this.#pieces.get(id) ?? '') + line.slice(id.length + mark.length + 2);
+    if (mark === '+') {
+      this.#pieces.set(id, whole);
+      return;
+    }
+    this.#pieces.delete(id);
+    const [status, stdout, stderr] = whole.split(' ');
     this.#answers.answer(Number(id), { status: Number(status), stdout: text(stdout), stderr: text(stderr) });
   }
+}
+
+/** One word from which bash's `printf %b` makes the text. */
+function word(script: string): string {
+  const escaped = [...Buffer.from(script)].map((byte) => {
+    const letter = String.fromCharCode(byte);
+    return /[\w./-]/.test(letter) ? letter : `\\x${byte.toString(16).padStart(2, '0')}`;
+  });
+  return escaped.join('');
 }
 
 function text(encoded: string | undefined): string {

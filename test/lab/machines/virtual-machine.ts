@@ -77,7 +77,7 @@ export class VirtualMachine {
     }
     this.#files = await start(VIRTIOFSD, [
       `--socket-path=${this.#path('files')}`,
-      ...['-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=auto'],
+      ...['-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=always'],
     ]);
     await waitUntil('the shared root file system', SHARING_TIMEOUT_MS, () => exists(this.#path('files')));
     this.#qemu = await start('qemu-system-x86_64', this.#qemuArguments());
@@ -111,7 +111,7 @@ export class VirtualMachine {
   #qemuArguments(): string[] {
     const { boot, memoryMb, disk, name, number, machineId, program, networks } = this.#options;
     // Without `no_timer_check` a machine that is short of processor time panics while it starts: "timer not connected to IO-APIC".
-    const words = `quiet no_timer_check panic=-1 mitigations=off nokaslr tsc=reliable audit=0 console=ttyS0`;
+    const words = `quiet no_timer_check panic=-1 mitigations=off nokaslr tsc=reliable clocksource=acpi_pm audit=0 console=ttyS0`;
     return [
       ...['-machine', 'q35,hpet=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64'],
       ...['-m', `${memoryMb}M`, '-smp', '1', '-nodefaults', '-no-user-config', '-no-reboot'],
