@@ -6,14 +6,12 @@ import { Ledger } from './ledger.js';
 import type { Cluster } from './machines/cluster.js';
 import { MOUNT_POINT, USUAL_MOUNT, type Host, type HostEvent, type MountKind } from './machines/host.js';
 import { DATA } from './machines/nfs-server.js';
-import type { Mirror, Permission, Place, Timing } from './mirror.js';
+import { LOOK_INTERVAL_MS, type Mirror, type Permission, type Place, type Timing } from './mirror.js';
 import { Verdict } from './verdict.js';
 
 /** Each run of a VM writes values of its own range, so that a value tells the run. */
 const RUN = 1_000_000;
 export const WAIT_MS = 240_000;
-/** Between two looks into a guest. */
-const LOOK_MS = 300;
 const LINES_KEPT = 400;
 
 const USUAL_GENERATIONS = 32;
@@ -83,11 +81,21 @@ export class Bench {
     return this.cluster.hostB;
   }
 
-  /** Mounts, makes the share and starts the services. */
+  /** Mounts, makes the share and starts the services, unless they are there already. */
   async open(hosts: readonly Host[] = this.cluster.hosts): Promise<void> {
     await this.mirror.makeShare(this.cluster.server);
     await Promise.all(hosts.map((host) => host.mount(this.mount)));
     await Promise.all(hosts.map((host) => this.mirror.startService(host)));
+  }
+
+  /** Ends the VM wherever it runs, so that the services can serve another one; those that have ended need not be told. */
+  async close(): Promise<void> {
+    await Promise.allSettled(
+      this.cluster.hosts.map(async (host) => {
+        await this.killVm(host);
+        await this.mirror.stopped(host);
+      }),
+    );
   }
 
   take(event: HostEvent): void {
@@ -202,12 +210,7 @@ export class Bench {
 
   /** Looks again and again until it comes to pass, or for too long. */
   async until(what: string, probe: () => Promise<boolean>): Promise<void> {
-    let last = 0;
-    await waitUntil(what, WAIT_MS, async () => {
-      if (performance.now() - last < LOOK_MS) return undefined;
-      last = performance.now();
-      return (await probe()) ? true : undefined;
-    });
+    await waitUntil(what, WAIT_MS, async () => ((await probe()) ? true : undefined), LOOK_INTERVAL_MS);
   }
 
   #note(line: string): void {

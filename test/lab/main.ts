@@ -8,7 +8,7 @@ import { serveInput } from './interactive.js';
 import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
 import { Lanes } from './lanes.js';
 import { Runner, type LabFiles } from './runner.js';
-import type { Scenario, Subject } from './scenario.js';
+import { optionsKey, type Scenario, type Subject } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 import { runSoak } from './soak-command.js';
 
@@ -67,10 +67,12 @@ async function labFiles(): Promise<LabFiles> {
   };
 }
 
-/** The product's plays first, as they take longer. */
+/** The product's plays first, as they take longer; those side by side that can have services in common. */
 function playsOf(scenarios: readonly Scenario[]): readonly (readonly [Scenario, Subject])[] {
+  const keys = [...new Set(scenarios.map(optionsKey))];
+  const sorted = scenarios.toSorted((a, b) => keys.indexOf(optionsKey(a)) - keys.indexOf(optionsKey(b)));
   return [
-    ...scenarios.map((scenario) => [scenario, 'product'] as const),
+    ...sorted.map((scenario) => [scenario, 'product'] as const),
     ...scenarios.filter(({ control }) => control).map((scenario) => [scenario, 'control'] as const),
   ];
 }

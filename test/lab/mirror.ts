@@ -4,6 +4,9 @@
 import type { Host } from './machines/host.js';
 import type { NfsServer } from './machines/nfs-server.js';
 
+/** Between two looks into a guest, each of which takes processor time from what is waited for. */
+export const LOOK_INTERVAL_MS = 400;
+
 /** One scenario's share, VM and directories, on every host the same. */
 export interface Place {
   readonly uuid: string;
@@ -48,7 +51,7 @@ export type Safety = 'published' | 'spooled' | 'fenced' | 'unknown';
 export interface Mirror {
   readonly name: 'product' | 'control';
   makeShare(server: NfsServer): Promise<void>;
-  /** Starts what publishes on a host, and resolves when it serves. */
+  /** Starts what publishes on a host, unless it runs already, and resolves when it serves. */
   startService(host: Host): Promise<void>;
   /** SIGKILL. */
   killService(host: Host): Promise<void>;

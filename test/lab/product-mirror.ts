@@ -11,7 +11,14 @@ import { runChecked, runCommand } from '../fixtures/process.js';
 import type { HttpAnswer } from './guest/driver-protocol.js';
 import type { Host } from './machines/host.js';
 import type { NfsServer } from './machines/nfs-server.js';
-import type { Acknowledged, Mirror, Permission, Place, Safety } from './mirror.js';
+import {
+  LOOK_INTERVAL_MS,
+  type Acknowledged,
+  type Mirror,
+  type Permission,
+  type Place,
+  type Safety,
+} from './mirror.js';
 
 const SERVICE = 'agent';
 const READY_TIMEOUT_MS = 120_000;
@@ -34,20 +41,26 @@ export class ProductMirror implements Mirror {
   async makeShare({ machine }: NfsServer): Promise<void> {
     const { shareOnServer, uid } = this.#place;
     await machine.shell.run(`
-      cp -r ${this.#directory}/share ${shareOnServer}
-      chown -R ${uid}:${uid} ${shareOnServer}
-      sync
+      if [[ ! -d ${shareOnServer} ]]; then
+        cp -r ${this.#directory}/share ${shareOnServer}
+        chown -R ${uid}:${uid} ${shareOnServer}
+        sync
+      fi
     `);
   }
 
   async startService(host: Host): Promise<void> {
+    if (await this.#serves(host)) return;
     await this.#configure(host);
     const args = [this.#program, 'agent', '--config', this.#config];
     await host.driver.do({ kind: 'spawn', name: SERVICE, program: 'node', args });
-    await waitUntil(`the agent of ${host.name} to serve`, READY_TIMEOUT_MS, async () => {
-      const answer = await this.request(host, 'GET', '/healthz').catch(() => undefined);
-      return answer?.status === 200 ? true : undefined;
-    });
+    const isServing = async (): Promise<true | undefined> => ((await this.#serves(host)) ? true : undefined);
+    await waitUntil(`the agent of ${host.name} to serve`, READY_TIMEOUT_MS, isServing, LOOK_INTERVAL_MS);
+  }
+
+  async #serves(host: Host): Promise<boolean> {
+    const answer = await this.request(host, 'GET', '/healthz').catch(() => undefined);
+    return answer?.status === 200;
   }
 
   async killService(host: Host): Promise<void> {
@@ -113,13 +126,16 @@ export class ProductMirror implements Mirror {
     return (await this.log(host)).head?.digestPrefix;
   }
 
-  /** On this machine, too, with what the server's disk holds. */
+  /** On this machine, too, with what the server's disk holds of this VM. */
   async verify({ machine }: NfsServer): Promise<string> {
+    const { shareOnServer, uuid } = this.#place;
     const copy = await mkdtemp('/tmp/nfs-lab-verify-');
     try {
-      const archive = await machine.shell.run(
-        `tar --create --directory ${this.#place.shareOnServer} . | base64 -w0`,
-      );
+      const archive = await machine.shell.run(`
+        cd ${shareOnServer}
+        find . -path './volumes/*' ! -path './volumes/${uuid}*' -prune -o ! -type d -print0 -o -type d -empty -print0 |
+          tar --create --null --files-from - | base64 -w0
+      `);
       await runChecked('tar', ['--extract', '--directory', copy], { input: Buffer.from(archive, 'base64') });
       await writeFile(`${copy}.toml`, `share = "${copy}"\nstate_dir = "${copy}/none"\n`);
       const { status, stdout, stderr } = await runCommand('node', [

@@ -7,7 +7,7 @@ import type { HostEvent } from './machines/host.js';
 import { PlainMirror } from './plain-mirror.js';
 import { makeShareTemplate, ProductMirror } from './product-mirror.js';
 import type { Outcome } from './report.js';
-import { mustBeCaught, type Scenario, type Subject } from './scenario.js';
+import { mustBeCaught, optionsKey, type Scenario, type Subject } from './scenario.js';
 import { Caught } from './verdict.js';
 
 export interface LabFiles {
@@ -29,6 +29,10 @@ export class Runner {
   #cluster: Cluster | undefined;
   #bench: Bench | undefined;
   #played = 0;
+  /** Of the product's plays with the same options: they have share and services in common, for an agent starts slowly in a guest. */
+  readonly #sites = new Map<string, string>();
+  /** Whose services may run. */
+  #site: string | undefined;
 
   constructor(files: LabFiles, voices: Voices) {
     this.#files = files;
@@ -41,9 +45,14 @@ export class Runner {
     const makeMirror = (...args: ConstructorParameters<typeof ProductMirror>) =>
       subject === 'product' ? new ProductMirror(...args) : new PlainMirror(...args);
     this.#played += 1;
+    const id = `s${this.#played}`;
+    const site = subject === 'product' ? this.#siteOf(scenario, id) : id;
+    if (site !== this.#site) await Promise.all(cluster.hosts.map((host) => host.clear()));
+    this.#site = site;
     const bench = new Bench({
       cluster,
-      id: `s${this.#played}`,
+      id,
+      site,
       makeMirror,
       isControl: mustBeCaught(scenario, subject),
       onLine: this.#voices.detail,
@@ -68,8 +77,15 @@ export class Runner {
       seconds: (performance.now() - started) / 1000,
       lines: bench.lines,
     };
-    await this.#tidy(broken !== undefined);
+    await this.#tidy(bench, broken !== undefined);
     return outcome;
+  }
+
+  #siteOf(scenario: Scenario, id: string): string {
+    const key = optionsKey(scenario);
+    const site = this.#sites.get(key) ?? id;
+    this.#sites.set(key, site);
+    return site;
   }
 
   /** The running cluster; started when there is none. */
@@ -87,10 +103,12 @@ export class Runner {
   async end(): Promise<void> {
     await this.#cluster?.end();
     this.#cluster = undefined;
+    this.#sites.clear();
+    this.#site = undefined;
   }
 
   /** Nothing of a scenario lasts into the next one; a cluster that cannot be put right is started anew. */
-  async #tidy(broken: boolean): Promise<void> {
+  async #tidy(bench: Bench, broken: boolean): Promise<void> {
     this.#bench = undefined;
     if (broken) {
       await this.end();
@@ -100,6 +118,8 @@ export class Runner {
       await this.#cluster?.tidy();
     } catch {
       await this.end();
+      return;
     }
+    if (bench.mirror.name === 'product') await bench.close();
   }
 }

@@ -18,6 +18,11 @@ export interface Scenario {
   play(bench: Bench): Promise<void>;
 }
 
+/** The same for scenarios that can have services in common. */
+export function optionsKey({ options = {} }: Scenario): string {
+  return JSON.stringify(options);
+}
+
 export type Subject = 'product' | 'control';
 
 export function mustBeCaught({ unsafe }: Scenario, subject: Subject): boolean {

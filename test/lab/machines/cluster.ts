@@ -111,12 +111,11 @@ export class Cluster {
     await this.server.machine.powerCut();
   }
 
-  /** As after the start, but for what lies on the disks. */
+  /** As after the start, but for what runs, what is mounted and what lies on the disks. */
   async tidy(): Promise<void> {
     for (const { cable } of this.hosts) cable.heal();
-    for (const host of this.hosts) await host.machine.monitor.resume();
-    await this.server.tidy();
-    await Promise.all(this.hosts.map((host) => host.tidy()));
+    await Promise.all(this.hosts.map((host) => host.machine.monitor.resume()));
+    await Promise.all([this.server, ...this.hosts].map((guest) => guest.tidy()));
   }
 
   /** Ends the guests and removes all their files. */

@@ -86,9 +86,13 @@ export class Host {
     this.#mounted = wanted;
   }
 
-  /** Ends what a scenario left running. */
-  async tidy(): Promise<void> {
+  /** Ends everything that runs on it. */
+  async clear(): Promise<void> {
     await this.driver.do({ kind: 'clear' });
+  }
+
+  /** As after the start, but for what runs, what is mounted and what lies on the disk. */
+  async tidy(): Promise<void> {
     await this.machine.shell.run(`
       tc qdisc del dev eth0 root 2>/dev/null || true
       date -s @${Math.floor(Date.now() / 1000)} >/dev/null

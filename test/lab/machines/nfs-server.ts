@@ -54,6 +54,8 @@ TABLE
       exportfs -r
       rpc.mountd --port 20048
       rpc.nfsd 4
+      # Nobody has anything to reclaim from a server that never ran.
+      [[ -n $(ls /local/nfs/v4recovery) ]] || echo Y >/proc/fs/nfsd/v4_end_grace
     `);
   }
 
@@ -69,8 +71,7 @@ TABLE
 
   async freeDisk(): Promise<void> {
     await this.machine.shell.run(`
-      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})" || true; rm ${FILLER}; fi
-      rm -f ${BALLAST}; sync
+      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})" || true; rm -f ${FILLER} ${BALLAST}; sync; fi
     `);
   }
 
@@ -86,7 +87,7 @@ TABLE
   async tidy(): Promise<void> {
     await this.freeDisk();
     await this.machine.shell.run(
-      'for device in eth0 eth1; do tc qdisc del dev $device root 2>/dev/null || true; done',
+      'printf "qdisc del dev eth%d root\\n" 0 1 | tc -force -batch - 2>/dev/null || true',
     );
   }
 
