@@ -6,23 +6,27 @@
 import { build } from 'esbuild';
 import { keepPlaces } from './bundle-tests.mjs';
 
-const ENTRIES = [
-  'test/lab/main.ts',
-  'test/lab/guest/driver.ts',
-  'test/conformance/node-filesystem.test.ts',
-  'test/conformance/local-share-store.test.ts',
-];
+const PROGRAMS = ['test/lab/main.ts', 'test/lab/guest/driver.ts'];
+const SUITES = ['test/conformance/node-filesystem.test.ts', 'test/conformance/local-share-store.test.ts'];
 
-await build({
-  entryPoints: ENTRIES,
-  outdir: process.argv[2],
-  entryNames: '[name]',
-  outExtension: { '.js': '.mjs' },
-  bundle: true,
-  packages: 'external',
-  platform: 'node',
-  target: 'node20',
-  format: 'esm',
-  logLevel: 'warning',
-  plugins: [keepPlaces],
-});
+async function bundle(entryPoints, options) {
+  await build({
+    entryPoints,
+    outdir: process.argv[2],
+    entryNames: '[name]',
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    logLevel: 'warning',
+    plugins: [keepPlaces],
+    ...options,
+  });
+}
+
+await bundle(PROGRAMS, { packages: 'external' });
+// tap is hundreds of files, and each takes its time in a guest. What it has from CommonJS asks for `require`.
+const require =
+  "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);";
+await bundle(SUITES, { banner: { js: require } });

@@ -118,8 +118,7 @@ export class Soak {
       await expectHead(bench, host, value, 'G4: the last value is in the head');
       await stopVm(bench, host);
     }
-    const [first] = this.#vms;
-    if (first) await expectWhole(first.bench);
+    for (const { bench } of this.#vms) await expectWhole(bench);
   }
 
   async #powerCutHost(host: Host): Promise<void> {
