@@ -4,15 +4,17 @@
  *   <state_dir>/locks/<uuid>.lock     the lock: a directory whose mtime its holder refreshes
  *   <state_dir>/locks/<uuid>.holder   who took it last, for the error message alone
  *
- * A holder that died leaves its lock for `STALE_MS`; a waiter that is given longer than that takes it over.
+ * A holder that died leaves its lock for `STALE_MS`; a waiter that is given longer than that takes it over. Where this host's clock was set back since,
+ * the library would find such a lock young for as long as the clock is behind: a waiter that sees a time to come stand still for `STALE_MS` takes it, too.
  * Not guaranteed: exclusion when two waiters find the same stale lock at the same moment, or when a holder was stopped for longer than
  * `STALE_MS` (it learns that from its signal). On the share nothing rests on these locks: there the log of the volume decides.
  */
-import { lock } from 'proper-lockfile';
+import { lock, type LockOptions } from 'proper-lockfile';
+import { sleep, type Clock } from '../model/environment.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import { ensureDirectories, readRegular } from './files.js';
+import { ensureDirectories, ifAny, lstatIfAny, readRegular } from './files.js';
 import { orHostError } from './host-error.js';
 import { FILE_MODE } from '../model/durable-file.js';
 
@@ -21,6 +23,12 @@ export const STALE_MS = 10_000;
 const REFRESH_MS = 2_000;
 const RETRY_MS = 100;
 const HOLDER_BYTES_MAX = 1024;
+const NS_PER_MS = 1_000_000n;
+
+export interface LockContext {
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+}
 
 export interface LockRequest {
   /** What the lock is for, shown to whoever meets it: `hook prepare`, `agent`. */
@@ -42,15 +50,14 @@ export interface HeldLock {
  * @throws MirrorError `DOMAIN_BUSY` when another holds it for longer than `waitMs`; `HOST_IO`
  */
 export async function withDomainLock<T>(
-  context: { readonly fs: FileSystem; readonly stateDirectory: string },
+  context: LockContext & { readonly stateDirectory: string },
   uuid: DomainUuid,
   request: LockRequest,
   work: (lost: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const { fs, stateDirectory } = context;
   const held = await orHostError(`lock domain ${uuid}`, async () => {
-    const directory = await ensureDirectories(fs, 'lock', stateDirectory, 'locks');
-    return holdLock(fs, `${directory}/${uuid}`, `domain ${uuid}`, request);
+    const directory = await ensureDirectories(context.fs, 'lock', context.stateDirectory, 'locks');
+    return holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request);
   });
   try {
     return await work(held.lost);
@@ -65,17 +72,16 @@ export async function withDomainLock<T>(
  * @throws MirrorError `DOMAIN_BUSY` when another agent runs; `HOST_IO`
  */
 export async function holdAgentLock(
-  context: { readonly fs: FileSystem; readonly runDirectory: string },
+  context: LockContext & { readonly runDirectory: string },
   request: LockRequest,
 ): Promise<HeldLock> {
-  const { fs, runDirectory } = context;
   return orHostError('lock the agent of this host', () =>
-    holdLock(fs, `${runDirectory}/agent`, 'the agent of this host', request),
+    holdLock(context, `${context.runDirectory}/agent`, 'the agent of this host', request),
   );
 }
 
 async function holdLock(
-  fs: FileSystem,
+  context: LockContext,
   path: string,
   subject: string,
   { purpose, waitMs }: LockRequest,
@@ -83,16 +89,10 @@ async function holdLock(
   const lost = new AbortController();
   let release: () => Promise<void>;
   try {
-    release = await lock(path, {
+    release = await take(context, path, waitMs, {
       realpath: false,
       stale: STALE_MS,
       update: REFRESH_MS,
-      retries: {
-        retries: Math.ceil(waitMs / RETRY_MS),
-        factor: 1,
-        minTimeout: RETRY_MS,
-        maxTimeout: RETRY_MS,
-      },
       // The library's default throws out of a timer, which would end the process.
       onCompromised: () => {
         lost.abort(lostLock(subject));
@@ -100,15 +100,54 @@ async function holdLock(
     });
   } catch (error) {
     if (errnoOf(error) !== 'ELOCKED') throw error;
-    throw await busy(fs, path, subject);
+    throw await busy(context.fs, path, subject);
   }
-  await noteHolder(fs, path, purpose);
+  await noteHolder(context.fs, path, purpose);
   return {
     lost: lost.signal,
     release: async () => {
       if (!lost.signal.aborted) await orHostError(`unlock ${subject}`, release);
     },
   };
+}
+
+/** Waits for another holder, and for nothing else: whatever keeps a lock from being made is told at once. */
+async function take(
+  context: LockContext,
+  path: string,
+  waitMs: number,
+  options: LockOptions,
+): Promise<() => Promise<void>> {
+  const endMs = context.clock.monotonicMs() + waitMs;
+  let seen: Sighting | undefined;
+  for (;;) {
+    try {
+      return await lock(path, options);
+    } catch (error) {
+      if (errnoOf(error) !== 'ELOCKED' || context.clock.monotonicMs() >= endMs) throw error;
+    }
+    seen = await freeIfLeftInTheFuture(context, `${path}.lock`, seen);
+    await sleep(context.clock, RETRY_MS);
+  }
+}
+
+interface Sighting {
+  readonly mtimeNs: bigint;
+  readonly firstSeenMs: number;
+}
+
+/** A holder that lives sets the time of its lock to now every `REFRESH_MS`, wherever the clock has gone. */
+async function freeIfLeftInTheFuture(
+  { fs, clock }: LockContext,
+  path: string,
+  seen: Sighting | undefined,
+): Promise<Sighting | undefined> {
+  const mtimeNs = (await lstatIfAny(fs, 'lock:lstat', path))?.mtimeNs ?? 0n;
+  if (Number(mtimeNs / NS_PER_MS) <= clock.nowMs()) return undefined;
+  if (mtimeNs !== seen?.mtimeNs) return { mtimeNs, firstSeenMs: clock.monotonicMs() };
+  if (clock.monotonicMs() - seen.firstSeenMs < STALE_MS) return seen;
+  await ifAny(() => fs.rmdir('lock:rmdir', path));
+  return undefined;
 }
 
 async function noteHolder(fs: FileSystem, path: string, purpose: string): Promise<void> {

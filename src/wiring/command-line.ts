@@ -162,7 +162,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     changes: (onDirty) => openChanges(config, onDirty, log),
     holdAgentLock: async () => {
       const held = await holdAgentLock(
-        { fs, runDirectory: runDir },
+        { fs, clock: systemClock, runDirectory: runDir },
         { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
       );
       const lost = new Promise<string>((resolve) => {

@@ -1,7 +1,9 @@
-import { mkdir, readdir, utimes } from 'node:fs/promises';
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { holdAgentLock, STALE_MS, withDomainLock } from '../../../src/host/domain-lock.js';
+import { systemClock } from '../../../src/host/node-environment.js';
+import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { codeOf, makeHost, OTHER_UUID, UUID } from '../../fakes/host-rig.js';
 
 const NO_WAIT = { purpose: 'test', waitMs: 0 };
@@ -33,7 +35,7 @@ t.test('the lock is free after work that failed', async (t) => {
 });
 
 t.test('a waiter gets the lock when its holder is done', async (t) => {
-  const { context } = await makeHost(t);
+  const context = { ...(await makeHost(t)).context, clock: systemClock };
   const order: string[] = [];
   let finish = (): void => undefined;
   const first = withDomainLock(context, UUID, NO_WAIT, async () => {
@@ -65,7 +67,7 @@ t.test('a lock whose holder died is taken when it is stale, and not before', asy
 
 t.test('one agent per host', async (t) => {
   const { context } = await makeHost(t);
-  const agent = { fs: context.fs, runDirectory: context.stateDirectory };
+  const agent = { ...context, runDirectory: context.stateDirectory };
   const held = await holdAgentLock(agent, { purpose: 'agent', waitMs: 0 });
   t.equal(await codeOf(holdAgentLock(agent, NO_WAIT)), 'DOMAIN_BUSY');
   await held.release();
@@ -76,4 +78,33 @@ t.test('a state directory that is missing is HOST_IO', async (t) => {
   const { context } = await makeHost(t);
   const missing = { ...context, stateDirectory: join(context.stateDirectory, 'missing') };
   t.equal(await codeOf(withDomainLock(missing, UUID, NO_WAIT, async () => 'held')), 'HOST_IO');
+});
+
+t.test('a dead lock from before the clock was set back is taken, one that is refreshed is not', async (t) => {
+  // Its clock is months behind that of the file system.
+  const { context } = await makeHost(t);
+  const lock = join(context.stateDirectory, 'locks', `${UUID}.lock`);
+  await mkdir(lock, { recursive: true });
+  const patient = { purpose: 'test', waitMs: 2 * STALE_MS };
+  const impatient = { purpose: 'test', waitMs: STALE_MS / 2 };
+  t.equal(await codeOf(withDomainLock(context, UUID, impatient, async () => 'taken')), 'DOMAIN_BUSY');
+  let looks = 0;
+  const fs = interceptFileSystem(context.fs, async (call, proceed) => {
+    const time = new Date(Date.now() + ++looks);
+    if (call.site === 'lock:lstat') await utimes(lock, time, time);
+    return await proceed();
+  });
+  const refreshed = withDomainLock({ ...context, fs }, UUID, patient, async () => 'taken');
+  t.equal(await codeOf(refreshed), 'DOMAIN_BUSY');
+  t.equal(await withDomainLock(context, UUID, patient, async () => 'taken'), 'taken');
+});
+
+t.test('what keeps a lock from being made is told at once', async (t) => {
+  const context = { ...(await makeHost(t)).context, clock: systemClock };
+  const runDirectory = join(context.stateDirectory, 'a-file');
+  await writeFile(runDirectory, '');
+  const began = performance.now();
+  const held = holdAgentLock({ ...context, runDirectory }, { purpose: 'agent', waitMs: 60_000 });
+  t.equal(await codeOf(held), 'HOST_IO');
+  t.ok(performance.now() - began < 10_000);
 });
