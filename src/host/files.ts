@@ -134,9 +134,17 @@ export async function ensureDirectories(
 }
 
 /**
- * Removes a directory of ours, two levels deep at most; missing is fine.
+ * Removes a directory of ours, two levels deep at most; missing is fine. Of a link in its place the link alone goes.
+ *
+ * No deeper: below a directory of another user's, a name that was a directory when it was looked at can be a link to anywhere when it is read.
  */
 export async function removeTree(fs: FileSystem, operation: string, path: string): Promise<void> {
+  const stat = await lstatIfAny(fs, `${operation}:lstat`, path);
+  if (!stat) return;
+  if (stat.kind !== 'directory') {
+    await ifAny(() => fs.unlink(`${operation}:unlink`, path));
+    return;
+  }
   for (const name of await namesIn(fs, `${operation}:readdir`, path)) {
     const child = `${path}/${name}`;
     if ((await fs.lstat(`${operation}:lstat`, child)).kind !== 'directory') {

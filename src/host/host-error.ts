@@ -35,8 +35,13 @@ function nextStep(errno: string): string {
       return 'run as root, and let `swtpm-mirror doctor` check the directories and the security profile';
     case 'EROFS':
       return 'the file system was mounted or remounted read-only: look for its errors in the kernel log';
-    case 'ENOENT':
+    case 'EEXIST':
+    case 'EISDIR':
+    case 'ELOOP':
     case 'ENOTDIR':
+    case 'ENOTEMPTY':
+      return 'look at the path named above: something else than swtpm-mirror expects stands there';
+    case 'ENOENT':
       return 'make the missing directory, or correct the path in the configuration';
     case 'EMFILE':
     case 'ENFILE':

@@ -33,6 +33,9 @@ import { DIRECTORY_MODE, TEMPORARY_PREFIX, type HostContext } from './host-conte
 
 /** Entries kept per domain. */
 const KEPT = 3;
+/** A TPM's directory holds a handful of files; whatever fills it belongs to swtpm's user, who is not trusted with this host's memory and disk. */
+const FILES_MAX = 64;
+const BYTES_MAX = 4 * STATE_FILE_BYTES_MAX;
 /** What swtpm makes again by itself and nobody wants back. */
 const WORTHLESS = /^(\.lock|TMP2?-.*|.*\.volatilestate)$/;
 
@@ -79,10 +82,17 @@ async function gather({ fs }: HostContext, paths: DomainPaths): Promise<RawFile[
   const files: RawFile[] = [];
   for (const role of TPM_DIRECTORY_NAMES) {
     const directory = tpmDirectory(paths, role);
-    for (const name of (await namesIn(fs, 'set-aside:readdir-state', directory)).sort()) {
-      if (WORTHLESS.test(name)) continue;
+    const names = (await namesIn(fs, 'set-aside:readdir-state', directory)).sort();
+    if (names.length > FILES_MAX) throw tooMuch(directory, `${names.length} files`, `${FILES_MAX}`);
+    let bytes = 0;
+    for (const name of names) {
       const path = `${directory}/${name}`;
-      files.push(await readRaw(fs, role, name, path, await fs.lstat('set-aside:lstat', path)));
+      const stat = await fs.lstat('set-aside:lstat', path);
+      // A directory is refused whatever its name is: a restore could not clear it away.
+      if (WORTHLESS.test(name) && stat.kind !== 'directory') continue;
+      if (stat.kind === 'file') bytes += stat.size;
+      if (bytes > BYTES_MAX) throw tooMuch(directory, `more than ${BYTES_MAX} bytes`, `${BYTES_MAX}`);
+      files.push(await readRaw(fs, role, name, path, stat));
     }
   }
   if (paths.nvramPath === undefined) return files;
@@ -149,6 +159,14 @@ async function prune({ fs }: HostContext, home: string, latest: string): Promise
   const older = names.filter((name) => name !== latest && !name.startsWith(TEMPORARY_PREFIX));
   const surplus = older.slice(0, Math.max(0, older.length - (KEPT - 1)));
   for (const name of [...leftovers, ...surplus]) await removeTree(fs, 'set-aside-prune', `${home}/${name}`);
+}
+
+function tooMuch(directory: string, found: string, most: string): MirrorError {
+  return new MirrorError(
+    'STATE_INVALID',
+    `cannot set local state aside: ${directory} holds ${found}, at most ${most} expected`,
+    { next: `look at ${directory} and move what is no TPM state out of it; nothing was changed` },
+  );
 }
 
 function uncopyable(path: string, what: string): MirrorError {

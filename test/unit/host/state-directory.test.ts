@@ -338,3 +338,37 @@ t.test('G7: only empty directories are removed', async (t) => {
   await removeEmptyStateDirectory(host.context, host.paths);
   t.ok(await lstat(swtpmDirectory), 'a link stays');
 });
+
+t.test('a link in place of the staging directory goes, and nothing behind it', async (t) => {
+  const host = await makeHost(t);
+  await putOld(host);
+  const elsewhere = join(host.context.stateDirectory, 'elsewhere');
+  await put(elsewhere, { file: 'of somebody', 'directory/file': 'of somebody' });
+  const before = await tree(elsewhere);
+  await symlink(elsewhere, stagingDirectory(host.paths));
+  await restoreState(host.context, host.paths, NEW);
+  t.strictSame(await tree(elsewhere), before);
+  t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest);
+});
+
+t.test(
+  'what a restore could not clear away, or not keep, refuses it before anything is touched',
+  async (t) => {
+    const many = Object.fromEntries([...Array(70).keys()].map((at) => [`tpm2/file-${at}`, '']));
+    const large = Object.fromEntries(
+      [...Array(6).keys()].map((at) => [`tpm2/large-${at}`, Buffer.alloc(12e6)]),
+    );
+    for (const [what, contents] of [
+      ['a directory that is named like a lock', { 'tpm2/.lock/file': '' }],
+      ['a directory that is named like a temporary file', { 'tpm2/TMP2-00.permall/file': '' }],
+      ['very many files', many],
+      ['very much data', large],
+    ] as const) {
+      const host = await makeHost(t);
+      await put(host.paths.swtpmDirectory, { ...OLD, ...contents });
+      const before = await tree(host.swtpmRoot);
+      t.equal(await codeOf(restoreState(host.context, host.paths, NEW)), 'STATE_INVALID', what);
+      t.strictSame(await tree(host.swtpmRoot), before, what);
+    }
+  },
+);
