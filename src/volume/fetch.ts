@@ -120,9 +120,7 @@ export async function readArchive(
   try {
     data = await readWhole(context.fs, 'fetch', path, SEALED_BYTES_MAX);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') {
-      throw damaged(name, `${path} is missing or not a file`);
-    }
+    if (errnoOf(error) === 'ENOENT') throw damaged(name, `${path} is missing`);
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
   const { manifest, capture } = await openArchive(context, data);

@@ -2,7 +2,7 @@
  * files: whole small files on the share.
  */
 import { writeDurable } from '../model/durable-file.js';
-import type { CallSite, FileSystem } from '../model/filesystem.js';
+import type { CallSite, FileSystem, OpenFile } from '../model/filesystem.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 
 /** A file replaced by another client while it was open answers `ESTALE`: it is opened anew by its name, this often. */
@@ -42,10 +42,10 @@ async function readOnce(
   path: string,
   bytesMax: number,
 ): Promise<Uint8Array> {
-  const file = await fs.open(`${operation}:open`, path, 'read');
+  const file = await openWhole(fs, `${operation}:open`, path);
   try {
     const { kind, size } = await file.stat(`${operation}:stat`);
-    if (kind !== 'file') throw unreadable(path, `expected a regular file, found a ${kind}`);
+    if (kind !== 'file') throw irregular(path, kind === 'other' ? 'special file' : kind);
     if (size > bytesMax) {
       throw unreadable(path, `${String(size)} bytes, at most ${String(bytesMax)} expected`);
     }
@@ -61,6 +61,20 @@ async function readOnce(
   } finally {
     await file.close(`${operation}:close-read`);
   }
+}
+
+async function openWhole(fs: FileSystem, site: CallSite, path: string): Promise<OpenFile> {
+  try {
+    return await fs.open(site, path, 'read');
+  } catch (error) {
+    if (errnoOf(error) === 'ELOOP') throw irregular(path, 'symbolic link');
+    if (errnoOf(error) === 'ENXIO') throw irregular(path, 'socket');
+    throw error;
+  }
+}
+
+function irregular(path: string, found: string): MirrorError {
+  return unreadable(path, `expected a regular file, found a ${found}`);
 }
 
 function unreadable(path: string, why: string): MirrorError {

@@ -102,13 +102,15 @@ export async function lookLive({ fs, root }: ShareContext, { uuid, live }: LiveC
   return marks.join('\n');
 }
 
-/** Removes a run's directory with whatever is in it; one that is gone already is fine. */
+/**
+ * Removes a run's directory with the files in it; one that is gone already is fine. A directory that somebody made below swtpm's own stays unless it is
+ * empty: its user could put a link in its place while it is emptied.
+ */
 export async function removeLive(context: ShareContext, { uuid, live }: LiveCall): Promise<void> {
-  const { fs } = context;
   const run = livePath(context, uuid, live);
   for (const role of await namesIn(context, run)) {
     for (const name of await namesIn(context, `${run}/${role}`)) {
-      await unlinkIfThere(fs, 'live:unlink', `${run}/${role}/${name}`);
+      await removeFile(context, `${run}/${role}/${name}`);
     }
     await removeIfEmpty(context, `${run}/${role}`);
   }
@@ -122,14 +124,13 @@ export async function liveRuns(context: ShareContext, uuid: DomainUuid): Promise
 }
 
 async function readFile({ fs }: ShareContext, path: string): Promise<{ stat: FileStat; data: Uint8Array }> {
-  const file = await fs.open('live:open', path, 'read');
+  const file = await fs.open('live:open', path, 'read').catch((error: unknown) => {
+    // A link, or a socket.
+    throw ['ELOOP', 'ENXIO'].includes(errnoOf(error) ?? '') ? noStateFile(path) : error;
+  });
   try {
     const stat = await file.stat('live:stat');
-    if (stat.kind !== 'file' || stat.size > STATE_FILE_BYTES_MAX) {
-      throw new MirrorError('STATE_INVALID', `cannot read TPM state: ${path} is no file of TPM state`, {
-        next: 'look who made it; swtpm itself writes nothing else there',
-      });
-    }
+    if (stat.kind !== 'file' || stat.size > STATE_FILE_BYTES_MAX) throw noStateFile(path);
     return { stat, data: await readToEnd(file) };
   } finally {
     await file.close('live:close-read');
@@ -152,10 +153,29 @@ async function namesIn({ fs }: ShareContext, path: string): Promise<string[]> {
   return (await ifThere(() => fs.readdir('live:readdir', path))) ?? [];
 }
 
-async function removeIfEmpty({ fs }: ShareContext, path: string): Promise<void> {
+function noStateFile(path: string): MirrorError {
+  return new MirrorError('STATE_INVALID', `cannot read TPM state: ${path} is no file of TPM state`, {
+    next: 'look who made it; swtpm itself writes nothing else there',
+  });
+}
+
+async function removeFile(context: ShareContext, path: string): Promise<void> {
   try {
-    await fs.rmdir('live:rmdir', path);
+    await unlinkIfThere(context.fs, 'live:unlink', path);
   } catch (error) {
+    if (errnoOf(error) !== 'EISDIR') throw error;
+    await removeIfEmpty(context, path);
+  }
+}
+
+async function removeIfEmpty(context: ShareContext, path: string): Promise<void> {
+  try {
+    await context.fs.rmdir('live:rmdir', path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOTDIR') {
+      await unlinkIfThere(context.fs, 'live:unlink', path);
+      return;
+    }
     // Not empty: an NFS client keeps what is open under another name; the next tidying removes it.
     if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
   }

@@ -6,6 +6,7 @@
  */
 import { dirname } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
+import { isDamage } from './fetch.js';
 import { ensureDirectory, readWhole, writeWhole } from './files.js';
 import { shareError } from './share-errors.js';
 import {
@@ -58,6 +59,7 @@ async function readMarker(context: ShareContext): Promise<ShareIdentity> {
     text = new TextDecoder().decode(await readWhole(context.fs, 'marker', path, MARKER_BYTES_MAX));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') throw notInitialised(context.root);
+    if (isDamage(error)) throw damagedMarker(path);
     throw shareError('read the share marker', error);
   }
   const fields = parseObject(text);
@@ -71,9 +73,7 @@ async function readMarker(context: ShareContext): Promise<ShareIdentity> {
   }
   const isKnown = format === (escrow === undefined ? PLAIN_FORMAT : ESCROW_FORMAT);
   if (!isKnown || typeof id !== 'string' || !/^[0-9a-f]{32}$/.test(id) || !isRecipient(escrow)) {
-    throw new MirrorError('VOLUME_DAMAGED', `the share marker ${path} is damaged`, {
-      next: 'restore the marker from a backup of the share; do not initialise the share again',
-    });
+    throw damagedMarker(path);
   }
   return {
     id,
@@ -81,6 +81,12 @@ async function readMarker(context: ShareContext): Promise<ShareIdentity> {
     createdAt: typeof createdAt === 'string' ? createdAt : '',
     ...(escrow !== undefined && { escrow }),
   };
+}
+
+function damagedMarker(path: string): MirrorError {
+  return new MirrorError('VOLUME_DAMAGED', `the share marker ${path} is damaged`, {
+    next: 'restore the marker from a backup of the share; do not initialise the share again',
+  });
 }
 
 function isRecipient(escrow: unknown): escrow is string | undefined {

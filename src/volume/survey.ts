@@ -3,23 +3,18 @@
  *
  * Ages are measured as in `hosts.ts`, with one clock, the server's.
  */
-import { asMirrorError, errnoOf, MirrorError, type ErrorRecord } from '../model/errors.js';
+import { asMirrorError, errnoOf, type ErrorRecord } from '../model/errors.js';
 import type { GenerationName } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
+import { listDiverged } from './diverged.js';
 import { isUnopened, readHead } from './fetch.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog } from './log.js';
 import { pinNames } from './pins.js';
 import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
-import {
-  hostsPath,
-  purgedPath,
-  TEMPORARY_PREFIX,
-  volumePaths,
-  volumesPath,
-  type ShareContext,
-} from './share-context.js';
+import { hostsPath, purgedPath, TEMPORARY_PREFIX, volumesPath, type ShareContext } from './share-context.js';
+import { shareError } from './share-errors.js';
 import type { HeadReading, ShareIdentity } from './share-store.js';
 
 export async function survey(
@@ -31,11 +26,19 @@ export async function survey(
   const { fs } = context;
   const names = (await fs.readdir('survey:readdir-hosts', hostsPath(context))).filter(isHostName).sort();
   const hosts: HostPresence[] = [];
+  const noHosts: HostName[] = [];
   const nowNs = await heartbeat.serverTimeNs();
-  for (const host of names) hosts.push(await presenceOf(heartbeat, host, nowNs, hostExpiryMs));
+  for (const host of names) {
+    const presence = await presenceOf(heartbeat, host, nowNs, hostExpiryMs);
+    if (presence) hosts.push(presence);
+    else noHosts.push(host);
+  }
   const entries = (await fs.readdir('survey:readdir', volumesPath(context))).sort();
   const left = await namesIn(context, purgedPath(context));
-  const strays = [...entries.filter((name) => !isDomainUuid(name)).map((name) => `volumes/${name}`)];
+  const strays = [
+    ...noHosts.map((name) => `hosts/${name}`),
+    ...entries.filter((name) => !isDomainUuid(name)).map((name) => `volumes/${name}`),
+  ];
   return {
     share,
     hosts,
@@ -44,48 +47,60 @@ export async function survey(
   };
 }
 
+/** @returns `undefined` for what is no host's directory */
 async function presenceOf(
   heartbeat: Heartbeat,
   host: HostName,
   nowNs: bigint,
   hostExpiryMs: number,
-): Promise<HostPresence> {
-  const seen = await heartbeat.presenceOf(host, nowNs);
+): Promise<HostPresence | undefined> {
+  let seen: Awaited<ReturnType<Heartbeat['presenceOf']>>;
+  try {
+    seen = await heartbeat.presenceOf(host, nowNs);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
   const alive = seen !== undefined && seen.ageMs < hostExpiryMs;
   return { host, heartbeatAgeMs: seen?.ageMs, alive, version: seen?.version };
 }
 
-/** @throws MirrorError `NO_SUCH_DOMAIN` */
+const NOTHING = { name: '', holder: undefined, tombstoned: false, head: undefined, generations: 0 };
+
+/** What is wrong with this volume alone is told beside its name. @throws MirrorError `NO_SUCH_DOMAIN`, `SHARE_*` */
 export async function summarise(context: ShareContext, uuid: DomainUuid): Promise<VolumeSummary> {
-  const { diverged } = volumePaths(context, uuid);
-  const counts = {
-    uuid,
-    pins: (await pinNames(context, uuid)).length,
-    diverged: (await namesIn(context, diverged)).length,
-  };
-  const nothing = { name: '', holder: undefined, tombstoned: false, head: undefined, generations: 0 };
+  const counts = { uuid, ...NOTHING, pins: 0, diverged: 0 };
   try {
+    counts.pins = (await pinNames(context, uuid)).length;
+    counts.diverged = (await listDiverged(context, uuid)).length;
     const log = await readLog(context, uuid, 'all');
-    if (!log) return { ...counts, ...nothing };
-    const head = await readHeadOrKeyless(context, uuid, log);
-    return {
-      ...counts,
-      ...nothing,
-      holder: log.holder,
-      tombstoned: log.tombstone !== undefined,
-      generations: log.published.length,
-      diverged: counts.diverged + log.diverged.length,
-      ...(head.kind === 'whole' && {
-        name: head.generation.manifest.name,
-        head: head.generation.manifest,
-      }),
-      ...(head.kind === 'damaged' && { problem: head.error }),
-      ...(head.kind === 'unopened' && { problem: head.error, head: headByName(head.name) }),
-    };
+    if (!log) return counts;
+    const diverged = counts.diverged + log.diverged.length;
+    return { ...counts, ...(await summaryOf(context, uuid, log)), diverged };
   } catch (error) {
-    if (!(error instanceof MirrorError) || !PROBLEMS.has(error.code)) throw error;
-    return { ...counts, ...nothing, problem: asMirrorError(error).toRecord() };
+    const problem = shareError(`read volume ${uuid}`, error);
+    if (!PROBLEMS.has(problem.code)) throw problem;
+    return { ...counts, problem: problem.toRecord() };
   }
+}
+
+async function summaryOf(
+  context: ShareContext,
+  uuid: DomainUuid,
+  log: VolumeLog,
+): Promise<Partial<VolumeSummary>> {
+  const head = await readHeadOrKeyless(context, uuid, log);
+  return {
+    holder: log.holder,
+    tombstoned: log.tombstone !== undefined,
+    generations: log.published.length,
+    ...(head.kind === 'whole' && {
+      name: head.generation.manifest.name,
+      head: head.generation.manifest,
+    }),
+    ...(head.kind === 'damaged' && { problem: head.error }),
+    ...(head.kind === 'unopened' && { problem: head.error, head: headByName(head.name) }),
+  };
 }
 
 /** A fleet is looked at from hosts that have no key as well. */
