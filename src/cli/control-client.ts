@@ -6,6 +6,7 @@ import type { AgentPlace } from '../model/agent-place.js';
 import { MirrorError, type ErrorCode, type ErrorRecord } from '../model/errors.js';
 
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const SEE_LOG = 'see `systemctl status swtpm-mirror` and its log';
 /** How a socket says that nobody listens, or not any more: an agent that was killed in the middle of its answer is no agent. */
 const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE']);
 
@@ -78,7 +79,7 @@ function exchange(
     request.on('timeout', () => request.destroy(new Error(`no answer within ${String(patienceMs)} ms`)));
     request.on('error', (error: NodeJS.ErrnoException) => {
       if (NOBODY.has(error.code ?? '')) resolve(undefined);
-      else reject(unreachable(error.message));
+      else reject(unreachable(error.message, error.code === 'EACCES' ? 'run it as root' : SEE_LOG));
     });
     request.end(text);
   });
@@ -92,9 +93,9 @@ function parseJson(text: string): unknown {
   }
 }
 
-function unreachable(why: string): MirrorError {
+function unreachable(why: string, next = SEE_LOG): MirrorError {
   return new MirrorError('AGENT_UNREACHABLE', `the agent of this host cannot be asked: ${why}`, {
-    next: 'see `systemctl status swtpm-mirror` and its log',
+    next,
     retriable: true,
   });
 }

@@ -34,6 +34,14 @@ async function checkDirectory(check: string, path: string): Promise<Finding> {
   try {
     const { mode, uid } = await lstat(path);
     const own = process.getuid?.() ?? 0;
+    if (own !== 0 && uid === 0) {
+      return problem(
+        check,
+        new MirrorError('HOST_IO', `${path} belongs to root, and this is user ${own}`, {
+          next: 'run `swtpm-mirror doctor` as root',
+        }),
+      );
+    }
     if (uid !== own || (mode & OPEN_TO_OTHERS) !== 0) {
       const found = `${path} belongs to user ${uid} and has mode ${(mode & PERMISSIONS).toString(8)}`;
       return problem(

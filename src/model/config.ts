@@ -82,13 +82,16 @@ export interface Config {
 export interface ConfigDefaults {
   /** The machine's host name. */
   readonly hostName: string;
+  /** Of the file, for whoever has to correct it. */
+  readonly path?: string;
 }
 
 /**
  * @throws MirrorError `CONFIG_INVALID` with every problem of the file
  */
 export function parseConfig(text: string, defaults: ConfigDefaults): Config {
-  const table = readToml(text);
+  const { path } = defaults;
+  const table = readToml(text, path);
   const file = CONFIG_FILE.safeParse(table, { reportInput: true });
   const problems = [...(file.error?.issues ?? []).flatMap(describeIssue), ...describeRelations(table)];
   const defaultHost = defaults.hostName.toLowerCase();
@@ -98,21 +101,22 @@ export function parseConfig(text: string, defaults: ConfigDefaults): Config {
       `host is not set and the machine's name is ${quoted(defaults.hostName)}, ${EXPECTED_HOST_NAME}`,
     );
   }
-  if (problems.length > 0 || !file.success || host === undefined) throw invalid(problems.join('; '));
+  if (problems.length > 0 || !file.success || host === undefined) throw invalid(problems.join('; '), path);
   return toConfig(file.data, host);
 }
 
-function readToml(text: string): Record<string, unknown> {
+function readToml(text: string, path: string | undefined): Record<string, unknown> {
   try {
     return parseToml(text);
   } catch (error) {
-    if (error instanceof TomlError) throw invalid(describeSyntaxError(error));
+    if (error instanceof TomlError) throw invalid(describeSyntaxError(error), path);
     throw error;
   }
 }
 
-function invalid(problems: string): MirrorError {
-  return new MirrorError('CONFIG_INVALID', `read the configuration: ${problems}`, {
+function invalid(problems: string, path: string | undefined): MirrorError {
+  const what = path === undefined ? 'the configuration' : `the configuration ${path}`;
+  return new MirrorError('CONFIG_INVALID', `read ${what}: ${problems}`, {
     next: 'correct the configuration file; README.md describes every key',
   });
 }

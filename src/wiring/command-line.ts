@@ -17,6 +17,7 @@ import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
+import { orHostError } from '../host/host-error.js';
 import { readMachine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
@@ -42,7 +43,7 @@ import { configuredLimits } from '../storage/storage-limits.js';
 import type { StorageEvent } from '../storage/storage-events.js';
 import type { StorageParameters } from '../storage/wire.js';
 import { compressor } from './compressor.js';
-import { readConfigFile } from './config-file.js';
+import { configPath, readConfigFile } from './config-file.js';
 import { openSealing, readSealingKeys } from './sealing-keys.js';
 import { listen, listenAt } from './listeners.js';
 import { systemdManager } from './systemd-notify.js';
@@ -62,7 +63,7 @@ const VIRSH_DEADLINE_MS = 5_000;
 const fs = new NodeFileSystem();
 
 async function loadConfig(asked: string | undefined): Promise<Config> {
-  return parseConfig(readConfigFile(asked), { hostName: hostname() });
+  return parseConfig(readConfigFile(asked), { hostName: hostname(), path: configPath(asked) });
 }
 
 /** Of another share than the configured one, such as one that is being made, this host knows nothing. */
@@ -110,7 +111,7 @@ function openShareAs(
 async function openContext(config: Config, target: LogTarget): Promise<OpenContext> {
   const { stateDir, runDir, libvirt } = config;
   const keys = await readSealingKeys(fs, config);
-  for (const path of [stateDir, runDir]) await ensureOwnDirectory(path);
+  for (const path of [stateDir, runDir]) await orHostError(`make ${path}`, () => ensureOwnDirectory(path));
   const machine = await readMachine(fs);
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };

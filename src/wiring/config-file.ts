@@ -12,15 +12,23 @@ import { errnoOf, MirrorError } from '../model/errors.js';
  * @throws MirrorError `CONFIG_INVALID`
  */
 export function readConfigFile(asked: string | undefined): string {
-  const wanted = asked ?? process.env['SWTPM_MIRROR_CONFIG'];
-  const path = wanted ?? DEFAULT_CONFIG_FILE;
+  const path = configPath(asked);
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' && wanted === undefined) return '';
+    if (errnoOf(error) === 'ENOENT' && wantedPath(asked) === undefined) return '';
     throw new MirrorError('CONFIG_INVALID', `cannot read ${path}: ${errnoOf(error) ?? 'unreadable'}`, {
       next: 'give a readable file with --config, or none to use the defaults',
       cause: error,
     });
   }
+}
+
+/** Which file that is. */
+export function configPath(asked: string | undefined): string {
+  return wantedPath(asked) ?? DEFAULT_CONFIG_FILE;
+}
+
+function wantedPath(asked: string | undefined): string | undefined {
+  return asked ?? process.env['SWTPM_MIRROR_CONFIG'];
 }
