@@ -7,6 +7,7 @@ import type { Arrival, DomainPhase, Journal, JournalRecord } from '../host/journ
 import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
+import { epochOf, isClaiming, isHolding } from '../model/hold.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
 import { HANDED_OVER } from '../model/log-entry.js';
 import type { AgentContext } from './agent-context.js';
@@ -24,6 +25,7 @@ export class DomainRecord {
   #current: JournalRecord | undefined;
   #written: JournalRecord | undefined;
   #saving: Promise<void> | undefined;
+  #isClaiming = false;
   #error: MirrorError | undefined;
 
   constructor(
@@ -78,8 +80,10 @@ export class DomainRecord {
       ...known,
       phase: phaseOf(state),
       runBootId: this.#bootId,
-      holding: hold.kind === 'held' || hold.kind === 'doubt',
-      epoch: hold.kind === 'none' || hold.kind === 'wanted' ? known.epoch : hold.epoch,
+      holding: isHolding(hold),
+      claiming: isClaiming(hold),
+      // Without a claim of its own the last one that is known goes on to tell whose claims came after it.
+      epoch: epochOf(hold) > 0 ? epochOf(hold) : known.epoch,
       slot: published?.slot ?? known.slot,
       digest: published === undefined || sameContent ? known.digest : fullDigest,
       identity: identity ?? known.identity,
@@ -90,17 +94,31 @@ export class DomainRecord {
       // Until the volume is held again, what lies on the disk is of the boot before and not judged yet; and what lost then still lies there.
       bootId: hold.kind === 'held' && outdated.length === 0 ? this.#bootId : known.bootId,
     };
+    if (this.#isClaiming) this.#noteClaim(state);
   }
 
   /**
-   * Notes that a claim is about to be made, for a domain that has nothing to store: what a crash leaves from here on is a claim to give back.
-   * Resolves when that is durable.
+   * A claim is about to be made, outside the lifecycle: what a crash leaves from here on, until `claimed`, is a claim to give back. Resolves when that is
+   * durable.
    *
    * @throws MirrorError when it cannot be written
    */
-  async claiming(): Promise<void> {
-    this.#current = { ...(this.#current ?? this.#blank()), phase: 'leaving', holding: true };
+  async claiming(state: Lifecycle): Promise<void> {
+    this.#isClaiming = true;
+    this.#noteClaim(state);
     await this.saved();
+  }
+
+  /** What became of that claim is the lifecycle's to tell from now on. */
+  claimed(): void {
+    this.#isClaiming = false;
+  }
+
+  /** In every other state the next run of this program looks for a claim of its own anyway. */
+  #noteClaim({ run, hold }: Lifecycle): void {
+    const known = this.#current ?? this.#blank();
+    if (run === 'stopped') this.#current = { ...known, phase: 'leaving', holding: true, claiming: true };
+    else if (hold.kind === 'fenced') this.#current = { ...known, holding: true };
   }
 
   /**
@@ -146,6 +164,7 @@ export class DomainRecord {
       phase: 'stopped',
       epoch: 0,
       holding: false,
+      claiming: false,
       slot: 0,
       digest: null,
       identity: null,

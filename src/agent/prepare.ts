@@ -15,7 +15,7 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { takeOverIn } from '../model/take-over.js';
-import { planRestore, type RestoreDecision, type RestoreFacts } from '../model/restore-plan.js';
+import { mustFinishFirst, planRestore, type RestoreDecision } from '../model/restore-plan.js';
 import type { ClaimOutcome } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { HeldStart, type StartAttempt } from './held-start.js';
@@ -34,19 +34,11 @@ export interface PreparingDomain {
   /** A claim is about to be made. Resolves when a crash cannot make anybody forget that. */
   claiming(): Promise<void>;
   /** The volume is this host's under this claim, or may be: a start that fails from here on has to give it back. */
-  claimed(epoch: Slot): void;
+  claimed(epoch: Slot | 'unknown'): void;
 }
 
 /** Between two looks at a holder that may expire, or at a share that may come back. */
 const LOOK_AGAIN_MS = 250;
-
-const STARTS_FROM_THE_HEAD: readonly RestoreDecision['kind'][] = [
-  'start-new',
-  'restore-carried',
-  'restore-head',
-  'restore-previous',
-  'keep-diverged-restore-head',
-];
 
 /**
  * @throws MirrorError the refusal, or what kept the start from being decided within `timing.start_deadline`
@@ -64,7 +56,7 @@ export async function prepareDomain(
     const situation = await deadline.within(gathering);
     const decision = planRestore(situation.facts);
     const late = deadline.leftMs < LOOK_AGAIN_MS;
-    if (!isFinished && mustFinishFirst(decision.kind, situation.facts)) {
+    if (!isFinished && mustFinishFirst(decision, situation.facts)) {
       if (late) throw stillFinishing(request.uuid);
     } else if (decision.kind !== 'refuse') {
       const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
@@ -155,7 +147,7 @@ async function claimFor({
   });
   const outcome = await deadline.within(claiming).catch((error: unknown) => {
     if (asMirrorError(error).code === 'OUTCOME_UNKNOWN' || deadline.isOver) {
-      domain.claimed(situation.record?.epoch ?? 0);
+      domain.claimed('unknown');
     }
     throw error;
   });
@@ -165,12 +157,4 @@ async function claimFor({
   const unchanged =
     outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
   return unchanged ? outcome : undefined;
-}
-
-/** Whether what the last run left has to reach the share before the domain may start in this way. */
-function mustFinishFirst(kind: RestoreDecision['kind'], { spooled }: RestoreFacts): boolean {
-  // Its claim is still to be given back, and an incoming domain has none: the volume would stay held for ever.
-  if (kind === 'wait-incoming') return true;
-  // It would start from less than this host has, and what the spool has would follow that.
-  return spooled && STARTS_FROM_THE_HEAD.includes(kind);
 }

@@ -43,11 +43,13 @@ function recalledRunState(
   return holding || isSpooled ? 'finishing' : 'stopped';
 }
 
-function recalledHold({ fenced, holding, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
-  // A claim that was about to be made ended what fenced this host before.
-  if (fenced && !holding) return { kind: 'fenced', epoch, by: fenced.host };
+function recalledHold({ fenced, holding, claiming, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
+  // A claim that a start was about to make ended what fenced this host before.
+  if (fenced && !claiming) {
+    return { kind: 'fenced', epoch, by: fenced.host, ...(holding && { claimed: true }) };
+  }
   // What was under way when the former run ended is not known.
-  if (holding) return { kind: 'doubt', epoch };
+  if (holding) return { kind: 'doubt', epoch, ...(claiming && { claiming: true }) };
   if (phase === 'arrived') return { kind: 'wanted', how: 'migration' };
   return phase === 'running' || phase === 'finishing' || isSpooled
     ? { kind: 'wanted', how: 'adopt' }

@@ -199,3 +199,14 @@ export function neitherTookIt(uuid: DomainUuid, attention: AttentionList): Mirro
     retriable: true,
   });
 }
+
+/** @param by the host that has it */
+export function lostTo(uuid: DomainUuid, by: string): MirrorError {
+  return new MirrorError(
+    'FENCED',
+    `host ${by} holds the volume of ${uuid} now; what this host captures is kept as a diverged copy`,
+    {
+      next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
+    },
+  );
+}

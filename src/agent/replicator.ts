@@ -8,6 +8,7 @@
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { holdAfterFailedStart } from '../model/hold.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
 import { HANDED_OVER, NEVER_RAN, START_FAILED } from '../model/log-entry.js';
 import type { TakeOver } from '../model/take-over.js';
@@ -87,7 +88,7 @@ export class Replicator {
     const place = domainPlace(this.#context.config, uuid, request.nvramPath, run.place.live);
     if (this.#preparing) throw alreadyPreparing(uuid);
     this.#preparing = true;
-    let claimed: Slot | undefined;
+    let claimed: Slot | 'unknown' | undefined;
     try {
       const prepared = await prepareDomain(
         this.#context,
@@ -97,9 +98,7 @@ export class Replicator {
           waiting: (error) => {
             run.attention.raise('plan', error);
           },
-          claiming: async () => {
-            if (run.state.run === 'stopped') await run.record.claiming();
-          },
+          claiming: () => run.record.claiming(run.state),
           claimed: (epoch) => {
             claimed = epoch;
           },
@@ -132,6 +131,7 @@ export class Replicator {
       throw cause;
     } finally {
       this.#preparing = false;
+      run.record.claimed();
       run.resume();
     }
   }
@@ -288,10 +288,11 @@ export class Replicator {
   }
 
   /** The start failed after the volume was claimed: it is released, so that the domain can start elsewhere. */
-  async #giveBack(epoch: Slot): Promise<void> {
+  async #giveBack(claim: Slot | 'unknown'): Promise<void> {
     const { published, pending } = this.state;
     if (this.#context.config.placement === 'direct') await this.#context.files.takeLinksAway(this.uuid);
-    this.#run.dispatch({ kind: 'prepared', hold: { kind: 'doubt', epoch }, published, pending });
+    const hold = holdAfterFailedStart(this.state, claim, this.#run.record.current?.epoch ?? 0);
+    this.#run.dispatch({ kind: 'prepared', hold, published, pending });
     this.#run.dispatch({ kind: 'stopped', reason: START_FAILED, handedOver: false });
   }
 }

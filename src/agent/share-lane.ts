@@ -6,7 +6,8 @@ import type { LifecycleEvent, ShareTask } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
-import { lostTo, runShareTask, type DomainTask, type TaskOutcome } from './share-tasks.js';
+import { lostTo } from './refusal.js';
+import { runShareTask, type DomainTask, type TaskOutcome } from './share-tasks.js';
 
 export class ShareLane {
   readonly #context: AgentContext;

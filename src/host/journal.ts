@@ -53,6 +53,8 @@ export interface JournalRecord {
   /** Slot of the claim held, or last held, by this host; 0 for none. */
   readonly epoch: Slot;
   readonly holding: boolean;
+  /** Whether a claim of this host may be under way of which nobody has heard. */
+  readonly claiming: boolean;
   /** Last slot that this host published or restored; 0 for none. */
   readonly slot: Slot;
   /** Content digest at that slot. */
@@ -127,6 +129,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   phase: z.enum(DOMAIN_PHASES),
   epoch: SLOT,
   holding: z.boolean(),
+  claiming: z.boolean().default(false),
   slot: SLOT,
   digest: SHA256.nullable(),
   identity: SHA256.nullable(),

@@ -11,8 +11,10 @@ export type Hold =
   /** `inDoubt`: a claim of this host may have taken place, so that a stop has something to release. */
   | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration'; readonly inDoubt?: true }
   | { readonly kind: 'held'; readonly epoch: Slot; readonly next: Slot }
-  | { readonly kind: 'doubt'; readonly epoch: Slot }
-  | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string };
+  /** `claiming`: what is in doubt is a claim. It may yet take place where the volume is free, and only another one in its slot ends that. */
+  | { readonly kind: 'doubt'; readonly epoch: Slot; readonly claiming?: true }
+  /** `claimed`: the log ends with a claim of this host all the same, to be given back when the domain has stopped. */
+  | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string; readonly claimed?: true };
 
 /** The newest valid capture that the share does not have. */
 export interface Pending {
@@ -66,7 +68,7 @@ export interface Lifecycle {
 export type ShareTask =
   | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' }
   /** `epoch`: under which this host last knew to hold the volume; 0 for none. */
-  | { readonly kind: 'acquire'; readonly how: 'recover'; readonly epoch: Slot }
+  | { readonly kind: 'acquire'; readonly how: 'recover'; readonly epoch: Slot; readonly claiming?: true }
   | {
       readonly kind: 'publish';
       readonly epoch: Slot;
@@ -76,6 +78,8 @@ export type ShareTask =
     }
   | { readonly kind: 'release'; readonly epoch: Slot; readonly slot: Slot; readonly reason: string }
   | { readonly kind: 'diverge'; readonly epoch: Slot }
+  /** Whatever claim of this host ends the log. */
+  | { readonly kind: 'give-back'; readonly reason: string }
   | { readonly kind: 'tidy'; readonly epoch: Slot };
 
 export type LocalTask =
@@ -115,7 +119,7 @@ export type LifecycleEvent =
       readonly outdated?: readonly string[] | undefined;
       readonly foreign?: boolean;
     }
-  | { readonly kind: 'fenced'; readonly by: string }
+  | { readonly kind: 'fenced'; readonly by: string; readonly claimed?: true }
   | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
   | { readonly kind: 'diverged'; readonly digest: string }
   | { readonly kind: 'released' }

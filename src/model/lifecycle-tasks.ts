@@ -30,9 +30,15 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
         ? { kind: 'acquire', how: hold.how }
         : undefined;
     case 'doubt':
-      return { kind: 'acquire', how: 'recover', epoch: hold.epoch };
+      return {
+        kind: 'acquire',
+        how: 'recover',
+        epoch: hold.epoch,
+        ...(hold.claiming && { claiming: true }),
+      };
     case 'fenced':
-      return pending ? { kind: 'diverge', epoch: hold.epoch } : undefined;
+      if (pending) return { kind: 'diverge', epoch: hold.epoch };
+      return hold.claimed && isAllTaken(state) ? { kind: 'give-back', reason: state.reason } : undefined;
     case 'held':
       return nextHeldTask(state, hold);
   }
@@ -45,10 +51,15 @@ function nextHeldTask(
   const final = state.run === 'finishing';
   if (state.pending?.foreign) return { kind: 'diverge', epoch };
   if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
-  if (final && !state.dirty && !state.unread && state.local === 'idle') {
+  if (isAllTaken(state) && !state.unread) {
     return { kind: 'release', epoch, slot: next, reason: state.reason };
   }
   return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
+}
+
+/** Whether the domain has stopped and nothing more of it is to be read. */
+function isAllTaken({ run, dirty, local }: Lifecycle): boolean {
+  return run === 'finishing' && !dirty && local === 'idle';
 }
 
 /** The state in which a task is in flight. */

@@ -14,22 +14,25 @@
  *   wanted    the domain runs here and the volume must still be acquired
  *   held      epoch and next slot are known; the only state that publishes or releases
  *   doubt     held, but a commit has an unknown outcome (or the agent was restarted): left only by a new claim
- *   fenced    another host holds the volume: this host publishes nothing more, and keeps what it has as diverged
+ *   fenced    another host holds the volume, or had the domain meanwhile: this host publishes nothing more, and keeps what it has as diverged. A claim of
+ *             its own that it found to stand all the same (an operator forced the volume back, a start failed) is given back when the domain has stopped.
  *
  * Two lanes run side by side, at most one task in each: `local` (capture, spool) and `share` (everything on the share), so that a share
  * that hangs never holds up a capture.
  *
- * I1 Publishing and closing happen only in `held`, and after either failed in doubt only a claim follows (P: `doubt`).
+ * I1 Publishing and closing happen only in `held`, and after either failed in doubt only a claim follows (P: `doubt`). A claim that does not count is
+ *    given back after a look at the log, as often as it takes.
  * I2 `fenced` is never left for `held` within one run of the domain.
  * I3 A capture leaves `pending` only when the share has it as head or as a diverged copy, or when a newer capture replaces it.
  * I4 The volume is released only when the final capture was taken and nothing is pending. Where the final state is there and cannot be
- *    read, or is gone and none was ever stored, the volume stays held: another host would start from less, or from nothing.
+ *    read, or is gone and none was ever stored (what another TPM left in its place is none), the volume stays held: another host would start from
+ *    less, or from nothing.
  * I5 A domain that never ran here (prepared or incoming, then stopped) captures nothing, and so publishes nothing of its own. Of one that was handed over
  *    nothing more is taken up, not even what was being read when that was told.
  * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
  *    the domain has stopped.
  */
-import type { Slot } from './generation-name.js';
+import { advance, doubted, epochOf, fenced, hasNothingToGiveBack } from './hold.js';
 import {
   STOPPED,
   type Hold,
@@ -83,7 +86,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
     case 'retry':
       return { ...state, backoff: false, spoolFailed: false };
     default:
-      return settle(takeAgain(stepShare({ ...state, share: 'idle', carrying: undefined }, event)));
+      return settle(takeAgain(stepShare(state, event)));
   }
 }
 
@@ -93,7 +96,8 @@ type ShareEvent = Extract<
 >;
 
 /** Outcomes of the share lane, whose task has ended. */
-function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
+function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
+  const state: Lifecycle = { ...before, share: 'idle', carrying: undefined };
   const fine = { ...state, trouble: false };
   switch (event.kind) {
     case 'acquired':
@@ -108,7 +112,7 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         untidy: true,
       });
     case 'fenced':
-      return { ...fine, hold: { kind: 'fenced', epoch: epochOf(state.hold), by: event.by } };
+      return { ...fine, hold: fenced(state.hold, event) };
     case 'published':
       return withoutPublished({
         ...fine,
@@ -125,13 +129,15 @@ function stepShare(state: Lifecycle, event: ShareEvent): Lifecycle {
         ),
       };
     case 'released':
-      return wantIfNeeded({ ...fine, hold: { kind: 'none' } });
+      return state.hold.kind === 'fenced'
+        ? { ...fine, hold: fenced(state.hold, { by: state.hold.by }) }
+        : wantIfNeeded({ ...fine, hold: { kind: 'none' } });
     case 'tidied':
       return { ...fine, untidy: false };
     case 'share-failed':
       return {
         ...state,
-        hold: event.inDoubt ? doubted(state.hold) : state.hold,
+        hold: event.inDoubt ? doubted(state.hold, before.share === 'acquire') : state.hold,
         trouble: true,
         backoff: true,
       };
@@ -163,12 +169,12 @@ function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecyc
 
 function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Lifecycle {
   if (again && isInUse(state)) return { ...state, dirty: true };
-  const isStored = missing && (state.published !== undefined || state.pending !== undefined);
+  const isStored = missing && hasOwnState(state);
   return { ...state, unread: state.run === 'finishing' && !state.capturesOver && !isStored };
 }
 
 function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest' | 'foreign'>): Lifecycle {
-  const state = { ...before, unread: false };
+  const state = { ...before, unread: foreign === true && isWithoutOwnState(before) };
   // Read while the stop was told: what goes on elsewhere has a newer state there.
   if (state.run === 'finishing' && state.capturesOver) return state;
   const { pending: waiting } = state;
@@ -184,6 +190,18 @@ function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest'
   }
   const pending = { digest, spooled: false, ...(foreign && { foreign }) };
   return wantIfNeeded({ ...state, pending, spoolFailed: false });
+}
+
+/** Whether a stop that goes on would give up a volume in which no state of its own TPM is. */
+function isWithoutOwnState(state: Lifecycle): boolean {
+  const { run, capturesOver, hold } = state;
+  const holds = hold.kind === 'held' || hold.kind === 'doubt';
+  return run === 'finishing' && !capturesOver && holds && !hasOwnState(state);
+}
+
+/** Whether a state of the volume's own TPM is stored, or about to be. */
+function hasOwnState({ published, pending }: Lifecycle): boolean {
+  return published !== undefined || (pending !== undefined && !pending.foreign);
 }
 
 function spooled(state: Lifecycle, digest: string): Lifecycle {
@@ -230,17 +248,15 @@ function withoutPublished(state: Lifecycle): Lifecycle {
 /** Ends a stop that has nothing left to do. */
 function settle(state: Lifecycle): Lifecycle {
   if (state.run !== 'finishing' || !isQuiet(state)) return state;
-  const { kind } = state.hold;
-  const over = kind === 'none' || kind === 'fenced' || (kind === 'wanted' && !state.hold.inDoubt);
-  return over
-    ? {
-        ...state,
-        run: 'stopped',
-        dirty: false,
-        stopOverdue: false,
-        hold: kind === 'fenced' ? state.hold : { kind: 'none' },
-      }
-    : state;
+  const { hold } = state;
+  if (!hasNothingToGiveBack(hold)) return state;
+  return {
+    ...state,
+    run: 'stopped',
+    dirty: false,
+    stopOverdue: false,
+    hold: hold.kind === 'fenced' ? hold : { kind: 'none' },
+  };
 }
 
 function isQuiet(state: Lifecycle): boolean {
@@ -253,17 +269,4 @@ function isInUse(state: Lifecycle): boolean {
 
 function isSameState(one: PublishedState | undefined, other: PublishedState | undefined): boolean {
   return one && other ? sameDigest(one.digest, other.digest) : one === other;
-}
-
-function epochOf(hold: Hold): Slot {
-  return hold.kind === 'held' || hold.kind === 'doubt' || hold.kind === 'fenced' ? hold.epoch : 0;
-}
-
-function doubted(hold: Hold): Hold {
-  if (hold.kind === 'held') return { kind: 'doubt', epoch: hold.epoch };
-  return hold.kind === 'wanted' ? { ...hold, inDoubt: true } : hold;
-}
-
-function advance(hold: Hold, slot: Slot): Hold {
-  return hold.kind === 'held' ? { ...hold, next: slot + 1 } : hold;
 }

@@ -6,7 +6,8 @@
  * I2 (G4) A head is never set aside for local state unless that is the same TPM, known to be newer, and no other host has held the
  *    volume since this host last did.
  * I3 (G5) Local state that loses is kept: whatever is not the head's equal, or known to have been published, becomes a diverged copy
- *    or the start is refused. What only the spool has goes to the volume before anything is restored over it.
+ *    or the start is refused. What only the spool has goes to the volume before anything is restored over it, and before a domain starts from
+ *    local state that a power loss may have taken back to before it.
  * I4 Nothing is decided on a share that is not verified, but by the operator's own policy and on state that this host knows to be
  *    the last it had.
  * I5 A state that the domain's own definition carries is used only where its TPM would start blank (I1): nobody knows how old it is. One that
@@ -217,4 +218,27 @@ function planWhole(facts: RestoreFacts, headIdentity: string | undefined): Resto
 /** Whether two identities are those of two TPMs; one that is not known may be either. */
 export function isOtherTpm(one: string | undefined, other: string | undefined): boolean {
   return one !== undefined && other !== undefined && one !== other;
+}
+
+const STARTS_FROM_THE_HEAD: ReadonlySet<RestoreDecision['kind']> = new Set([
+  'start-new',
+  'restore-carried',
+  'restore-head',
+  'restore-previous',
+  'keep-diverged-restore-head',
+]);
+
+/** Whether what the last run left has to reach the share before this is decided for good. */
+export function mustFinishFirst(
+  decision: RestoreDecision,
+  { spooled, localIsSpooled = false, journal }: RestoreFacts,
+): boolean {
+  // Its claim is still to be given back, and an incoming domain has none: the volume would stay held for ever.
+  if (decision.kind === 'wait-incoming') return true;
+  if (!spooled) return false;
+  if (decision.kind === 'refuse') return decision.code === 'STATE_BEHIND';
+  // A power loss may have taken the local state back to before what the spool has.
+  const mayBeBehind = (!journal || journal.rebooted === true) && !localIsSpooled;
+  // It would start from less than this host has, and what the spool has would follow that.
+  return mayBeBehind || STARTS_FROM_THE_HEAD.has(decision.kind);
 }

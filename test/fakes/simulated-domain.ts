@@ -37,6 +37,8 @@ export class SimulatedDomain {
   /** The last capture came to nothing, so what is on disk now need not be stored. */
   captureFailed = false;
   spool: string | undefined;
+  /** Nobody but the operator need know of that claim. */
+  wasForcedBack = false;
   readonly diverged = new Set<string>();
   readonly began: (LocalTask | ShareTask)[] = [];
   #slots: SlotContent[] = [];
@@ -211,6 +213,13 @@ export class SimulatedDomain {
     if (publishes) this.#append({ by: 'them', kind: 'publish', epoch, digest: this.#newContent() });
   }
 
+  /** An operator gives the volume back to this host by force. */
+  forceBack(): void {
+    if (this.holder !== 'them') return;
+    this.#append({ by: 'us', kind: 'claim', epoch: 0, digest: '' });
+    this.wasForcedBack = true;
+  }
+
   othersRelease(): void {
     const epoch = this.#slots.findLastIndex((entry) => entry.kind === 'claim') + 1;
     if (this.holder === 'them') this.#append({ by: 'them', kind: 'release', epoch, digest: '' });
@@ -287,6 +296,13 @@ export class SimulatedDomain {
           hold.kind === 'fenced' || pending?.foreign === true,
           'only what a fenced host has diverges, and what is of another TPM',
         );
+        break;
+      case 'give-back':
+        check(
+          hold.kind === 'fenced' && hold.claimed === true,
+          'only a claim that does not count is given back',
+        );
+        check(run === 'finishing' && !dirty && pending === undefined, 'I4: given back when nothing is left');
         break;
       case 'acquire':
         check(hold.kind === 'wanted' || hold.kind === 'doubt', 'nothing that is held or lost is acquired');
@@ -366,6 +382,9 @@ export class SimulatedDomain {
       case 'diverge':
         this.diverged.add(carried ?? '');
         return { kind: 'diverged', digest: carried ?? '' };
+      case 'give-back':
+        this.#giveBack();
+        return { kind: 'released' };
       case 'tidy':
         return compacts ? this.#acquire('recover') : { kind: 'tidied' };
     }
@@ -385,9 +404,14 @@ export class SimulatedDomain {
     return undefined;
   }
 
+  #giveBack(): void {
+    const epoch = this.#slots.findLastIndex((entry) => entry.kind === 'claim') + 1;
+    if (this.holder === 'us') this.#append({ by: 'us', kind: 'release', epoch, digest: '' });
+  }
+
   #acquire(how: 'adopt' | 'migration' | 'recover'): LifecycleEvent {
     const { holder, head } = this;
-    const { run, pending, dirty, published } = this.state;
+    const { run, pending, dirty, published, hold } = this.state;
     if (holder === 'them') {
       return how === 'migration' ? { kind: 'share-failed', inDoubt: false } : { kind: 'fenced', by: 'them' };
     }
@@ -395,7 +419,11 @@ export class SimulatedDomain {
       if (run === 'finishing' && pending === undefined && !dirty) return { kind: 'released' };
       if ((head?.slot ?? 0) !== (published?.slot ?? 0)) return { kind: 'fenced', by: 'them' };
     }
+    const since = hold.kind === 'doubt' ? hold.epoch : 0;
+    const isOver = run === 'finishing' && pending === undefined && !dirty;
+    const theirs = this.#slots.some(({ by, kind }, at) => by === 'them' && kind === 'claim' && at >= since);
     const epoch = this.#append({ by: 'us', kind: 'claim', epoch: 0, digest: '' });
+    if (how === 'recover' && theirs && !isOver) return { kind: 'fenced', by: 'them', claimed: true };
     return { kind: 'acquired', epoch, published: this.headInLog, history: [], outdated: [] };
   }
 }

@@ -2,9 +2,11 @@
  * play: runs a schedule to its end, then mends everything and expects the site to come to rest: what was owed is stored, and every domain can be stopped
  * and started.
  */
+import { isStuck } from '../../src/agent/settling.js';
 import { act } from './actions.js';
 import type { AgentHost } from './agent-host.js';
 import type { Counts } from './coverage.js';
+import { EMPTY_LOG } from './log-view.js';
 import type { Schedule } from './schedule.js';
 import { Site, type Domain } from './site.js';
 import { contains, describeState, type TpmState } from './tpm.js';
@@ -27,6 +29,8 @@ const REST_MOST_MS = 76_000;
 const JOB_MS = 60_000;
 /** What a start may still be refused for when nothing is wrong any more, if the domain has a TPM that was never stored. */
 const REFUSED_WITHOUT_HEAD = ['STATE_MISSING', 'STATE_INVALID'];
+/** Reasons of claims that no start has made. */
+const BY_HAND = ['take-over', 'forced'];
 const TRACE_LINES = 20_000;
 
 export async function play(schedule: Schedule): Promise<Played> {
@@ -70,6 +74,7 @@ class Play {
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
     this.#expectStored();
+    for (const domain of site.domains) this.#expectFree(domain);
     for (const domain of site.domains) await this.#restart(domain);
     await this.#pass(SLICE_MS);
   }
@@ -109,9 +114,28 @@ class Play {
     if (!stopping) throw broken('liveness', domain, `a job on ${host.name} never ends`);
     const stopped = await this.#outcome(stopping, `its stop on ${host.name} was not answered`);
     const code = this.#refusal(host, 'stop');
-    // Somebody deleted it while the domain ran, before anybody had read it.
-    const isGone = code === 'NO_STATE' && !host.local.state(domain.uuid);
+    const { oracle } = this.#site;
+    // Somebody deleted it, or a power loss took it, before anybody had stored it; another TPM may have come up in its place.
+    const isLost = code === 'FOREIGN_TPM' && !oracle.share.headState(oracle.share.volume(domain.uuid));
+    const isGone = isLost || (code === 'NO_STATE' && !host.local.state(domain.uuid));
     if (!stopped && !isGone) throw broken('liveness', domain, `its stop on ${host.name} failed: ${code}`);
+  }
+
+  /** A domain that runs nowhere can be started anywhere: its volume was given up, unless its final state cannot be read or somebody claimed it by hand. */
+  #expectFree(domain: Domain): void {
+    const { oracle, hosts } = this.#site;
+    const { holder, claim } = oracle.share.volume(domain.uuid)?.view ?? EMPTY_LOG;
+    if (holder === undefined || hosts.some(({ hypervisor }) => hypervisor?.guest(domain.uuid))) return;
+    const replicator = this.#site.host(holder).agent?.supervisor.find(domain.uuid);
+    const isExcused =
+      (BY_HAND.includes(claim?.reason ?? '') && this.#wasTakenOver(domain)) ||
+      (replicator && isStuck(replicator.state));
+    if (isExcused) return;
+    throw broken(
+      'liveness',
+      domain,
+      `${holder} holds it in epoch ${String(claim?.slot)}, and it runs nowhere`,
+    );
   }
 
   /** Where the log says that it is held, if it is. */

@@ -5,7 +5,7 @@ import t from 'tap';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
 import { DomainRecord } from '../../../src/agent/domain-record.js';
 import { recalledRun } from '../../../src/agent/recalled-run.js';
-import { HANDED_OVER } from '../../../src/model/log-entry.js';
+import { HANDED_OVER, START_FAILED } from '../../../src/model/log-entry.js';
 import type { JournalRecord } from '../../../src/host/journal.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { step } from '../../../src/model/lifecycle.js';
@@ -80,6 +80,19 @@ const CASES: readonly Case[] = [
     name: 'G3: a host that was fenced stays fenced',
     events: [HELD, STARTED, { kind: 'fenced', by: 'kvm-b' }],
     recalled: { run: 'running', hold: { kind: 'fenced', epoch: 3, by: 'kvm-b' } },
+  },
+  {
+    name: 'G3: so does one whose own claim stands all the same, and it is still to be given back',
+    events: [HELD, STARTED, { kind: 'fenced', by: 'kvm-b', claimed: true }],
+    recalled: { run: 'running', hold: { kind: 'fenced', epoch: 3, by: 'kvm-b', claimed: true } },
+  },
+  {
+    name: 'a claim that may be under way is still to be settled',
+    events: [
+      { ...HELD, hold: { kind: 'doubt', epoch: 3, claiming: true } },
+      { kind: 'stopped', reason: START_FAILED, handedOver: false },
+    ],
+    recalled: { run: 'finishing', capturesOver: true, hold: { kind: 'doubt', epoch: 3, claiming: true } },
   },
 ];
 

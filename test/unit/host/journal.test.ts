@@ -14,6 +14,7 @@ const RECORD: JournalRecord = {
   phase: 'running',
   epoch: 3,
   holding: true,
+  claiming: false,
   slot: 7,
   digest: 'a'.repeat(64),
   identity: 'b'.repeat(64),

@@ -81,6 +81,7 @@ const anyMove = fc.oneof(
     move('others claim', (domain) => domain.othersClaim(false)),
     move('others publish', (domain) => domain.othersClaim(true)),
     move('others release', (domain) => domain.othersRelease()),
+    move('forced back', (domain) => domain.forceBack()),
   ),
 );
 const anyLife = fc.array(anyMove, { minLength: 1, maxLength: 80, size: 'max' });
@@ -134,7 +135,7 @@ t.test(
       } else if (stops) {
         t.equal(run, 'stopped');
         t.ok(hold.kind === 'none' || hold.kind === 'fenced');
-        if (hold.kind === 'none') t.not(domain.holder, 'us', 'what was claimed is released');
+        if (!domain.wasForcedBack) t.not(domain.holder, 'us', 'what was claimed is released');
       }
     };
     fc.assert(fc.property(anyLife, fc.boolean(), check), { numRuns: 1500 });
@@ -622,6 +623,53 @@ t.test(
     t.match(nextTasks(seen).share, { kind: 'publish' });
   },
 );
+
+t.test('G8: another TPM in the place of one that was never stored does not free the volume', (t) => {
+  const domain = new SimulatedDomain();
+  domain.prepare();
+  domain.start();
+  domain.becomeAnother();
+  domain.stop();
+  comeToRest(domain);
+  t.ok(domain.diverged.has(domain.disk), 'what lies on the disk is kept');
+  t.equal(domain.holder, 'us', 'another host would start with a blank TPM');
+  t.match(domain.state, { run: 'finishing', unread: true });
+  t.end();
+});
+
+t.test('G3: a volume that was forced back is given back when the fenced domain has stopped', (t) => {
+  const domain = running();
+  domain.write();
+  domain.endLocalTask('done');
+  const lost = domain.disk;
+  domain.endShareTask('late');
+  domain.othersClaim(true);
+  domain.forceBack();
+  comeToRest(domain);
+  t.match(domain.state.hold, { kind: 'fenced', by: 'them', claimed: true });
+  t.ok(domain.diverged.has(lost));
+  const { head } = domain;
+  domain.stop();
+  comeToRest(domain);
+  t.strictSame(domain.head, head, 'the other host has published the head');
+  t.equal(domain.holder, undefined);
+  t.equal(domain.state.run, 'stopped');
+  t.end();
+});
+
+t.test('a claim in doubt is told apart from another commit in doubt', (t) => {
+  const domain = running();
+  domain.write();
+  domain.endLocalTask('done');
+  domain.endShareTask('late');
+  t.match(domain.state.hold, { kind: 'doubt', claiming: undefined });
+  domain.dispatch({ kind: 'retry' });
+  domain.endShareTask('late');
+  t.match(domain.state.hold, { kind: 'doubt', claiming: true });
+  comeToRest(domain);
+  t.match(domain.state.hold, { kind: 'held' });
+  t.end();
+});
 
 t.test('I6: another TPM is kept as a diverged copy, and the volume is released with its own head', (t) => {
   const domain = new SimulatedDomain();

@@ -5,6 +5,7 @@
 import t from 'tap';
 import type { LocalRelation } from '../../../src/model/local-relation.js';
 import {
+  mustFinishFirst,
   planRestore,
   type CarriedFacts,
   type JournalFacts,
@@ -642,5 +643,61 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
 for (const [name, facts, expected] of SCENARIOS) {
   t.test(name, async (t) => {
     t.equal(plan(facts), expected);
+  });
+}
+
+const REBOOTED: JournalFacts = { ...PUBLISHED_HEAD, rebooted: true };
+const WAITS: readonly (readonly [string, Partial<RestoreFacts>, boolean])[] = [
+  ['a migration waits until the claim of the last run is given back', { incoming: true }, true],
+  [
+    'G5: a start waits for the spool, where the last run ended with more than lies here',
+    { volume: HEAD, claimedByAnother: true, spooled: true, journal: PUBLISHED_HEAD },
+    true,
+  ],
+  [
+    'G5: a start waits for the spool, where a power loss may have taken the file back to before it',
+    { volume: HEAD, holder: 'self', local: local('same'), spooled: true, journal: REBOOTED },
+    true,
+  ],
+  [
+    'what the spool has too is not before it',
+    {
+      volume: HEAD,
+      holder: 'self',
+      local: local('newer'),
+      spooled: true,
+      localIsSpooled: true,
+      journal: REBOOTED,
+    },
+    false,
+  ],
+  [
+    'within one boot the file is not before what the spool has',
+    { volume: HEAD, holder: 'self', local: local('newer'), spooled: true, journal: PUBLISHED_HEAD },
+    false,
+  ],
+  [
+    'G5: a refusal for what the spool has is not the last word while that is on its way',
+    { volume: HEAD, holder: 'self', spooled: true, journal: PUBLISHED_HEAD },
+    true,
+  ],
+  [
+    'another refusal is told at once',
+    {
+      volume: HEAD,
+      holder: 'self',
+      local: local('newer', TPM_B),
+      spooled: true,
+      journal: PUBLISHED_HEAD,
+    },
+    false,
+  ],
+  ['a claim alone keeps no start waiting', { volume: HEAD, holder: 'self', journal: REBOOTED }, false],
+];
+
+for (const [name, facts, expected] of WAITS) {
+  t.test(name, async (t) => {
+    const all = { ...QUIET, ...facts };
+    t.equal(mustFinishFirst(planRestore(all), all), expected);
   });
 }
