@@ -19,8 +19,12 @@ export function fleetText(fleet: Fleet, columns: number, coloured: boolean): str
     versionsText(hosts, version, columns, coloured),
     volumesText(volumes, columns, coloured),
     attentionText(volumes, columns, coloured),
-    ...strays.map((path) => foldedText(`${printable(path)}: not a volume`, columns, 0)),
+    ...strays.map((path) => foldedText(`${printable(path)}: ${strayText(path)}`, columns, 0)),
   ].join('');
+}
+
+function strayText(path: string): string {
+  return path.startsWith('hosts/') ? 'not a host' : 'not a volume';
 }
 
 function hostsText(hosts: readonly FleetHost[], columns: number, coloured: boolean): string {

@@ -84,7 +84,7 @@ export interface Survey {
   /** By name. */
   readonly hosts: readonly HostPresence[];
   readonly volumes: readonly DomainUuid[];
-  /** Names in `volumes/` and `purged/` that are no volume, or one that was not purged to its end. */
+  /** Names in `hosts/` that are no host, and in `volumes/` and `purged/` that are no volume, or one that was not purged to its end. */
   readonly strays: readonly string[];
 }
 

@@ -32,7 +32,7 @@ const FLEET: Fleet = {
     { host: parseHostName('kvm-c'), alive: false, heartbeatAgeMs: null, version: null, holds: 0 },
   ],
   volumes: [ORPHAN, VOLUME],
-  strays: ['volumes/lost'],
+  strays: ['hosts/nohup.out', 'volumes/lost'],
 };
 
 t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
@@ -48,6 +48,7 @@ t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
     '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d: HELD_ELSEWHERE: host kvm-b holds it and',
     'has expired',
     '  bring kvm-b back',
+    'hosts/nohup.out: not a host',
     'volumes/lost: not a volume',
   ];
   t.strictSame(fleetText(FLEET, 80, false).split('\n'), [...lines, '']);
