@@ -142,6 +142,11 @@ export class DomainRecord {
     });
   }
 
+  /** Writes what could not be written: of a domain that is at rest nothing else would ever try it again. */
+  retry(): void {
+    if (this.#error) this.save();
+  }
+
   async #write(record: JournalRecord): Promise<void> {
     try {
       await this.#journal.write({ ...record, updatedAt: this.#now() });

@@ -163,6 +163,7 @@ export class Replicator {
   }
 
   async rescan(): Promise<void> {
+    if (!this.#run.isClosed) this.#run.record.retry();
     if (this.state.run === 'running' && (await this.#run.isToBeReread())) this.changed();
   }
 
