@@ -6,7 +6,7 @@
  * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
  */
 import type { Arrival } from '../host/journal.js';
-import { asMirrorError } from '../model/errors.js';
+import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { step } from '../model/lifecycle.js';
 import {
@@ -31,7 +31,7 @@ import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from './prepared.js';
 import { RecoveryPoint } from './recovery-point.js';
 import { recalledRun } from './recalled-run.js';
-import { anotherTpm } from './refusal.js';
+import { anotherTpm, nothingLeft } from './refusal.js';
 import { Reread } from './reread.js';
 import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
@@ -237,7 +237,7 @@ export class DomainRun {
       }
       this.#apply(next);
     } catch (error) {
-      const cause = asMirrorError(error);
+      const cause = this.#worded(asMirrorError(error), final);
       // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
       const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
       if (!isOver) {
@@ -248,6 +248,12 @@ export class DomainRun {
       this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
       if (this.#state.unread && cause.code === 'HOST_IO') this.#readAgainLater();
     }
+  }
+
+  #worded(cause: MirrorError, final: boolean): MirrorError {
+    const { pending, published } = this.#state;
+    const isLost = cause.code === 'NO_STATE' && final && !pending && !published;
+    return isLost ? nothingLeft(this.uuid) : cause;
   }
 
   #readAgainLater(): void {

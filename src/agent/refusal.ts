@@ -116,11 +116,12 @@ function missingState({ uuid, record, volume }: Situation): string {
     : `${uuid} has run on this host, but no state of it is left`;
 }
 
-function waysToAState({ uuid, local }: Situation): string {
+function waysToAState({ uuid, local, volume }: Situation): string {
   if (local) {
     return `bring its volume back from a backup of the share; or, if this host has the newest state, run \`swtpm-mirror resolve ${uuid} --keep local\``;
   }
-  return `start it on the host where it last ran, or put its state back into the swtpm directory from a backup; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up: then it starts with a blank TPM, and its guest asks for the recovery key`;
+  const elsewhere = volume?.holder?.self ? '' : 'start it on the host where it last ran, or ';
+  return `${elsewhere}put its state back into the swtpm directory from a backup; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up: then it starts with a blank TPM, and its guest asks for the recovery key`;
 }
 
 function damage({ volume }: Situation): string {
@@ -188,6 +189,18 @@ export function notRunning(uuid: DomainUuid): MirrorError {
   return new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
     next: 'start it, or see its generations with `swtpm-mirror history`',
   });
+}
+
+/** What a start would make of it is a blank TPM, here or anywhere. */
+export function nothingLeft(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'NO_STATE',
+    `${uuid} has stopped, and no state of its TPM is left, neither here nor on the share; its volume stays held, so that it starts blank nowhere`,
+    {
+      next: `put its state back into the swtpm directory from a backup, then run \`swtpm-mirror domain stopped ${uuid}\`; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up`,
+      retriable: true,
+    },
+  );
 }
 
 /** The stop's own failure: the final state is where it was, and nowhere else. */

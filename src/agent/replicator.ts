@@ -53,9 +53,9 @@ export class Replicator {
     return this.#run.place;
   }
 
-  /** Whether the domain has stopped and nothing is on its way to start it. */
+  /** Whether the domain has stopped, with nothing on its way to start it, and nothing more to be stored of it. */
   get isIdle(): boolean {
-    return this.state.run === 'stopped' && !this.#preparing;
+    return (this.state.run === 'stopped' || isStuck(this.state)) && !this.#preparing;
   }
 
   get takenOver(): TakeOver | undefined {

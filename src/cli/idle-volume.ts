@@ -8,10 +8,11 @@
  *    everything found here still holds; and a start on this host says so in its journal before it claims, so P2 misses none before P1.
  */
 import type { AgentContext } from '../agent/agent-context.js';
+import { domainPlace } from '../agent/domain-place.js';
 import { inUse } from '../agent/refusal.js';
 import { lookAtVolume, type VolumeLook } from '../agent/volume-look.js';
-import { isAtRest } from '../host/journal.js';
-import { MirrorError } from '../model/errors.js';
+import { isAtRest, type JournalRecord } from '../host/journal.js';
+import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ClaimOutcome, LivingHolder } from '../volume/share-store.js';
 import { shortDuration } from './text-table.js';
@@ -21,25 +22,47 @@ export type IdleVolume = VolumeLook;
 
 /**
  * @param expired what becomes of a volume whose holder's heartbeat has expired: it may have been cut off and run on
+ * @param lost what becomes of one whose stop waits for a final state of which nothing is left on this host
  * @throws MirrorError `HELD_ELSEWHERE`, `DOMAIN_RUNNING`, `STATE_BEHIND`
  */
 export async function expectIdle(
   context: AgentContext,
   uuid: DomainUuid,
   expired: 'allow' | 'refuse',
+  lost: 'allow' | 'refuse' = 'refuse',
 ): Promise<IdleVolume> {
   const look = await lookAtVolume(context, uuid);
   const holder = look.volume?.holder;
   if (holder && !holder.self && (holder.alive || expired === 'refuse')) throw heldElsewhere(uuid, holder);
-  await expectIdleHere(context, uuid);
+  await expectIdleHere(context, uuid, lost);
   return look;
 }
 
 /** P2 alone, for a volume that cannot be read. */
-export async function expectIdleHere({ journal, running }: AgentContext, uuid: DomainUuid): Promise<void> {
-  if ((await running.list()).has(uuid)) throw inUse(uuid, 'running');
-  const record = await journal.read(uuid);
-  if (record && !isAtRest(record)) throw unfinished(uuid, record.phase);
+export async function expectIdleHere(
+  context: AgentContext,
+  uuid: DomainUuid,
+  lost: 'allow' | 'refuse',
+): Promise<void> {
+  if ((await context.running.list()).has(uuid)) throw inUse(uuid, 'running');
+  const record = await context.journal.read(uuid);
+  if (!record || isAtRest(record)) return;
+  if (lost === 'allow' && record.phase === 'finishing' && (await isLost(context, record))) return;
+  throw unfinished(uuid, record.phase);
+}
+
+async function isLost(
+  { config, files, spool }: AgentContext,
+  { uuid, nvramPath, live }: JournalRecord,
+): Promise<boolean> {
+  if ((await spool.peek(uuid)).newest) return false;
+  try {
+    await files.read(domainPlace(config, uuid, nvramPath, live), true);
+    return false;
+  } catch (error) {
+    if (asMirrorError(error).code === 'NO_STATE') return true;
+    throw error;
+  }
 }
 
 /** @throws MirrorError `STATE_BEHIND` when a state of the domain waits in this host's spool */

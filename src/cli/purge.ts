@@ -49,7 +49,7 @@ async function expectUnused(
   { force }: PurgeOptions,
 ): Promise<number | undefined> {
   try {
-    return (await expectIdle(context, uuid, 'allow')).volume?.log.top ?? 0;
+    return (await expectIdle(context, uuid, 'allow', 'allow')).volume?.log.top ?? 0;
   } catch (error) {
     const { code, message } = asMirrorError(error);
     if (code !== 'VOLUME_DAMAGED') throw error;
@@ -59,7 +59,7 @@ async function expectUnused(
         cause: error,
       });
     }
-    await expectIdleHere(context, uuid);
+    await expectIdleHere(context, uuid, 'allow');
     return undefined;
   }
 }

@@ -80,3 +80,40 @@ t.test('a forgotten domain is refused until somebody revives it', async (t) => {
   const unknown = await host.run(['forget', '11111111-2222-4333-8444-555555555555']);
   t.equal(unknown.status, 6, unknown.stderr);
 });
+
+for (const withAgent of [true, false]) {
+  const who = withAgent ? 'with' : 'without';
+  t.test(
+    `G8: ${who} an agent, a domain of whose TPM nothing is left is refused, and can be given up`,
+    async (t) => {
+      const site = await Site.create(t);
+      const host = await site.host('kvm-a');
+      if (withAgent) await host.startAgent(t);
+      await mustRun(host, ['domain', 'prepare', DOMAIN]);
+      await mustRun(host, ['domain', 'started', DOMAIN]);
+      const givenUp = new RegExp(`swtpm-mirror purge ${DOMAIN}. gives it up`);
+      t.match(await host.run(['domain', 'stopped', DOMAIN]), { status: 6, stderr: givenUp });
+      t.match(await host.run(['domain', 'prepare', DOMAIN]), { status: 3, stderr: givenUp });
+      const forgotten = await host.run(['forget', DOMAIN]);
+      t.match(forgotten, { status: 3, stderr: /DOMAIN_RUNNING/ }, 'nothing less ends it');
+      await mustRun(host, ['purge', DOMAIN, '--yes']);
+      await (await Guest.start(t, host)).stop();
+    },
+  );
+}
+
+t.test('G5: a final state that waits to be stored is not given up', async (t) => {
+  const site = await Site.create(t);
+  const host = await site.host('kvm-a');
+  await mustRun(host, ['domain', 'prepare', DOMAIN]);
+  await mustRun(host, ['domain', 'started', DOMAIN]);
+  await host.run(['domain', 'stopped', DOMAIN]);
+  const guest = await Guest.startUnannounced(t, host);
+  await guest.crash();
+  t.match(await host.run(['purge', DOMAIN, '--yes']), {
+    status: 3,
+    stderr: /has not stored the final state/,
+  });
+  await mustRun(host, ['domain', 'stopped', DOMAIN]);
+  t.match(await host.runJson(['history', DOMAIN]), [{ kind: 'publish' }]);
+});
