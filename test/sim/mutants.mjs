@@ -147,7 +147,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/lifecycle.ts',
-        find: '  const isStored = missing && (state.published !== undefined || state.pending !== undefined);\n',
+        find: '  const isStored = missing && hasOwnState(state);\n',
         replace: '  const isStored = missing;\n',
       },
     ],
@@ -298,9 +298,9 @@ export const MUTANTS = [
     name: 'a host whose VM another host has had goes on from the head',
     edits: [
       {
-        file: 'agent/share-tasks.ts',
-        find: '  if (!isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, context.config.host, epoch)) {\n',
-        replace: '  void hasRunElsewhere;\n  if (!isUnmoved(outcome.log, domain.published)) {\n',
+        file: 'agent/acquire.ts',
+        find: '  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, host, epoch);\n',
+        replace: '  void hasRunElsewhere;\n  const isLost = !isUnmoved(outcome.log, domain.published);\n',
       },
     ],
   },
@@ -308,7 +308,7 @@ export const MUTANTS = [
     name: 'a claim follows whatever log there is by then',
     edits: [
       {
-        file: 'agent/share-tasks.ts',
+        file: 'agent/acquire.ts',
         find: "const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);",
         replace:
           "void onTopOf;\n  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');",
@@ -332,6 +332,56 @@ export const MUTANTS = [
         file: 'agent/domain-run.ts',
         find: " && !dirty && local === 'idle';",
         replace: ' && !dirty;\n    void local;',
+      },
+    ],
+  },
+  {
+    name: 'a domain starts from its file while the spool may have more',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: '  return mayBeBehind || STARTS_FROM_THE_HEAD.has(decision.kind);\n',
+        replace: '  void mayBeBehind;\n  return STARTS_FROM_THE_HEAD.has(decision.kind);\n',
+      },
+    ],
+  },
+  {
+    name: 'what the last run left counts as captured under the claim of a start that failed',
+    edits: [
+      {
+        file: 'model/hold.ts',
+        find: '  const before = pending ? epochOf(hold) : 0;\n',
+        replace: '  const before = 0;\n',
+      },
+    ],
+  },
+  {
+    name: 'a claim that does not count is kept for ever',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: '      return { ...fine, hold: fenced(state.hold, event) };\n',
+        replace: '      return { ...fine, hold: fenced(state.hold, { by: event.by }) };\n',
+      },
+    ],
+  },
+  {
+    name: 'a claim in doubt counts as settled where the volume looks free',
+    edits: [
+      {
+        file: 'agent/acquire.ts',
+        find: "  if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };\n",
+        replace: "  void claiming;\n  if (domain.over) return { event: { kind: 'released' } };\n",
+      },
+    ],
+  },
+  {
+    name: "another TPM's state passes for the final one of a domain that never stored any",
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: '  const state = { ...before, unread: foreign === true && isWithoutOwnState(before) };\n',
+        replace: '  void isWithoutOwnState;\n  const state = { ...before, unread: false };\n',
       },
     ],
   },
