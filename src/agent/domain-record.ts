@@ -8,7 +8,7 @@ import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';
 import { epochOf, isClaiming, isHolding } from '../model/hold.js';
-import type { Lifecycle } from '../model/lifecycle-state.js';
+import type { Lifecycle, PublishedState } from '../model/lifecycle-state.js';
 import { HANDED_OVER } from '../model/log-entry.js';
 import type { AgentContext } from './agent-context.js';
 
@@ -86,6 +86,7 @@ export class DomainRecord {
       epoch: epochOf(hold) > 0 ? epochOf(hold) : known.epoch,
       slot: published?.slot ?? known.slot,
       digest: published === undefined || sameContent ? known.digest : fullDigest,
+      publishedAt: publishedAt(published, known),
       identity: identity ?? known.identity,
       fenced:
         hold.kind === 'fenced' && isHostName(hold.by)
@@ -172,6 +173,7 @@ export class DomainRecord {
       claiming: false,
       slot: 0,
       digest: null,
+      publishedAt: null,
       identity: null,
       fenced: null,
       nvramPath: null,
@@ -188,6 +190,11 @@ export class DomainRecord {
   #now(): string {
     return new Date(this.#clock.nowMs()).toISOString();
   }
+}
+
+function publishedAt(published: PublishedState | undefined, known: JournalRecord): string | null {
+  if (published?.at !== undefined) return published.at;
+  return published === undefined || published.slot === known.slot ? known.publishedAt : null;
 }
 
 function phaseOf({ run, hold, capturesOver, reason }: Lifecycle): DomainPhase {

@@ -95,6 +95,11 @@ export class DomainRun {
     );
   }
 
+  /** When the head that this host knows of was stored, RFC 3339 UTC, where that is known. */
+  get publishedAt(): string | null {
+    return this.record.current?.publishedAt ?? null;
+  }
+
   /** How this host came to the volume for this run, when it took it from another one. */
   get takenOver(): TakeOver | undefined {
     return this.#state.run === 'stopped' ? undefined : (this.record.current?.takenOver ?? undefined);

@@ -7,7 +7,7 @@ import { asMirrorError, invariant, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { Hold, PublishedState } from '../model/lifecycle-state.js';
 import type { RestoreDecision } from '../model/restore-plan.js';
-import type { PublishNote } from '../volume/share-store.js';
+import type { Generation, PublishNote } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { carriedUsed } from './carried-state.js';
 import { inSpool, prepared, type Prepared, type PrepareRequest } from './prepared.js';
@@ -77,9 +77,7 @@ export class HeldStart {
 
   #head(): PublishedState | undefined {
     const head = this.#situation.volume?.head;
-    return head?.kind === 'whole'
-      ? { slot: head.generation.name.slot, digest: head.generation.capture.digest }
-      : undefined;
+    return head?.kind === 'whole' ? publishedAs(head.generation) : undefined;
   }
 
   async #adoptLocal(kind: HeldDecision): Promise<Prepared> {
@@ -132,7 +130,8 @@ export class HeldStart {
       this.#context.share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
     );
     if (outcome.kind === 'committed') {
-      const published = { slot, digest: capture.digest };
+      const at = new Date(this.#context.clock.nowMs()).toISOString();
+      const published = { slot, digest: capture.digest, at };
       return {
         ...this.#held(kind, published, capture.identity),
         hold: { kind: 'held', epoch: this.#epoch, next: slot + 1 },
@@ -206,12 +205,16 @@ export class HeldStart {
         : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })))
             .generation;
     const live = await this.#putInPlace(generation.capture);
-    const { digest, identity } = generation.capture;
-    return { ...this.#held(kind, { slot: generation.name.slot, digest }, identity), live };
+    const { identity } = generation.capture;
+    return { ...this.#held(kind, publishedAs(generation), identity), live };
   }
 
   #held(kind: HeldDecision, published: PublishedState | undefined, identity: string | undefined): Prepared {
     const hold: Hold = { kind: 'held', epoch: this.#epoch, next: this.#epoch + 1 };
     return { ...prepared(this.#situation, { kind }, hold, published), identity };
   }
+}
+
+function publishedAs({ name, capture, manifest }: Generation): PublishedState {
+  return { slot: name.slot, digest: capture.digest, at: manifest.time };
 }

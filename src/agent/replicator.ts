@@ -58,6 +58,10 @@ export class Replicator {
     return (this.state.run === 'stopped' || isStuck(this.state)) && !this.#preparing;
   }
 
+  get publishedAt(): string | null {
+    return this.#run.publishedAt;
+  }
+
   get takenOver(): TakeOver | undefined {
     return this.#run.takenOver;
   }

@@ -81,8 +81,9 @@ async function publish(
   invariant(capture !== undefined, 'a publish carries a capture');
   const note = publishNote(context, name, reason, bootId);
   const outcome = await context.share.publish({ uuid, epoch, slot, parent, capture, note });
-  if (outcome.kind === 'committed') return { event: { kind: 'published', slot, digest: capture.digest } };
-  return lostSlot(context, outcome.by);
+  if (outcome.kind !== 'committed') return lostSlot(context, outcome.by);
+  const at = new Date(context.clock.nowMs()).toISOString();
+  return { event: { kind: 'published', slot, digest: capture.digest, at } };
 }
 
 async function release(

@@ -30,6 +30,10 @@ export interface DomainStatus {
   readonly epoch: number;
   /** Slot of the head as this host knows it; 0 for none. */
   readonly head: number;
+  /** When it was stored, RFC 3339 UTC; `null` when that is not known. */
+  readonly headTime: string | null;
+  /** How long ago that was, ms. */
+  readonly headAgeMs: number | null;
   /** Content digest, or its first digits, of what the share has. */
   readonly published: string | null;
   /** Where state waits that the share does not have: nowhere, in memory and on the local disk, or durable in the spool. */
@@ -93,6 +97,7 @@ export function domainStatus(
     placement: replicator.place.live === undefined ? 'mirror' : 'direct',
     epoch: 'epoch' in state.hold ? state.hold.epoch : 0,
     head: state.published?.slot ?? 0,
+    ...stored(clock, state.published ? replicator.publishedAt : null),
     published: state.published?.digest ?? null,
     pending: pendingOf(state),
     pendingChanges,
@@ -112,13 +117,15 @@ export function recordStatus(
 ): DomainStatus {
   const { uuid, name, fenced, phase, epoch, slot, digest, holding } = record;
   const holder = volume?.holder;
+  const head = volume?.log.head?.slot ?? slot;
   return {
     uuid,
     name,
     state: fenced ? 'fenced' : stateOf(phase, holding),
     placement: record.live === null ? 'mirror' : 'direct',
     epoch,
-    head: volume?.log.head?.slot ?? slot,
+    head,
+    ...stored(clock, head === slot ? record.publishedAt : null),
     published: volume?.log.head?.digestPrefix ?? digest,
     pending: spooled ? 'spooled' : 'none',
     pendingChanges: spooled ? 1 : 0,
@@ -129,6 +136,12 @@ export function recordStatus(
     takenOver: isAtRest(record) ? null : record.takenOver,
     attention: [],
   };
+}
+
+function stored(clock: Clock, time: string | null): Pick<DomainStatus, 'headTime' | 'headAgeMs'> {
+  // Another host's clock may be ahead of this one's.
+  const headAgeMs = time === null ? null : Math.max(clock.nowMs() - Date.parse(time), 0);
+  return { headTime: time, headAgeMs };
 }
 
 function since(clock: Clock, lagMs: number | undefined): Pick<DomainStatus, 'lagMs' | 'pendingSince'> {
@@ -149,7 +162,7 @@ function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {
 
 function holderOf(
   config: Config,
-  { state, beatAgeMs }: ShareHealthReport,
+  { beatAgeMs }: ShareHealthReport,
   { hold }: Lifecycle,
 ): HolderStatus | null {
   switch (hold.kind) {
@@ -158,7 +171,11 @@ function holderOf(
       return null;
     case 'held':
     case 'doubt':
-      return { host: config.host, alive: state === 'online', heartbeatAgeMs: beatAgeMs ?? null };
+      return {
+        host: config.host,
+        alive: beatAgeMs !== undefined && beatAgeMs <= config.timing.hostExpiryMs,
+        heartbeatAgeMs: beatAgeMs ?? null,
+      };
     case 'fenced':
       return { host: hold.by, alive: true, heartbeatAgeMs: null };
   }

@@ -22,6 +22,8 @@ export interface Terminal {
   err(text: string): void;
   /** Whether stdout is a terminal, so that colour and redrawing make sense. */
   readonly isInteractive: boolean;
+  /** Whether stderr is a terminal, so that progress is seen. */
+  readonly isWatched: boolean;
   /** Whether colour is wanted: a terminal, and neither `NO_COLOR` nor `TERM=dumb` says no. */
   readonly isColoured: boolean;
   /** As wide and as high as it is just now. */

@@ -2,25 +2,29 @@
  * fleet-text: a fleet for people: its hosts, a line for each volume, worst first, and what needs attention.
  */
 import type { Fleet, FleetHost, FleetVolume } from './fleet.js';
+import { attentionText } from './attention-text.js';
 import { paintRows, painter, type Colour } from './paint.js';
 import { otherVersions, SKEW_NEXT, skewText } from './version-skew.js';
-import { displayTime, foldedText, printable, shortDuration, textTable } from './text-table.js';
+import { counted, foldedText, printable, shortDuration, textTable } from './text-table.js';
 
-/** Somebody has to type it again. */
-const UUID_CHARACTERS = 36;
-/** Volumes whose attention is told in words; the others are counted. */
-const TOLD_MAX = 20;
+/** A UUID is whole: somebody has to type it again. The holder's name gives way. */
+const COLUMNS_LEAST = [1, 36, 9, 8, 4, 6];
 
-export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string {
+/** @returns sections of lines, from the top to the bottom */
+export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string[] {
   const { version, share, hosts, volumes, strays } = fleet;
+  const concerns = volumes.flatMap((volume) =>
+    volume.attention.map((item) => ({ ...item, whose: titleOf(volume) })),
+  );
+  const counts = `${counted(hosts.length, 'host')}, ${counted(volumes.length, 'volume')}`;
   return [
-    `share ${printable(share.path)} (${share.id}): ${counted(hosts.length, 'host')}, ${counted(volumes.length, 'volume')}\n`,
+    foldedText(`share ${printable(share.path)} (${share.id}): ${counts}`, columns, 0),
     hostsText(hosts, columns, coloured),
     versionsText(hosts, version, columns, coloured),
     volumesText(volumes, columns, coloured),
-    attentionText(volumes, columns, coloured),
-    ...strays.map((path) => foldedText(`${printable(path)}: ${strayText(path)}`, columns, 0)),
-  ].join('');
+    attentionText(concerns, columns, coloured),
+    strays.map((path) => foldedText(`${printable(path)}: ${strayText(path)}`, columns, 0)).join(''),
+  ];
 }
 
 function strayText(path: string): string {
@@ -65,10 +69,10 @@ function volumesText(volumes: readonly FleetVolume[], columns: number, coloured:
     volume.state,
     volume.holder?.host ?? '-',
     volume.head ? String(volume.head.generation) : '-',
-    storedText(volume.head),
+    ageText(volume.head),
   ]);
-  const header = ['', 'DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'STORED'];
-  const table = textTable(header, rows, columns, UUID_CHARACTERS);
+  const header = ['', 'DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'AGE'];
+  const table = textTable(header, rows, columns, COLUMNS_LEAST);
   return paintRows(table, volumes.map(colourOf), coloured);
 }
 
@@ -77,29 +81,12 @@ function colourOf({ state, attention }: FleetVolume): Colour | undefined {
   return attention.length > 0 ? 'yellow' : undefined;
 }
 
-function attentionText(volumes: readonly FleetVolume[], columns: number, coloured: boolean): string {
-  const paint = painter(coloured);
-  const troubled = volumes.filter(({ attention }) => attention.length > 0);
-  const told = troubled.slice(0, TOLD_MAX).flatMap((volume) =>
-    volume.attention.map(({ code, message, next }) => {
-      const what = foldedText(`${printable(titleOf(volume))}: ${code}: ${printable(message)}`, columns, 0);
-      return `${paint('yellow', what.trimEnd())}\n${foldedText(printable(next), columns, 2)}`;
-    }),
-  );
-  const more = troubled.length - TOLD_MAX;
-  return [...told, ...(more > 0 ? [`and ${String(more)} more volumes\n`] : [])].join('');
-}
-
 /** Its time stands in the generation, which a host without the key does not open. */
-function storedText(head: FleetVolume['head']): string {
+function ageText(head: FleetVolume['head']): string {
   if (!head) return '-';
-  return head.time === '' ? 'no key here' : displayTime(head.time);
+  return head.ageMs === null ? 'no key here' : shortDuration(head.ageMs);
 }
 
 function titleOf({ name, uuid }: FleetVolume): string {
   return name || uuid;
-}
-
-function counted(count: number, noun: string): string {
-  return `${String(count)} ${noun}${count === 1 ? '' : 's'}`;
 }

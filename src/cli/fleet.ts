@@ -6,7 +6,8 @@ import type { Config } from '../model/config.js';
 import { MirrorError } from '../model/errors.js';
 import { quoted, type DomainUuid } from '../model/identifiers.js';
 import type { HostPresence, ShareService, VolumeSummary } from '../volume/share-administration.js';
-import { shortDuration } from './text-table.js';
+import type { CliEnvironment } from './environment.js';
+import { counted, shortDuration } from './text-table.js';
 
 /**
  * `held`: by a host that is alive · `orphaned`: by one that is not · `released`: free to start anywhere · `forgotten`: closed until it is
@@ -35,6 +36,8 @@ export interface FleetVolume {
     readonly generation: number;
     readonly host: string;
     readonly time: string;
+    /** Since then, by this host's clock; `null` where the time cannot be read for want of a key. */
+    readonly ageMs: number | null;
     readonly reason: string;
   } | null;
   readonly generations: number;
@@ -65,7 +68,11 @@ const TROUBLE: Readonly<Record<VolumeState, number>> = {
   forgotten: 0,
 };
 
-export async function surveyFleet(share: ShareService, config: Config, version: string): Promise<Fleet> {
+export async function surveyFleet(
+  { clock, version }: Pick<CliEnvironment, 'clock' | 'version'>,
+  share: ShareService,
+  config: Config,
+): Promise<Fleet> {
   const { hostExpiryMs } = config.timing;
   const survey = await share.survey({ hostExpiryMs, shareId: undefined });
   const summaries = await summariseAll(share, survey.volumes);
@@ -80,7 +87,7 @@ export async function surveyFleet(share: ShareService, config: Config, version: 
       version: host.version ?? null,
       holds: summaries.filter(({ holder }) => holder?.host === host.host).length,
     })),
-    volumes: summaries.map((summary) => toVolume(summary, hosts)).sort(byTrouble),
+    volumes: summaries.map((summary) => toVolume(summary, hosts, clock.nowMs())).sort(byTrouble),
     strays: survey.strays,
   };
 }
@@ -117,7 +124,11 @@ async function summariseAll(share: ShareService, uuids: readonly DomainUuid[]): 
   return summaries;
 }
 
-function toVolume(summary: VolumeSummary, hosts: ReadonlyMap<string, HostPresence>): FleetVolume {
+function toVolume(
+  summary: VolumeSummary,
+  hosts: ReadonlyMap<string, HostPresence>,
+  nowMs: number,
+): FleetVolume {
   const { uuid, name, head, generations, diverged, pins } = summary;
   const presence = summary.holder && hosts.get(summary.holder.host);
   const holder = summary.holder
@@ -133,12 +144,20 @@ function toVolume(summary: VolumeSummary, hosts: ReadonlyMap<string, HostPresenc
     name,
     state,
     holder,
-    head: head ? { generation: head.slot, host: head.host, time: head.time, reason: head.reason } : null,
+    head: head ? toHead(head, nowMs) : null,
     generations,
     diverged,
     snapshots: pins,
     attention: attentionOf(summary, state, holder),
   };
+}
+
+function toHead(
+  { slot, host, time, reason }: NonNullable<VolumeSummary['head']>,
+  nowMs: number,
+): NonNullable<FleetVolume['head']> {
+  const ageMs = time === '' ? null : Math.max(nowMs - Date.parse(time), 0);
+  return { generation: slot, host, time, ageMs, reason };
 }
 
 /** What it is that this host cannot open says nothing of the volume. */
@@ -178,7 +197,7 @@ function attentionOf(
   if (diverged > 0) {
     items.push({
       code: 'FENCED',
-      message: `${String(diverged)} diverged ${diverged === 1 ? 'copy' : 'copies'} of states that lost a race`,
+      message: `${counted(diverged, 'diverged copy', 'diverged copies')} of states that lost a race`,
       next: `see them with \`swtpm-mirror history --all ${uuid}\``,
     });
   }

@@ -7,7 +7,8 @@ import type { HistoryEntry } from '../volume/share-store.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, withAllHosts, type CommonOptions } from './options.js';
-import { displayTime, takenText, textTable } from './text-table.js';
+import { counted, displayTime, takenText, textTable } from './text-table.js';
+import { unreadJson, unreadText } from './unread.js';
 
 type HistoryOptions = CommonOptions & WhereToLook & { readonly all?: boolean };
 
@@ -26,7 +27,7 @@ export function historyCommand(environment: CliEnvironment): Command {
         terminal.out(
           options.json
             ? `${JSON.stringify(entries.map(historyJson), null, 2)}\n`
-            : historyTable(entries, terminal.isInteractive ? terminal.columns : 0),
+            : historyTable(entries, options.all ?? false),
         );
       } finally {
         await close();
@@ -35,26 +36,23 @@ export function historyCommand(environment: CliEnvironment): Command {
 }
 
 function historyJson({ slot, damage, ...entry }: HistoryEntry): object {
-  return {
-    generation: slot,
-    ...entry,
-    ...(damage && { damage: { code: damage.code, message: damage.message } }),
-  };
+  return { generation: slot, ...entry, ...unreadJson(damage) };
 }
 
-function historyTable(entries: readonly HistoryEntry[], columns: number): string {
+/** Never cut: what stands in it is typed again. */
+function historyTable(entries: readonly HistoryEntry[], all: boolean): string {
   if (entries.length === 0) return '';
   const rows = entries.map((entry) => [
     String(entry.slot),
-    entry.kind,
-    String(entry.epoch),
+    ...(all ? [entry.kind, String(entry.epoch)] : []),
     entry.host,
     displayTime(entry.time),
     entry.reason,
     entry.bytes === undefined ? '' : String(entry.bytes),
     remarks(entry),
   ]);
-  return textTable(['GENERATION', 'KIND', 'EPOCH', 'HOST', 'TIME', 'REASON', 'BYTES', ''], rows, columns);
+  const header = ['GENERATION', ...(all ? ['KIND', 'EPOCH'] : []), 'HOST', 'TIME', 'REASON', 'BYTES', ''];
+  return textTable(header, rows, 0);
 }
 
 function remarks({ damage, head, pins, from, silentMs }: HistoryEntry): string {
@@ -62,8 +60,9 @@ function remarks({ damage, head, pins, from, silentMs }: HistoryEntry): string {
     ...(head ? ['head'] : []),
     ...(from === undefined ? [] : [takenText(from, silentMs)]),
     ...pins.map((name) => `snapshot ${name}`),
+    ...(damage ? [unreadText(damage)] : []),
   ];
-  return damage ? `DAMAGED: ${damage.message}` : tags.join(', ');
+  return tags.join(', ');
 }
 
 /** What is there when nothing was ever published, newest first as the story. */
@@ -73,6 +72,6 @@ function emptyText(uuid: DomainUuid, story: readonly HistoryEntry[]): string {
   const last = newest
     ? `; its newest entry is a ${newest.kind} of ${newest.host || 'an unknown host'} (${newest.reason || 'no reason'}, ${displayTime(newest.time)})`
     : '';
-  const copies = diverged > 0 ? `; it has ${String(diverged)} diverged copies` : '';
+  const copies = diverged > 0 ? `; it has ${counted(diverged, 'diverged copy', 'diverged copies')}` : '';
   return `the volume of ${uuid} has no generation yet${last}${copies}\n  see all of it with \`swtpm-mirror history --all ${uuid}\`\n`;
 }

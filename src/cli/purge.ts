@@ -14,6 +14,7 @@ import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment, OpenContext } from './environment.js';
 import { expectClaimed, expectIdle, expectIdleHere } from './idle-volume.js';
 import { command, type CommonOptions } from './options.js';
+import { counted } from './text-table.js';
 
 type PurgeOptions = CommonOptions & { readonly yes?: boolean; readonly force?: boolean };
 
@@ -134,8 +135,4 @@ async function onTheShare(
     ...(pins > 0 ? [counted(pins, 'snapshot')] : []),
     ...(count('diverged') > 0 ? [counted(count('diverged'), 'diverged copy', 'diverged copies')] : []),
   ];
-}
-
-function counted(count: number, one: string, many = `${one}s`): string {
-  return `${String(count)} ${count === 1 ? one : many}`;
 }

@@ -11,6 +11,8 @@ import type { ShareService } from '../volume/share-administration.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, withAllHosts, type CommonOptions } from './options.js';
+import { Interruptible, Progress } from './progress.js';
+import { counted } from './text-table.js';
 
 type RekeyOptions = CommonOptions &
   WhereToLook & {
@@ -96,20 +98,23 @@ async function rekeyAll(
   volumes: readonly DomainUuid[],
   options: RekeyOptions,
 ): Promise<Rekeyed[]> {
-  const { terminal } = environment;
   const done: Rekeyed[] = [];
+  const progress = new Progress(environment);
+  const interruptible = new Interruptible(environment);
   try {
-    for (const uuid of volumes) {
-      const volume = await rekeyVolume(share, uuid, options);
+    for (const [at, uuid] of volumes.entries()) {
+      const soFar = `${String(at)} of ${counted(volumes.length, 'volume')}`;
+      if (options.all) progress.show(soFar);
+      const volume = await interruptible.step(rekeyVolume(share, uuid, options), () => ({
+        message: `interrupted: ${soFar} done`,
+        next: 'run it again: it passes over what is done',
+      }));
       if (!volume) continue;
       done.push(volume);
-      if (!options.json) terminal.out(textOf(volume, options.dryRun ?? false));
-      if (terminal.isInteractive) {
-        terminal.err(`\r${String(done.length)} of ${String(volumes.length)} volumes`);
-      }
+      if (!options.json) progress.out(textOf(volume, options.dryRun ?? false));
     }
   } finally {
-    if (terminal.isInteractive) terminal.err('\r\u001b[K');
+    progress.clear();
   }
   return done;
 }

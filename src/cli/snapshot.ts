@@ -16,6 +16,7 @@ import { expectIdle } from './idle-volume.js';
 import { command, parseGeneration, type CommonOptions } from './options.js';
 import { keptText, placeContent, placedJson } from './place-content.js';
 import { displayTime, textTable } from './text-table.js';
+import { unreadJson, unreadText } from './unread.js';
 
 type CreateOptions = CommonOptions & { readonly generation?: string };
 type DeleteOptions = CommonOptions & { readonly yes?: boolean };
@@ -83,11 +84,7 @@ function list(environment: CliEnvironment): Command {
       const { share, close } = await environment.openShare(config);
       try {
         const pins = await share.pins({ uuid });
-        terminal.out(
-          options.json
-            ? `${JSON.stringify(pins.map(pinJson), null, 2)}\n`
-            : pinTable(pins, terminal.isInteractive ? terminal.columns : 0),
-        );
+        terminal.out(options.json ? `${JSON.stringify(pins.map(pinJson), null, 2)}\n` : pinTable(pins));
       } finally {
         await close();
       }
@@ -105,11 +102,12 @@ function pinJson({ name, manifest, bytes, damage, inLog }: Pin): object {
     bytes: bytes ?? null,
     sha256: manifest?.digest ?? null,
     inLog,
-    ...(damage && { damage: { code: damage.code, message: damage.message } }),
+    ...unreadJson(damage),
   };
 }
 
-function pinTable(pins: readonly Pin[], columns: number): string {
+/** Never cut: what stands in it is typed again. */
+function pinTable(pins: readonly Pin[]): string {
   if (pins.length === 0) return 'no snapshots\n';
   const rows = pins.map(({ name, manifest, bytes, damage, inLog }) => [
     name,
@@ -117,9 +115,9 @@ function pinTable(pins: readonly Pin[], columns: number): string {
     manifest?.host ?? '-',
     manifest ? displayTime(manifest.time) : '-',
     bytes === undefined ? '-' : String(bytes),
-    damage ? `DAMAGED: ${damage.message}` : inLog ? '' : 'the only copy',
+    damage ? unreadText(damage) : inLog ? '' : 'the only copy',
   ]);
-  return textTable(['SNAPSHOT', 'GENERATION', 'HOST', 'TIME', 'BYTES', ''], rows, columns);
+  return textTable(['SNAPSHOT', 'GENERATION', 'HOST', 'TIME', 'BYTES', ''], rows, 0);
 }
 
 function revert(environment: CliEnvironment): Command {
@@ -178,8 +176,11 @@ async function deletePin(
       next: `list the snapshots with \`swtpm-mirror snapshot list ${uuid}\``,
     });
   }
-  if (!pin.inLog && !pin.damage) {
-    confirm(yes, `snapshot ${name} is the only copy of generation ${String(pin.manifest?.slot)} of ${uuid}`);
+  if (!pin.inLog) {
+    const what = pin.manifest
+      ? `the only copy of generation ${String(pin.manifest.slot)} of ${uuid}`
+      : 'perhaps the only copy of its generation, which cannot be read here';
+    confirm(yes, `snapshot ${name} is ${what}`);
   }
   await administration.unpin({ uuid, name });
 }

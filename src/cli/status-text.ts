@@ -1,32 +1,43 @@
 /**
  * status-text: a status for people: the share, a line for each domain, worst first, what would be lost, what needs attention.
  *
- * Words are folded to the given width; names, paths and the table's cells are never broken.
+ * Words are folded to the given width; only names give way in the table.
  */
 import type { DomainStatus, Status } from '../agent/status.js';
+import { attentionText, type Concern } from './attention-text.js';
 import { painter, paintRows, type Colour, type Paint } from './paint.js';
 import { displayTime, foldedText, printable, shortDuration, takenText, textTable } from './text-table.js';
 
 /** Domains whose risk is told one by one; the others are counted. */
 const RISKS_MAX = 10;
+/** The name gives way, then the holder's; what a line is looked at for stays. */
+const COLUMNS_LEAST = [8, 9, 8, 4, 6, 22];
 
-export function statusText(status: Status, columns: number, coloured: boolean): string {
-  const paint = painter(coloured);
+/** @returns sections of lines, from the top to the bottom */
+export function statusText(status: Status, columns: number, coloured: boolean): string[] {
+  const { domains } = status;
   return [
-    `host ${status.host}, share ${printable(status.share.path)} (${shareText(status, paint)})\n`,
-    domainsText(status.domains, columns, coloured),
+    headline(status, columns, painter(coloured)),
+    domainsText(domains, columns, coloured),
+    stoppedText(domains, columns),
     riskText(status, columns),
     takenOverText(status, columns),
-    attentionText(status, columns, paint),
-  ].join('');
+    attentionText(concernsOf(status), columns, coloured),
+  ];
 }
 
-function shareText({ share }: Status, paint: Paint): string {
-  if (share.state === 'online') return paint('green', `online, ${share.latencyMs.toFixed(1)} ms`);
-  const what = share.state === 'wrong' ? 'NOT the right share' : 'OFFLINE';
-  const since =
-    share.beatAgeMs === null ? 'no heartbeat yet' : `last heartbeat ${shortDuration(share.beatAgeMs)} ago`;
-  return paint('red', `${what}, ${since}`);
+function headline({ host, share }: Status, columns: number, paint: Paint): string {
+  const title = `host ${host}, share ${printable(share.path)}`;
+  const [colour, text] = shareState(share);
+  const gap = columns > 0 && `${title} (${text})`.length > columns ? '\n  ' : ' ';
+  return `${title}${gap}(${paint(colour, text)})\n`;
+}
+
+function shareState({ state, latencyMs, beatAgeMs }: Status['share']): [Colour, string] {
+  if (state === 'online') return ['green', `online, ${latencyMs.toFixed(1)} ms`];
+  const what = state === 'wrong' ? 'NOT the right share' : 'OFFLINE';
+  const since = beatAgeMs === null ? 'no heartbeat yet' : `last heartbeat ${shortDuration(beatAgeMs)} ago`;
+  return ['red', `${what}, ${since}`];
 }
 
 function domainsText(domains: readonly DomainStatus[], columns: number, coloured: boolean): string {
@@ -36,10 +47,12 @@ function domainsText(domains: readonly DomainStatus[], columns: number, coloured
     domain.state,
     holderText(domain),
     domain.head === 0 ? '-' : String(domain.head),
+    domain.headAgeMs === null ? '-' : shortDuration(domain.headAgeMs),
     latestText(domain),
     domain.attention.length > 0 ? '!' : '',
   ]);
-  const table = textTable(['DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'LATEST STATE', ''], rows, columns);
+  const header = ['DOMAIN', 'STATE', 'HOLDER', 'HEAD', 'AGE', 'LATEST STATE', ''];
+  const table = textTable(header, rows, columns, COLUMNS_LEAST);
   return paintRows(table, domains.map(colourOf), coloured);
 }
 
@@ -62,6 +75,14 @@ function latestText({ state, pending, lagMs, head }: DomainStatus): string {
   if (pending === 'none') return head === 0 ? '-' : 'on the share';
   const where = pending === 'spooled' ? 'in the spool' : 'on this host';
   return `${where} for ${shortDuration(lagMs)}`;
+}
+
+/** What became of them elsewhere is not asked for here: it would cost the share a look at each, every time. */
+function stoppedText(domains: readonly DomainStatus[], columns: number): string {
+  if (!domains.some(({ state }) => state === 'stopped')) return '';
+  const text =
+    'Stopped domains are shown as this host left them; `swtpm-mirror status --all-hosts` shows them as they are.';
+  return foldedText(text, columns, 0);
 }
 
 /** What would be lost if this host died now. */
@@ -105,17 +126,9 @@ function riskOf(domain: DomainStatus): string {
   return pending === 'spooled' ? `${loss}, unless this host's disk comes back` : loss;
 }
 
-function attentionText({ attention, domains }: Status, columns: number, paint: Paint): string {
-  const items = [
+function concernsOf({ attention, domains }: Status): Concern[] {
+  return [
     ...attention.map((item) => ({ ...item, whose: '' })),
-    ...domains.flatMap((domain) =>
-      domain.attention.map((item) => ({ ...item, whose: `${titleOf(domain)}: ` })),
-    ),
+    ...domains.flatMap((domain) => domain.attention.map((item) => ({ ...item, whose: titleOf(domain) }))),
   ];
-  return items
-    .map(({ whose, code, message, next }) => {
-      const what = foldedText(`${printable(whose)}${code}: ${printable(message)}`, columns, 0);
-      return `${paint('yellow', what.trimEnd())}\n${foldedText(printable(next), columns, 2)}`;
-    })
-    .join('');
 }

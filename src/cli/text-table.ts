@@ -1,5 +1,5 @@
 /**
- * text-table: rows of text in columns, cut to the terminal's width. Characters that would move the cursor are shown as `?`.
+ * text-table: rows of text in columns, fitted to the terminal's width. Characters that would move the cursor are shown as `?`.
  */
 
 const GAP = '  ';
@@ -14,41 +14,45 @@ export function printable(text: string): string {
 
 /**
  * @param columns width to cut lines to; 0 for no limit
- * @param narrowest width below which no column gives way
+ * @param least by column, the width below which it does not give way
  */
 export function textTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],
   columns: number,
-  narrowest = WIDTH_MIN,
+  least: readonly number[] = [],
 ): string {
   const lines = [header, ...rows].map((row) => row.map(printable));
   const natural = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
-  const widths = columns > 0 ? fitted(natural, columns, narrowest) : natural;
+  const widths = columns > 0 ? fitted(natural, columns, least) : natural;
   const format = (line: readonly string[]): string => {
     const text = line
       .map((cell, column) => shortened(cell, widths[column] ?? 0).padEnd(widths[column] ?? 0))
       .join(GAP)
       .trimEnd();
-    return columns > 0 ? shortened(text, columns) : text;
+    return columns > 0 && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
   };
   return lines.map((line) => `${format(line)}\n`).join('');
 }
 
 /** The widest column gives way first: one long name must not push out what a line is looked at for. */
-function fitted(natural: readonly number[], columns: number, narrowest: number): number[] {
+function fitted(natural: readonly number[], columns: number, least: readonly number[]): number[] {
   const widths = [...natural];
   let excess = widths.reduce((sum, width) => sum + width, GAP.length * (widths.length - 1)) - columns;
   for (; excess > 0; excess--) {
-    const widest = Math.max(...widths);
-    if (widest <= narrowest) break;
-    widths[widths.indexOf(widest)] = widest - 1;
+    const yielding = widths.map((width, column) => (width > (least[column] ?? WIDTH_MIN) ? width : 0));
+    const widest = Math.max(...yielding);
+    if (widest === 0) break;
+    widths[yielding.indexOf(widest)] = widest - 1;
   }
   return widths;
 }
 
+/** The middle goes: names that begin alike are told apart by their ends. */
 function shortened(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, width - 1)}…` : text;
+  if (text.length <= width) return text;
+  const end = Math.floor((width - 1) / 2);
+  return `${text.slice(0, width - 1 - end)}…${text.slice(text.length - end)}`;
 }
 
 /**
@@ -69,12 +73,19 @@ export function foldedText(text: string, columns: number, indent: number): strin
   return [...lines, line].map((each) => `${margin}${each}\n`).join('');
 }
 
-/** `3 s`, `2 min`, `5 h`. */
+/** `3.0 s`, `20 s`, `2 min`, `5 h`, `3 d`. */
 export function shortDuration(ms: number): string {
   const seconds = ms / 1000;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${seconds.toFixed(0)} s`;
-  return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(0)} h`;
+  const hours = seconds / 3600;
+  if (hours < 2) return `${(seconds / 60).toFixed(0)} min`;
+  return hours < 48 ? `${hours.toFixed(0)} h` : `${(hours / 24).toFixed(0)} d`;
+}
+
+/** `1 volume`, `3 copies`. */
+export function counted(count: number, one: string, many = `${one}s`): string {
+  return `${String(count)} ${count === 1 ? one : many}`;
 }
 
 /** From whom a volume was taken. @param silentMs age of that host's last heartbeat; none where it never had one */

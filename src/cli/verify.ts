@@ -12,6 +12,8 @@ import type { VerifyResult } from '../volume/share-store.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, withAllHosts, type CommonOptions } from './options.js';
+import { Interruptible, Progress } from './progress.js';
+import { counted } from './text-table.js';
 
 type VerifyOptions = CommonOptions & WhereToLook & { readonly all?: boolean; readonly resume?: boolean };
 
@@ -36,7 +38,7 @@ export function verifyCommand(environment: CliEnvironment): Command {
       const { share, close } = await environment.openShare(config);
       try {
         const findings = uuid
-          ? [tell(environment, toFinding(await share.verify({ uuid })), options)]
+          ? [tell(environment.terminal, toFinding(await share.verify({ uuid })), options)]
           : await verifyAll(environment, config, share, options);
         if (options.json) environment.terminal.out(`${JSON.stringify(findings, null, 2)}\n`);
         refuseDamage(findings);
@@ -53,28 +55,31 @@ async function verifyAll(
   options: VerifyOptions,
 ): Promise<Finding[]> {
   const { id } = await share.identify({});
-  const { volumes, strays } = await share.survey({
-    hostExpiryMs: config.timing.hostExpiryMs,
-    shareId: undefined,
-  });
+  const { hostExpiryMs } = config.timing;
+  const { volumes, strays } = await share.survey({ hostExpiryMs, shareId: undefined });
   await ensureOwnDirectory(config.stateDir);
-  const progress = new VerifyProgress(environment.fs, config.stateDir);
+  const record = new VerifyProgress(environment.fs, config.stateDir);
   const startedAt = new Date(environment.clock.nowMs()).toISOString();
-  const findings = await progress.begin(id, startedAt, options.resume ?? false);
-  for (const finding of findings) tell(environment, finding, options);
+  const findings = await record.begin(id, startedAt, options.resume ?? false);
+  const progress = new Progress(environment);
+  const interruptible = new Interruptible(environment);
+  for (const finding of findings) tell(progress, finding, options);
   const known = new Set(findings.map(({ uuid }) => uuid));
   let finished = false;
   try {
     for (const uuid of volumes.filter((volume) => !known.has(volume))) {
-      const finding = await verifyOne(share, uuid);
-      await progress.note(finding);
-      findings.push(tell(environment, finding, options));
-      showProgress(environment, findings, volumes.length);
+      progress.show(soFar(findings, volumes.length));
+      const finding = await interruptible.step(verifyOne(share, uuid), () => ({
+        message: `the check was interrupted: ${soFar(findings, volumes.length)}`,
+        next: '`swtpm-mirror verify --all --resume` goes on from there',
+      }));
+      await record.note(finding);
+      findings.push(tell(progress, finding, options));
     }
     finished = true;
   } finally {
-    clearProgress(environment);
-    await progress.end(finished);
+    progress.clear();
+    await record.end(finished);
   }
   for (const path of strays) {
     if (path.startsWith('hosts/')) continue;
@@ -105,30 +110,23 @@ function toFinding({ uuid, checked, unopened, damaged, problems }: VerifyResult)
   };
 }
 
-function tell({ terminal }: CliEnvironment, finding: Finding, { json }: VerifyOptions): Finding {
+function tell(progress: Pick<Progress, 'out'>, finding: Finding, { json }: VerifyOptions): Finding {
   if (json) return finding;
   const { uuid, checked, unopened, damaged, problems } = finding;
-  terminal.out(`${uuid}: ${String(checked)} checked, ${String(damaged.length + problems.length)} damaged\n`);
-  for (const { generation, message } of damaged) {
-    terminal.out(`  generation ${String(generation)}: ${message}\n`);
-  }
-  if (unopened > 0) {
-    terminal.out(`  ${String(unopened)} of them by their structure alone: no key of this host opens them\n`);
-  }
-  for (const { message } of problems) terminal.out(`  ${message}\n`);
+  const lines = [
+    `${uuid}: ${String(checked)} checked, ${String(damaged.length + problems.length)} damaged`,
+    ...damaged.map(({ generation, message }) => `  generation ${String(generation)}: ${message}`),
+    ...(unopened > 0
+      ? [`  ${String(unopened)} of them by their structure alone: no key of this host opens them`]
+      : []),
+    ...problems.map(({ message }) => `  ${message}`),
+  ];
+  progress.out(lines.map((line) => `${line}\n`).join(''));
   return finding;
 }
 
-/** On a terminal alone: one line on stderr that is written over. */
-function showProgress({ terminal }: CliEnvironment, findings: readonly Finding[], all: number): void {
-  if (!terminal.isInteractive) return;
-  terminal.err(
-    `\r${String(findings.length)} of ${String(all)} volumes, ${String(countDamage(findings))} damaged`,
-  );
-}
-
-function clearProgress({ terminal }: CliEnvironment): void {
-  if (terminal.isInteractive) terminal.err('\r\u001b[K');
+function soFar(findings: readonly Finding[], all: number): string {
+  return `${String(findings.length)} of ${counted(all, 'volume')}, ${String(countDamage(findings))} damaged`;
 }
 
 function countDamage(findings: readonly Finding[]): number {

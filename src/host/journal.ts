@@ -59,6 +59,8 @@ export interface JournalRecord {
   readonly slot: Slot;
   /** Content digest at that slot. */
   readonly digest: string | null;
+  /** When that was stored, RFC 3339 UTC; `null` when it is not known: for display only. */
+  readonly publishedAt: string | null;
   /** The TPM's identity at that slot. */
   readonly identity: string | null;
   /** The foreign claim that fenced this host. */
@@ -132,6 +134,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   claiming: z.boolean().default(false),
   slot: SLOT,
   digest: SHA256.nullable(),
+  publishedAt: z.string().nullable().default(null),
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),

@@ -17,6 +17,8 @@ const EXIT_STATUS = {
   CARRIED_USED: 1,
   DOMAIN_BUSY: 1,
   SPOOL_FULL: 1,
+  INTERRUPTED: 1,
+  NEEDS_ATTENTION: 1,
   // 2: usage or configuration
   USAGE: 2,
   CONFIG_INVALID: 2,

@@ -29,6 +29,8 @@ export interface Pending {
 export interface PublishedState {
   readonly slot: Slot;
   readonly digest: string;
+  /** When it was stored, RFC 3339 UTC, where that is known: for display only. */
+  readonly at?: string | undefined;
 }
 
 export interface Lifecycle {
@@ -120,7 +122,7 @@ export type LifecycleEvent =
       readonly foreign?: boolean;
     }
   | { readonly kind: 'fenced'; readonly by: string; readonly claimed?: true }
-  | { readonly kind: 'published'; readonly slot: Slot; readonly digest: string }
+  | ({ readonly kind: 'published' } & PublishedState)
   | { readonly kind: 'diverged'; readonly digest: string }
   | { readonly kind: 'released' }
   | { readonly kind: 'tidied' }

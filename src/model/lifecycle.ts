@@ -117,7 +117,7 @@ function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
       return withoutPublished({
         ...fine,
         hold: advance(state.hold, event.slot),
-        published: { slot: event.slot, digest: event.digest },
+        published: { slot: event.slot, digest: event.digest, at: event.at },
         untidy: state.untidy || (event.slot - epochOf(state.hold)) % TIDY_EVERY === 1,
       });
     case 'diverged':

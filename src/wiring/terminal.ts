@@ -12,6 +12,7 @@ export const terminal: Terminal = {
     process.stderr.write(text);
   },
   isInteractive: process.stdout.isTTY,
+  isWatched: process.stderr.isTTY,
   isColoured: process.stdout.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
   get columns() {
     return process.stdout.columns || 80;

@@ -46,6 +46,24 @@ t.test('an agent that starts later goes on with a VM that was started without on
   t.equal((await volume.story()).at(-1), 'release shutdown');
 });
 
+t.test('a status without an agent tells what of a running VM is not on the share', async (t) => {
+  const site = await Site.create(t);
+  const host = await site.host('kvm-a');
+  const guest = await Guest.start(t, host);
+  await guest.keep(VALUE);
+  const head = await mustRun(host, ['capture', DOMAIN]);
+  const known = { uuid: DOMAIN, state: 'running', head: Number(head) };
+  t.match(await host.runJson(['status']), {
+    domains: [{ ...known, headAgeMs: Number, pending: 'none', pendingChanges: 0 }],
+    attention: [{ code: 'AGENT_UNREACHABLE', message: new RegExp(`changes of ${DOMAIN} are not published`) }],
+  });
+  await guest.write(Buffer.from([...VALUE].reverse()));
+  t.match(await host.runJson(['status']), {
+    domains: [{ ...known, pending: 'local', pendingChanges: 1, pendingSince: /Z$/ }],
+  });
+  t.match(await mustRun(host, ['status']), /would go back to generation \d+ and lose its last change/);
+});
+
 t.test('commands that meet an agent that starts at the same time all come to an end', async (t) => {
   const site = await Site.create(t);
   const host = await site.host('kvm-a');

@@ -39,6 +39,7 @@ t.test('status --all-hosts tells holders that live from those that do not, and f
         name: nameOf(DOMAIN),
         state: 'held',
         holder: { host: 'kvm-a', alive: true },
+        head: { host: 'kvm-a', time: /Z$/, ageMs: Number },
         attention: [],
       },
       { uuid: OTHER_DOMAIN, state: 'released', holder: null },

@@ -76,6 +76,15 @@ t.test('a key is changed under a running domain, and the old key opens nothing a
     says: /encrypted for recipients/,
     next: /identity_file/,
   });
+  // What it cannot open is not damaged, and no snapshot of it goes without a word.
+  const story = (await late.runJson(['history', DOMAIN])) as object[];
+  t.match(story[0], { head: true, unopened: { code: 'KEY_MISSING' } });
+  t.ok(story.every((line) => !('damage' in line)));
+  t.match(await mustRun(late, ['history', DOMAIN]), / head, no key here\n/);
+  t.match(await mustRun(late, ['snapshot', 'list', DOMAIN]), /^SNAPSHOT .*\nplain .* no key here\n$/);
+  const deleted = await late.run(['snapshot', 'delete', DOMAIN, 'plain']);
+  t.match(deleted, { status: 2, stderr: /CONFIRMATION_NEEDED: .* cannot be read here\n/ });
+
   const { status, stderr } = await late.run(['rekey', '--all']);
   t.equal(status, 3);
   t.match(

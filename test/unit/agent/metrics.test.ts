@@ -11,6 +11,8 @@ const DOMAIN: DomainStatus = {
   state: 'running',
   placement: 'mirror',
   epoch: 36,
+  headTime: null,
+  headAgeMs: null,
   head: 41,
   published: '5fb1c0d3a2b49e87',
   pending: 'spooled',

@@ -1,14 +1,21 @@
 import t from 'tap';
 import type { Fleet, FleetVolume } from '../../../src/cli/fleet.js';
-import { fleetText } from '../../../src/cli/fleet-text.js';
+import { fleetText as sectionsOf } from '../../../src/cli/fleet-text.js';
 import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
 
+const fleetText = (...args: Parameters<typeof sectionsOf>): string => sectionsOf(...args).join('');
 const VOLUME: FleetVolume = {
   uuid: parseDomainUuid('6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d'),
   name: 'web-1',
   state: 'held',
   holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
-  head: { generation: 41, host: 'kvm-a', time: '2026-03-01T12:00:00.123Z', reason: 'change' },
+  head: {
+    generation: 41,
+    host: 'kvm-a',
+    time: '2026-03-01T12:00:00.123Z',
+    ageMs: 200_000_000,
+    reason: 'change',
+  },
   generations: 3,
   diverged: 0,
   snapshots: 0,
@@ -42,9 +49,9 @@ t.test('hosts, volumes, what needs attention, what is no volume', (t) => {
     'kvm-a  alive    1.2 s ago  1      1.2.3',
     'kvm-b  EXPIRED  7 min ago  1      1.2.2',
     'kvm-c  left     -          0      ?',
-    '   DOMAIN                                STATE     HOLDER  HEAD  STORED',
-    '!  6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d  orphaned  kvm-b   41    2026-03-01 12:…',
-    '   web-1                                 held      kvm-a   41    2026-03-01 12:…',
+    '   DOMAIN                                STATE     HOLDER  HEAD  AGE',
+    '!  6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d  orphaned  kvm-b   41    2 d',
+    '   web-1                                 held      kvm-a   41    2 d',
     '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d: HELD_ELSEWHERE: host kvm-b holds it and',
     'has expired',
     '  bring kvm-b back',
@@ -65,6 +72,14 @@ t.test('agents of another version are named, if they live', (t) => {
     "agents of another version than this program's, 1.3.0: kvm-a (unknown)\n  install one version on",
   );
   t.notMatch(text, 'kvm-b (');
+  t.end();
+});
+
+t.test("a long host's name gives way, and a UUID does not", (t) => {
+  const host = 'hypervisor-17.rack-4.hall-2.example.com';
+  const held = { ...ORPHAN, holder: { host, alive: true, heartbeatAgeMs: 1 } };
+  const text = fleetText({ ...FLEET, hosts: [], volumes: [held] }, 80, false);
+  t.match(text, /^! {2}6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d {2}orphaned {2}hyper.*….*\.com {2}41 {4}2 d$/m);
   t.end();
 });
 

@@ -1,9 +1,10 @@
 import t from 'tap';
 import type { DomainStatus, Status } from '../../../src/agent/status.js';
-import { statusText } from '../../../src/cli/status-text.js';
+import { statusText as sectionsOf } from '../../../src/cli/status-text.js';
 import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
 
 const COLUMNS = 80;
+const statusText = (...args: Parameters<typeof sectionsOf>): string => sectionsOf(...args).join('');
 const CHECK =
   'check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing is lost, it is tried again';
 const DOMAIN: DomainStatus = {
@@ -13,6 +14,8 @@ const DOMAIN: DomainStatus = {
   placement: 'mirror',
   epoch: 36,
   head: 41,
+  headTime: '2026-11-20T10:00:00.000Z',
+  headAgeMs: 7_000_000,
   published: '5fb1c0d3a2b49e87',
   pending: 'none',
   pendingChanges: 0,
@@ -43,8 +46,8 @@ t.test('a domain that was taken from another host says so', (t) => {
 t.test('all is well', (t) => {
   const lines = [
     'host kvm-a, share /mnt/tpm (online, 3.2 ms)',
-    'DOMAIN  STATE    HOLDER  HEAD  LATEST STATE',
-    'web-1   running  kvm-a   41    on the share',
+    'DOMAIN  STATE    HOLDER  HEAD  AGE      LATEST STATE',
+    'web-1   running  kvm-a   41    117 min  on the share',
   ];
   t.equal(statusText(STATUS, COLUMNS, false), `${lines.join('\n')}\n`);
   t.equal(statusText({ ...STATUS, domains: [] }, COLUMNS, false), `${lines[0] ?? ''}\nno domains\n`);
@@ -65,13 +68,15 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
       lagMs: 185_000,
       attention: [{ ...attention, message: 'publish of 6b0c had no answer' }],
     },
-    { ...DOMAIN, name: 'new', head: 0, pending: 'local', lagMs: 400, holder: null },
+    { ...DOMAIN, name: 'new', head: 0, headAgeMs: null, pending: 'local', lagMs: 400, holder: null },
+    { ...DOMAIN, name: 'newer', state: 'prepared', head: 0, headAgeMs: null, attention: [attention] },
   ];
   const lines = [
     'host kvm-a, share /mnt/tpm (OFFLINE, last heartbeat 3 min ago)',
-    'DOMAIN  STATE    HOLDER  HEAD  LATEST STATE',
-    'web-1   running  kvm-a   41    in the spool for 3 min  !',
-    'new     running  -       -     on this host for 0.4 s',
+    'DOMAIN  STATE     HOLDER  HEAD  AGE      LATEST STATE',
+    'web-1   running   kvm-a   41    117 min  in the spool for 3 min  !',
+    'new     running   -       -     -        on this host for 0.4 s',
+    'newer   prepared  kvm-a   -     -        -                       !',
     'If this host died now:',
     '  web-1 would go back to generation 41 and lose its last 2 changes, of the last',
     "  3 min, unless this host's disk comes back",
@@ -79,13 +84,19 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
     'SHARE_TIMEOUT: heartbeat had no answer from the share within 5000 ms',
     '  check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing',
     '  is lost, it is tried again',
-    'web-1: SHARE_TIMEOUT: publish of 6b0c had no answer',
-    '  check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing',
-    '  is lost, it is tried again',
+    '  the same: web-1, newer',
   ];
   const text = statusText({ ...STATUS, share: AWAY, domains, attention: [attention] }, COLUMNS, false);
   t.equal(text, `${lines.join('\n')}\n`);
   t.ok(lines.every((line) => line.length <= COLUMNS));
+  t.end();
+});
+
+t.test('a long path has the state of its share in a line of its own', (t) => {
+  const path = `/mnt/${'deep/'.repeat(10)}`;
+  const share = { ...AWAY, path };
+  const lines = statusText({ ...STATUS, share }, COLUMNS, false).split('\n');
+  t.strictSame(lines.slice(0, 2), [`host kvm-a, share ${path}`, '  (OFFLINE, last heartbeat 3 min ago)']);
   t.end();
 });
 
@@ -115,8 +126,45 @@ t.test('a long name gives way to what is told of its domain', (t) => {
   } as const;
   const [, header = '', line = ''] = statusText({ ...STATUS, domains: [domain] }, COLUMNS, false).split('\n');
   t.match(header, / LATEST STATE$/);
-  t.match(line, /^a-server-[^ ]+… {2}running {2}kvm-a {3}41 {4}in the spool for 3 min {2}!$/);
+  t.match(
+    line,
+    /^a-server-[^ ]+…[^ ]+-and-more {2}running {2}kvm-a {3}41 {4}117 min {2}in the spool for 3 min {2}!$/,
+  );
   t.ok(line.length <= COLUMNS);
+  t.end();
+});
+
+t.test('what troubles many domains in the same way is told once', (t) => {
+  const trouble = { code: 'SHARE_FULL', message: 'full', next: 'free some' } as const;
+  const domains = Array.from({ length: 9 }, (_, at) => ({
+    ...DOMAIN,
+    name: `vm-${at}`,
+    attention: [
+      { ...trouble, message: `no room for ${at}` },
+      ...(at === 4 ? [{ ...trouble, next: 'wait' }] : []),
+    ],
+  }));
+  const told = statusText({ ...STATUS, domains }, COLUMNS, false)
+    .split('\n')
+    .slice(11, -1);
+  t.strictSame(told, [
+    'vm-0: SHARE_FULL: no room for 0',
+    '  free some',
+    '  the same: vm-1, vm-2, vm-3, vm-4, vm-5 and 3 more',
+    'vm-4: SHARE_FULL: full',
+    '  wait',
+  ]);
+  t.end();
+});
+
+t.test('a stopped domain is what this host knows of it, and that is said', (t) => {
+  const text = statusText(
+    { ...STATUS, domains: [{ ...DOMAIN, state: 'stopped', holder: null }] },
+    COLUMNS,
+    false,
+  );
+  t.match(text, /^Stopped domains are shown as this host left them; `swtpm-mirror status\n/m);
+  t.notMatch(statusText(STATUS, COLUMNS, false), 'Stopped');
   t.end();
 });
 

@@ -16,6 +16,7 @@ const RECORD: JournalRecord = {
   holding: true,
   claiming: false,
   slot: 7,
+  publishedAt: '2026-02-28T23:59:59.000Z',
   digest: 'a'.repeat(64),
   identity: 'b'.repeat(64),
   fenced: { host: parseHostName('kvm-b'), epoch: 2, at: '2026-01-01T00:00:00Z' },

@@ -1,0 +1,110 @@
+/**
+ * status-without-agent: what a host that has no agent just now knows of its domains: its journal, its spool, the files of domains that run, and a look
+ * at the share. Nothing is watched or published meanwhile, and the status says so.
+ */
+import type { AgentContext } from '../agent/agent-context.js';
+import type { Attention } from '../agent/attention.js';
+import { domainPlace } from '../agent/domain-place.js';
+import { ofAnotherShare } from '../agent/refusal.js';
+import { isWrongShare, type ShareHealthReport } from '../agent/share-health.js';
+import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
+import type { JournalRecord } from '../host/journal.js';
+import type { SpoolEntry } from '../host/spool.js';
+import { asMirrorError, type MirrorError } from '../model/errors.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import type { VolumeReading } from '../volume/share-store.js';
+import { counted } from './text-table.js';
+
+const NANOSECONDS_IN_MS = 1_000_000n;
+
+export async function statusWithoutAgent(context: AgentContext): Promise<Status> {
+  const health = await lookAtShare(context, await context.knownShare.read());
+  const { records, damaged } = await context.journal.list();
+  const spooled = await context.spool.list();
+  const running = await context.running.list();
+  const domains: DomainStatus[] = [];
+  for (const record of records) {
+    const entry = spooled.find(({ uuid }) => uuid === record.uuid);
+    domains.push(await lookAtDomain(context, health, record, entry, running.has(record.uuid)));
+  }
+  const unwatched = running.size > 0 ? [noAgent([...running])] : [];
+  return { ...hostStatus(context, health, [], [...damaged.map(toAttention), ...unwatched]), domains };
+}
+
+async function lookAtDomain(
+  context: AgentContext,
+  health: ShareHealthReport,
+  record: JournalRecord,
+  spooled: SpoolEntry | undefined,
+  isRunning: boolean,
+): Promise<DomainStatus> {
+  const attention: Attention[] = [];
+  // One volume that cannot be read hides no other.
+  const note = (error: unknown): undefined => {
+    attention.push(toAttention(asMirrorError(error)));
+  };
+  const volume =
+    health.state === 'online' ? await lookAtVolumeOf(context, record, health.id).catch(note) : undefined;
+  const status = { ...recordStatus(context, record, spooled, volume), attention };
+  if (!isRunning) return status;
+  const pending = await unpublished(context, record, status).catch(note);
+  const state = status.state === 'fenced' ? status.state : 'running';
+  return { ...status, ...pending, state };
+}
+
+/** @throws MirrorError `SHARE_*`, or what is wrong with the volume */
+async function lookAtVolumeOf(
+  { share, config }: AgentContext,
+  record: JournalRecord,
+  shareId: string,
+): Promise<VolumeReading | undefined> {
+  const error = ofAnotherShare(record, shareId);
+  if (error) throw error;
+  const { hostExpiryMs } = config.timing;
+  const since = Number.MAX_SAFE_INTEGER;
+  return (await share.inspect({ uuid: record.uuid, withHead: false, since, hostExpiryMs, shareId })).volume;
+}
+
+/** What lies on the disk of a domain that runs: an agent would have published it. */
+async function unpublished(
+  { config, clock, files }: AgentContext,
+  { uuid, nvramPath, live }: JournalRecord,
+  { published }: DomainStatus,
+): Promise<Partial<DomainStatus>> {
+  const capture = await files.read(domainPlace(config, uuid, nvramPath, live), false);
+  if (published !== null && capture.digest.startsWith(published)) return {};
+  const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));
+  const lagMs = Math.max(Math.round(clock.nowMs() - changedMs), 0);
+  return { pending: 'local', pendingChanges: 1, lagMs, pendingSince: new Date(changedMs).toISOString() };
+}
+
+async function lookAtShare(
+  { share, clock }: AgentContext,
+  shareId: string | undefined,
+): Promise<ShareHealthReport> {
+  try {
+    // Not a beat: a host without an agent must not look alive.
+    const { id } = await share.identify({});
+    const began = clock.monotonicMs();
+    await share.identify({});
+    const latencyMs = clock.monotonicMs() - began;
+    return { state: 'online', id, latencyMs, beatAgeMs: undefined, error: undefined };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    const state = isWrongShare(cause) ? 'wrong' : 'offline';
+    return { state, id: shareId ?? '', latencyMs: 0, beatAgeMs: undefined, error: cause };
+  }
+}
+
+function noAgent(running: readonly DomainUuid[]): Attention {
+  const whose = running.length === 1 ? String(running[0]) : counted(running.length, 'running domain');
+  return {
+    code: 'AGENT_UNREACHABLE',
+    message: `no agent runs on this host: changes of ${whose} are not published`,
+    next: 'start it with `systemctl start swtpm-mirror`, or `swtpm-mirror agent` in the foreground',
+  };
+}
+
+function toAttention({ code, message, next }: MirrorError): Attention {
+  return { code, message, next };
+}

@@ -1,0 +1,19 @@
+/**
+ * unread: a generation or snapshot that could not be read. What this host has no key for, or what a newer version wrote, is not damaged.
+ */
+import type { ErrorRecord } from '../model/errors.js';
+
+const UNOPENED: Readonly<Partial<Record<ErrorRecord['code'], string>>> = {
+  KEY_MISSING: 'no key here',
+  SHARE_VERSION: 'written by a newer version',
+};
+
+export function unreadText({ code, message }: ErrorRecord): string {
+  return UNOPENED[code] ?? `DAMAGED: ${message}`;
+}
+
+export function unreadJson(error: ErrorRecord | undefined): object {
+  if (!error) return {};
+  const { code, message } = error;
+  return code in UNOPENED ? { unopened: { code, message } } : { damage: { code, message } };
+}
