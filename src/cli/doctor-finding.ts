@@ -1,6 +1,7 @@
 /**
  * doctor-finding: what one check of `doctor` found: all well, something to know, or something to mend.
  */
+import { asHostError } from '../host/host-error.js';
 import { asMirrorError, type ErrorCode } from '../model/errors.js';
 
 export interface Finding {
@@ -23,6 +24,6 @@ export function warning(check: string, message: string, next: string): Finding {
 }
 
 export function problem(check: string, error: unknown): Finding {
-  const { code, message, next } = asMirrorError(error);
+  const { code, message, next } = asMirrorError(asHostError(`check ${check}`, error));
   return { check, verdict: 'problem', code, message, next };
 }

@@ -9,6 +9,7 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { askAgent } from './control-client.js';
 import { ok, problem, warning, type Finding } from './doctor-finding.js';
+import { counted } from './text-table.js';
 
 const MIB = 1024 ** 2;
 const OPEN_TO_OTHERS = 0o066;
@@ -22,15 +23,15 @@ const STATUS = z.object({
 
 export async function checkHost(config: Config, fs: FileSystem): Promise<Finding[]> {
   return [
-    await checkDirectory('state_dir', config.stateDir),
-    await checkDirectory('run_dir', config.runDir),
+    await checkDirectory('state_dir', config.stateDir, 'TPM state is in it'),
+    await checkDirectory('run_dir', config.runDir, 'the socket in it gives out TPM state'),
     await checkSpool(config),
     await checkLinks(config, fs),
     await checkAgent(config),
   ];
 }
 
-async function checkDirectory(check: string, path: string): Promise<Finding> {
+async function checkDirectory(check: string, path: string, why: string): Promise<Finding> {
   try {
     const { mode, uid } = await lstat(path);
     const own = process.getuid?.() ?? 0;
@@ -46,7 +47,7 @@ async function checkDirectory(check: string, path: string): Promise<Finding> {
       const found = `${path} belongs to user ${uid} and has mode ${(mode & PERMISSIONS).toString(8)}`;
       return problem(
         check,
-        new MirrorError('HOST_IO', `${found}, expected user ${own} and mode 700: TPM state is in it`, {
+        new MirrorError('HOST_IO', `${found}, expected user ${own} and mode 700: ${why}`, {
           next: `run \`chown ${own} ${path} && chmod 700 ${path}\``,
         }),
       );
@@ -72,15 +73,17 @@ async function checkSpool({ stateDir, limits }: Config): Promise<Finding> {
   }
 }
 
-async function checkLinks({ libvirt }: Config, fs: FileSystem): Promise<Finding> {
+async function checkLinks({ libvirt, placement }: Config, fs: FileSystem): Promise<Finding> {
   const check = 'links';
   try {
     const linked = await linkedDomains(fs, libvirt.swtpmDir);
     if (linked.length === 0) return ok(check, `no links in place of TPM directories in ${libvirt.swtpmDir}`);
+    const links = `TPM directories that are symbolic links: ${linked.join(', ')}`;
+    if (placement === 'direct') return ok(check, `${links}; so it is while a domain runs on the share`);
     return warning(
       check,
-      `TPM directories that are symbolic links: ${linked.join(', ')}`,
-      'fine for a domain that runs with `placement = "direct"`; others are taken away when the agent starts, before libvirt could delete through them',
+      links,
+      'restart the agent: it takes them away, before libvirt could delete through them, but for domains that still run with `placement = "direct"`',
     );
   } catch (error) {
     return problem(check, error);
@@ -106,12 +109,12 @@ async function checkAgent(config: Config): Promise<Finding> {
     const { attention, domains } = STATUS.parse(answer);
     const troubled = domains.filter((domain) => domain.attention.length > 0).length;
     const running = domains.filter(({ state }) => state === 'running').length;
-    const text = `runs, with ${running} running domains`;
+    const text = `runs, with ${counted(running, 'running domain')}`;
     return attention.length + troubled === 0
       ? ok(check, text)
       : warning(
           check,
-          `${text}; ${attention.length + troubled} things need attention`,
+          `${text}; ${counted(attention.length + troubled, 'thing needs', 'things need')} attention`,
           'see `swtpm-mirror status`',
         );
   } catch (error) {

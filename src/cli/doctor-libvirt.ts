@@ -3,7 +3,7 @@
  */
 import { stat, readFile } from 'node:fs/promises';
 import { libvirtDaemonStartedMs } from '../libvirt/libvirt-daemon-adapter.js';
-import { runVirsh } from '../libvirt/virsh-adapter.js';
+import { hasVirsh, runVirsh } from '../libvirt/virsh-adapter.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
@@ -20,9 +20,13 @@ const EXECUTABLE = 0o111;
 const RESTART = 'run `systemctl restart libvirtd` (or virtqemud): running domains go on';
 
 export async function checkLibvirt({ libvirt }: Config, clock: Clock): Promise<Finding[]> {
-  const answer = await runVirsh({ uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS }, ['version']);
+  const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
+  const answer = await runVirsh(virsh, ['version']);
+  if (answer === undefined && !(await hasVirsh(virsh))) {
+    return [ok('libvirt', 'this host has no virsh: its domains are told to `swtpm-mirror domain`')];
+  }
   if (!answer?.succeeded) {
-    const why = answer ? answer.stderr.split('\n').join('; ') : 'there is no virsh, or it does not answer';
+    const why = answer ? answer.stderr.split('\n').join('; ') : 'virsh does not answer';
     const next =
       'start libvirtd, or set `libvirt.uri`; without libvirt, call `swtpm-mirror domain prepare` and its like';
     return [warning('libvirt', `${libvirt.uri}: ${why}`, next)];

@@ -16,6 +16,7 @@ const SPACE_BYTES_MIN = 64 * MIB;
 const INODES_MIN = 1_000;
 const CLOCK_MS_MAX = 5_000;
 const MOUNT = 'mount';
+const VOLATILE: ReadonlySet<string> = new Set(['tmpfs', 'ramfs']);
 
 /** @param mountInfo text of `/proc/self/mountinfo` */
 export function checkMount(config: Config, mountInfo: string): Finding[] {
@@ -34,6 +35,9 @@ export function checkMount(config: Config, mountInfo: string): Finding[] {
 }
 
 function checkNfs({ type, options }: Mount, what: string): Finding[] {
+  if (VOLATILE.has(type)) {
+    return [warning(MOUNT, `${what} is in memory`, 'put the share on storage that outlives a reboot')];
+  }
   if (!type.startsWith('nfs')) return [ok(MOUNT, what)];
   const version = [...options].find((option) => option.startsWith('vers='))?.slice('vers='.length) ?? '?';
   const findings: Finding[] = [];
@@ -48,10 +52,9 @@ function checkNfs({ type, options }: Mount, what: string): Finding[] {
   }
   if (version.startsWith('2') || version.startsWith('3') || version === '4.0') {
     findings.push(
-      warning(
+      ok(
         MOUNT,
-        `${what} speaks NFS ${version}, which has no sessions: a lost reply can make a request run twice`,
-        'use version 4.1 or newer if the server has it (`vers=4.2`); the protocol of the volumes is safe with either',
+        `${what} speaks NFS ${version}, which has no sessions, so that a lost reply can make a request run twice: the volumes are safe all the same, and \`vers=4.2\` spares it`,
       ),
     );
   }

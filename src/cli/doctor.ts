@@ -1,8 +1,8 @@
 /**
  * doctor: `swtpm-mirror doctor`: whether everything is as it should be on this host, each finding with its next step.
  *
- * It changes nothing but files of its own on the share, not this host's heartbeat either, and can be run beside an agent. Exit status: 0 without a problem
- * (warnings are none), else that of the first problem.
+ * It changes nothing but files of its own on the share, not this host's heartbeat either, and can be run beside an agent. Exit status: 0 when nothing needs
+ * attention, else that of the first problem, or 1 for warnings alone.
  */
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
@@ -17,11 +17,16 @@ import { checkMount, checkShare } from './doctor-share.js';
 import type { CliEnvironment } from './environment.js';
 import { checkVersions } from './version-skew.js';
 import { command, type CommonOptions } from './options.js';
-import { foldedText, printable } from './text-table.js';
+import { painter, type Colour } from './paint.js';
+import { counted, foldedText, printable } from './text-table.js';
 
 const MOUNT_TABLE = '/proc/self/mountinfo';
 const INDENT = 4;
-const MARKS: Readonly<Record<Finding['verdict'], string>> = { ok: 'ok ', warning: '!  ', problem: 'NO ' };
+const MARKS: Readonly<Record<Finding['verdict'], readonly [Colour, string]>> = {
+  ok: ['green', 'ok'],
+  warning: ['yellow', '!'],
+  problem: ['red', 'NO'],
+};
 
 export function doctorCommand(environment: CliEnvironment): Command {
   return command('doctor', 'check the share, libvirt and this host; each finding with its next step').action(
@@ -29,7 +34,7 @@ export function doctorCommand(environment: CliEnvironment): Command {
       const findings = await examineAll(environment, options);
       const { terminal } = environment;
       terminal.out(options.json ? `${JSON.stringify({ findings }, null, 2)}\n` : text(environment, findings));
-      refuseProblems(findings);
+      expectNothing(findings);
     },
   );
 }
@@ -74,19 +79,29 @@ async function examineShare(environment: CliEnvironment, config: Config): Promis
 
 function text({ terminal }: CliEnvironment, findings: readonly Finding[]): string {
   const columns = terminal.isInteractive ? terminal.columns : 0;
+  const paint = painter(terminal.isColoured);
   return findings
     .map(({ check, verdict, message, next }) => {
-      const head = `${MARKS[verdict]} ${check}: ${printable(message)}\n`;
+      const [colour, mark] = MARKS[verdict];
+      const told = foldedText(`${check}: ${printable(message)}`, columns, INDENT).slice(INDENT);
+      const head = `${paint(colour, mark)}${' '.repeat(INDENT - mark.length)}${told}`;
       return next === undefined ? head : `${head}${foldedText(printable(next), columns, INDENT)}`;
     })
     .join('');
 }
 
-function refuseProblems(findings: readonly Finding[]): void {
-  const problems = findings.filter(({ verdict }) => verdict === 'problem');
-  const [first] = problems;
-  if (!first?.code) return;
-  throw new MirrorError(first.code, `${problems.length} of ${findings.length} checks found a problem`, {
-    next: 'do what stands below each of them, then run `swtpm-mirror doctor` again',
-  });
+function expectNothing(findings: readonly Finding[]): void {
+  const problem = findings.find(({ verdict }) => verdict === 'problem');
+  const count = (verdict: Finding['verdict']): number =>
+    findings.filter((finding) => finding.verdict === verdict).length;
+  if (count('ok') === findings.length) return;
+  const parts = [
+    ...(problem ? [counted(count('problem'), 'problem')] : []),
+    ...(count('warning') > 0 ? [counted(count('warning'), 'warning')] : []),
+  ];
+  throw new MirrorError(
+    problem?.code ?? 'NEEDS_ATTENTION',
+    `${counted(findings.length, 'check')} found ${parts.join(' and ')}`,
+    { next: 'do what stands below each of them, then run `swtpm-mirror doctor` again' },
+  );
 }

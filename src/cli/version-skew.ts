@@ -4,7 +4,7 @@
 import type { Config } from '../model/config.js';
 import type { ShareAdministration } from '../volume/share-administration.js';
 import { ok, warning, type Finding } from './doctor-finding.js';
-import { printable } from './text-table.js';
+import { counted, printable } from './text-table.js';
 
 export interface VersionedHost {
   readonly host: string;
@@ -38,5 +38,7 @@ export async function checkVersions(
   const others = otherVersions(survey.hosts, version);
   const alive = survey.hosts.filter((host) => host.alive).length;
   if (others.length > 0) return [warning(check, skewText(others, version), SKEW_NEXT)];
-  return [ok(check, `this program is ${version}, and so is the agent of each of ${alive} live hosts`)];
+  return [
+    ok(check, `this program is ${version}, and so is the agent of each of ${counted(alive, 'live host')}`),
+  ];
 }

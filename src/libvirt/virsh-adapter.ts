@@ -44,6 +44,15 @@ export function runVirsh(
   });
 }
 
+/** Whether this host has virsh at all. */
+export function hasVirsh({ deadlineMs, program = 'virsh' }: Virsh): Promise<boolean> {
+  return new Promise((resolve) => {
+    execFile(program, ['--version'], { timeout: deadlineMs, killSignal: 'SIGKILL' }, (error) => {
+      resolve(error?.code !== 'ENOENT');
+    });
+  });
+}
+
 /** The domains whose guest runs: not paused, and not still on its way from another host. */
 export async function listRunningGuests(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
   return await listDomains(virsh, '--state-running');
@@ -82,10 +91,14 @@ async function listDomains(
 export async function mustVirsh(virsh: Virsh, args: readonly string[]): Promise<string> {
   const result = await runVirsh(virsh, args);
   if (result?.succeeded) return result.stdout;
-  const why = result ? result.stderr.replace(/^error: /, '') : `no answer within ${virsh.deadlineMs} ms`;
+  const why = result ? result.stderr.replace(/^error: /, '') : await whyNoAnswer(virsh);
   throw new MirrorError('LIBVIRT_FAILED', `virsh ${args.join(' ')}: ${why.split('\n').join('; ')}`, {
     next: 'see that libvirtd runs and `libvirt.uri` in the configuration is right, and mend what virsh says',
   });
+}
+
+async function whyNoAnswer(virsh: Virsh): Promise<string> {
+  return (await hasVirsh(virsh)) ? `no answer within ${virsh.deadlineMs} ms` : 'this host has no virsh';
 }
 
 /** Whether this version of virsh knows an option of a command. */

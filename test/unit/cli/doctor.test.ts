@@ -14,10 +14,12 @@ function verdictOn(options: string): string[] {
 t.test('mounts that can lose or delay something are told', async (t) => {
   t.match(verdictOn('rw,vers=4.2,hard'), [/^ok .+NFS 4\.2, hard/, /^ok .+`sync` cannot be seen from here/]);
   t.match(verdictOn('rw,vers=4.2,soft'), [/^warning .+soft mount/, /`sync`/]);
-  t.match(verdictOn('rw,vers=3,hard'), [/^warning .+NFS 3/, /`sync`/]);
+  t.match(verdictOn('rw,vers=3,hard'), [/^ok .+NFS 3, which has no sessions/, /`sync`/]);
   t.match(verdictOn('rw,vers=4.0,soft'), [/soft mount/, /NFS 4\.0/, /`sync`/]);
   t.match(verdictOn('ro,vers=4.2,hard'), [/^problem .+read-only/]);
   t.match(checkMount(CONFIG, ROOT), [{ verdict: 'warning', message: /own root file system/ }]);
+  const memory = `${ROOT}40 22 0:45 / /mnt/tpm rw - tmpfs tmpfs rw\n`;
+  t.match(checkMount(CONFIG, memory), [{ verdict: 'warning', message: /is in memory/, next: /reboot/ }]);
   const alone = parseConfig('', { hostName: 'kvm-a' });
   t.match(checkMount(alone, ROOT), [{ verdict: 'warning', message: /this host alone/ }]);
 });
