@@ -21,7 +21,7 @@ import { statusWithoutAgent } from './status-without-agent.js';
 type StatusOptions = CommonOptions & { readonly watch?: boolean; readonly allHosts?: boolean };
 
 const WATCH_MS = 1000;
-/** Of the time, at least, that a watch leaves the share alone: a look at a large one costs it a request or more for each volume. */
+/** How many times as long as a look took, at least, the share is left alone after it: each costs a request or more for every volume. */
 const REST = 4;
 /** Enough to know that it is a status; the agent on this host is of our own version. */
 const STATUS = z.custom<Status>((value) => typeof value === 'object' && value !== null && 'domains' in value);
