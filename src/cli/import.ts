@@ -45,6 +45,7 @@ export function importCommand(environment: CliEnvironment): Command {
       const data = await readInput(fs, path);
       const nvram = options.nvram === undefined ? undefined : await readInput(fs, options.nvram);
       const format = options.format ?? formatOf(data);
+      if (!format) throw unknownForm(path);
       const config = await environment.loadConfig(options.config);
       const sealing = await environment.openSealing(config);
       const { compressor } = environment;
@@ -101,6 +102,16 @@ async function expectKnown(
     `this host knows of generation ${String(known)} of ${uuid}, but its volume ${head === 0 ? 'has none' : `ends at ${String(head)}`}`,
     {
       next: `mount the export that has it; if it is lost for good, \`swtpm-mirror purge ${uuid} --yes\` clears the way`,
+    },
+  );
+}
+
+function unknownForm(path: string): MirrorError {
+  return new MirrorError(
+    'USAGE',
+    `${resolve(path)} is nothing that \`export\` writes in any of its formats`,
+    {
+      next: 'give an exported file; one in an archive, such as an OVA, is taken out of it first (`tar xf`)',
     },
   );
 }

@@ -48,12 +48,12 @@ export async function encodeState(
   return { data: Buffer.from(formatMetadataElement(bundle, manifest, name.slot)) };
 }
 
-/** The form that a file has, by its first bytes. */
-export function formatOf(data: Uint8Array): StateFormat {
+/** The form that a file has, by its first bytes; `undefined` for one that is none of them. */
+export function formatOf(data: Uint8Array): StateFormat | undefined {
   if ((data[0] === 0x1f && data[1] === 0x8b) || isSealed(data)) return 'bundle';
-  return Buffer.from(data.subarray(0, 64)).toString('latin1').trimStart().startsWith('<')
-    ? 'metadata'
-    : 'ovirt';
+  const beginning = latin1(data.subarray(0, 64)).trimStart();
+  if (beginning.startsWith('<')) return 'metadata';
+  return /^(=.=)?[A-Za-z0-9+/=\s]+$/.test(beginning) ? 'ovirt' : undefined;
 }
 
 /**

@@ -42,7 +42,7 @@ function nextStep(errno: string): string {
     case 'ENOTEMPTY':
       return 'look at the path named above: something else than swtpm-mirror expects stands there';
     case 'ENOENT':
-      return 'make the missing directory, or correct the path in the configuration';
+      return 'make what is missing, or correct the path, which is from the command line or the configuration';
     case 'EMFILE':
     case 'ENFILE':
       return 'raise the limit of open files of the service';

@@ -21,9 +21,10 @@ export async function writeStateTree(fs: FileSystem, directory: string, capture:
     await fs.mkdir('state-tree:mkdir', directory, DIRECTORY_MODE).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error;
     });
-    if ((await fs.readdir('state-tree:readdir', directory)).length > 0) {
-      throw new MirrorError('USAGE', `${directory} is not empty`, { next: 'give an empty or new directory' });
-    }
+    const names = await fs.readdir('state-tree:readdir', directory).catch((error: unknown) => {
+      throw errnoOf(error) === 'ENOTDIR' ? unfit(`${directory} is not a directory`) : error;
+    });
+    if (names.length > 0) throw unfit(`${directory} is not empty`);
     const written: string[] = [];
     for (const file of capture.files) {
       const parent = await ensureDirectories(fs, 'state-tree', directory, file.role);
@@ -32,4 +33,8 @@ export async function writeStateTree(fs: FileSystem, directory: string, capture:
     }
     return written;
   });
+}
+
+function unfit(message: string): MirrorError {
+  return new MirrorError('USAGE', message, { next: 'give an empty or new directory' });
 }

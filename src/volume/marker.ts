@@ -177,16 +177,19 @@ export async function initialise(
 async function refuseOccupied(context: ShareContext): Promise<string[]> {
   const { fs, root } = context;
   const leftovers: string[] = [];
-  for (const name of await fs.readdir('init:readdir', root)) {
+  const names = await fs.readdir('init:readdir', root).catch((error: unknown) => {
+    throw errnoOf(error) === 'ENOTDIR' ? noDirectory(root) : error;
+  });
+  if (names.includes('swtpm-mirror.json')) {
+    const { id } = await readMarker(context);
+    // Said only of what is durable: whoever linked it may have died before this.
+    await fs.syncDirectory('init:sync', root);
+    throw new MirrorError('USAGE', `${root} is a share already (id ${id})`, {
+      next: 'use it as it is: set `share` to this directory in the configuration',
+    });
+  }
+  for (const name of names) {
     const path = `${root}/${name}`;
-    if (name === 'swtpm-mirror.json') {
-      const { id } = await readMarker(context);
-      // Said only of what is durable: whoever linked it may have died before this.
-      await fs.syncDirectory('init:sync', root);
-      throw new MirrorError('USAGE', `${root} is a share already (id ${id})`, {
-        next: 'use it as it is: set `share` to this directory in the configuration',
-      });
-    }
     if (name.startsWith(MARKER_TEMPORARY)) leftovers.push(path);
     else if (!TOLERATED.has(name) && !(await isOurEmptyDirectory(context, name))) throw occupied(root, name);
   }
@@ -196,6 +199,12 @@ async function refuseOccupied(context: ShareContext): Promise<string[]> {
 async function isOurEmptyDirectory({ fs, root }: ShareContext, name: string): Promise<boolean> {
   if (name !== 'hosts' && name !== 'volumes') return false;
   return (await fs.readdir('init:readdir', `${root}/${name}`)).length === 0;
+}
+
+function noDirectory(root: string): MirrorError {
+  return new MirrorError('USAGE', `${root} is not a directory`, {
+    next: 'give a new or empty directory on the shared storage',
+  });
 }
 
 function occupied(root: string, name: string): MirrorError {

@@ -1,7 +1,7 @@
 /**
  * State that leaves a share as a file and comes into another one: what the TPM remembers there is read from a real swtpm.
  */
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun, OTHER_DOMAIN, PERMALL } from '../../fixtures/guest.js';
@@ -39,6 +39,15 @@ t.test('an export is one private file that tar opens, and becomes the head of an
   t.strictSame(inside, await here.volume(DOMAIN).permallOf(head));
   const again = await host.run(['export', DOMAIN, file]);
   t.equal(again.status, 2, 'no file is overwritten');
+
+  // Into an OVA as a member, and out again.
+  const appliance = join(here.base, 'vm.ova');
+  await writeFile(join(here.base, 'vm.ovf'), '<Envelope/>');
+  await runChecked('tar', ['-C', here.base, '-cf', appliance, 'vm.ovf', 'vm.tar.gz']);
+  const whole = await there.run(['import', appliance]);
+  t.match(whole, { status: 2, stderr: /USAGE: .*\n {2}.*OVA.*`tar xf`/ });
+  await rm(file);
+  await runChecked('tar', ['-C', here.base, '-xf', appliance, 'vm.tar.gz']);
 
   t.match(await there.runJson(['import', file]), { uuid: DOMAIN, generation: 2, before: 0, kept: null });
   t.equal(await remembers(t, there, DOMAIN), SECRET.toString());
@@ -81,7 +90,6 @@ t.test('G6: a file that is not whole is refused before anything is touched', asy
   for (const [name, bad] of [
     ['cut', data.subarray(0, data.length / 2)],
     ['flipped', Buffer.from(data.map((byte, at) => (at === 700 ? byte ^ 4 : byte)))],
-    ['empty', Buffer.alloc(0)],
   ] as const) {
     const path = join(here.base, name);
     await writeFile(path, bad);
@@ -92,4 +100,13 @@ t.test('G6: a file that is not whole is refused before anything is touched', asy
   t.equal((await there.run(['history', DOMAIN])).status, 6, 'no volume was made');
   const missing = await there.run(['import', join(here.base, 'none')]);
   t.equal(missing.status, 1, missing.stderr);
+  t.match(missing.stderr, /\n {2}.*correct the path/);
+  for (const [name, text] of [
+    ['nothing', ''],
+    ['passwords', 'root:x:0:0:root:/root:/bin/bash\n'],
+  ] as const) {
+    await writeFile(join(here.base, name), text);
+    const foreign = await there.run(['import', join(here.base, name), '--as', DOMAIN]);
+    t.match(foreign, { status: 2, stderr: /^swtpm-mirror: USAGE: .* is nothing that `export` writes/ });
+  }
 });

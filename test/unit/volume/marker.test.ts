@@ -50,6 +50,21 @@ t.test('the top of a file system may be a share, with its lost+found', async (t)
   t.strictSame(names.sort(), ['hosts', 'lost+found', 'swtpm-mirror.json', 'volumes']);
 });
 
+t.test('a share in use is called one, and a file no directory', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  const { id } = await store.initialise({});
+  await hosts.files.mkdir('test:mkdir', `${SHARE}/hosts/kvm-b`, 0o700);
+  await t.rejects(store.initialise({}), { code: 'USAGE', message: `${SHARE} is a share already (id ${id})` });
+  const elsewhere = new VolumeHosts();
+  const file = await elsewhere.files.open('test:open', SHARE, 'create', 0o600);
+  await file.close('test:close');
+  await t.rejects(elsewhere.start('kvm-a').store.initialise({}), {
+    code: 'USAGE',
+    message: `${SHARE} is not a directory`,
+  });
+});
+
 t.test('an interrupted run leaves nothing that the next one minds or keeps', async (t) => {
   for (const site of ['init:write', 'init:fsync', 'init:link', 'init:unlink'] as const) {
     const hosts = new VolumeHosts();
