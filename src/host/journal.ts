@@ -2,11 +2,14 @@
  * journal: what this host knows of each domain across restarts: whether it holds the volume, and which slot and content it last
  * published or restored. One JSON file per domain in `<state_dir>/journal/`.
  *
- *   P1 write     a temporary file, fsync, rename over the record (`replace-file.ts`)
- *   P2 compare   the record is read back, because that library does not notice a short write
+ *   P1 write     the new record beside the old one, every byte counted; fsync, close
+ *   P2 rename    over the old one
  *   P3 sync      the directory
  *
- * I1 A record is the old one or the new one, whole, after any crash (P1: a record is one short write).
+ * Every start and stop of a domain waits for two or three of these, so they take the calls that this needs and no more, where the records that are
+ * seldom written are left to a library (`replace-file.ts`).
+ *
+ * I1 A record is the old one or the new one, whole, after any crash (P2 after P1).
  * I2 A write that resolved survives power loss.
  * I3 A damaged record is an error that names its file. It is never taken for "this host knows nothing": that would let an older state in.
  * Not guaranteed: order among concurrent writes of one domain's record; each domain has one writer, who holds its lock.
@@ -16,10 +19,10 @@ import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import type { TakeOver } from '../model/take-over.js';
+import { writeDurable } from '../model/durable-file.js';
 import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
-import { replaceFile, type ReplaceFile } from './replace-file.js';
 
 /**
  * `arrived` runs, or has run: it came by migration, and the volume is not claimed yet. The others have stopped: `finishing` with a final state to
@@ -159,18 +162,20 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
 });
 
 const RECORD_SUFFIX = '.json';
-/** What write-file-atomic leaves when it is killed: the record's name and a number. */
+/** Of a record that is being written. A domain has one writer, so that what a killed one left is in nobody's way. */
+const NEW_SUFFIX = '.json.0';
+/** What a killed write leaves; former versions of this program had another number at the end. */
 const LEFTOVER = /^(.{36})\.json\.\d+$/;
 
 export class FileJournal implements ForgettingJournal {
   readonly #fs: HostContext['fs'];
   readonly #stateDirectory: string;
-  readonly #replace: ReplaceFile;
+  /** Durably there, as far as this process knows. */
+  #hasDirectory = false;
 
-  constructor(context: Pick<HostContext, 'fs' | 'stateDirectory'>, replace: ReplaceFile = replaceFile) {
+  constructor(context: Pick<HostContext, 'fs' | 'stateDirectory'>) {
     this.#fs = context.fs;
     this.#stateDirectory = context.stateDirectory;
-    this.#replace = replace;
   }
 
   async read(uuid: DomainUuid): Promise<JournalRecord | undefined> {
@@ -185,12 +190,14 @@ export class FileJournal implements ForgettingJournal {
     const text = `${JSON.stringify(record, null, 2)}\n`;
     invariant(Buffer.byteLength(text) <= RECORD_BYTES_MAX, 'a journal record fits into one block');
     await orHostError(`write the journal of ${record.uuid}`, async () => {
-      const directory = await ensureDirectories(this.#fs, 'journal', this.#stateDirectory, 'journal');
-      const path = this.#path(record.uuid);
-      await this.#replace(path, text);
-      const written = Buffer.from(await this.#readFile(path)).toString();
-      if (written !== text) throw shortWrite(path, text, written);
-      await this.#fs.syncDirectory('journal:sync', directory);
+      await this.#ensureDirectory();
+      try {
+        await this.#replace(record.uuid, Buffer.from(text));
+      } catch (error) {
+        // The directory itself may have gone.
+        this.#hasDirectory = false;
+        throw error;
+      }
     });
   }
 
@@ -229,6 +236,21 @@ export class FileJournal implements ForgettingJournal {
         if (LEFTOVER.test(name)) await this.#fs.unlink('journal:sweep', `${this.#directory}/${name}`);
       }
     });
+  }
+
+  async #ensureDirectory(): Promise<void> {
+    if (this.#hasDirectory) return;
+    await ensureDirectories(this.#fs, 'journal', this.#stateDirectory, 'journal');
+    this.#hasDirectory = true;
+  }
+
+  /** P1 to P3. */
+  async #replace(uuid: DomainUuid, data: Uint8Array): Promise<void> {
+    const fs = this.#fs;
+    const temporary = `${this.#directory}/${uuid}${NEW_SUFFIX}`;
+    await writeDurable(fs, 'journal', temporary, data, 'create');
+    await fs.rename('journal:rename', temporary, this.#path(uuid));
+    await fs.syncDirectory('journal:sync', this.#directory);
   }
 
   get #directory(): string {
@@ -273,12 +295,4 @@ function damagedRecord(path: string, fault: string, cause?: unknown): MirrorErro
     next: 'compare `swtpm-mirror history DOMAIN --all` with the local state, then move the damaged file away and choose with `swtpm-mirror resolve`',
     cause,
   });
-}
-
-function shortWrite(path: string, expected: string, found: string): MirrorError {
-  return new MirrorError(
-    'HOST_IO',
-    `cannot write ${path}: ${found.length} characters read back, expected the ${expected.length} written`,
-    { next: 'free space on the file system of the path named above; the next write mends the record' },
-  );
 }

@@ -53,7 +53,10 @@ export async function takeLinksAway(
   return await orHostError(`take the links of ${paths.uuid} away`, async () => {
     const taken: TakenLink[] = [];
     for (const [path, moved] of placesOf(paths)) {
-      if (!(await isLink(fs, path))) continue;
+      const kind = (await lstatIfAny(fs, 'state-links:lstat', path))?.kind;
+      // Nothing lies below it.
+      if (kind === undefined && path === paths.swtpmDirectory) break;
+      if (kind !== 'symlink') continue;
       const target = await fs.readlink('state-links:readlink', path);
       const link = { path, target, isOurs: isOurs(target) };
       if (link.isOurs) await fs.unlink('state-links:unlink', path);

@@ -26,7 +26,7 @@ import { lstatIfAny } from './files.js';
 import { asHostError } from './host-error.js';
 
 export interface StateWatcher {
-  /** Resolves when changes from now on are noticed. Watching a domain again takes its new paths. */
+  /** Resolves when changes from now on are noticed. Watching a domain again takes its new paths, and what stands at the old ones by now. */
   watch(paths: DomainPaths): Promise<void>;
   unwatch(uuid: DomainUuid): Promise<void>;
   close(): Promise<void>;
@@ -61,7 +61,12 @@ export class ChokidarStateWatcher implements StateWatcher {
 
   async watch(paths: DomainPaths): Promise<void> {
     if (!this.#root.isArmed) await this.#root.arm();
-    await this.#domains.get(paths.uuid)?.close();
+    const known = this.#domains.get(paths.uuid);
+    if (known?.isOf(paths)) {
+      await known.refresh();
+      return;
+    }
+    await known?.close();
     const domain = new DomainWatch(this.#options, paths);
     this.#domains.set(paths.uuid, domain);
     await domain.arm();
@@ -100,8 +105,16 @@ class DomainWatch {
     });
   }
 
+  isOf({ swtpmDirectory, nvramPath }: DomainPaths): boolean {
+    return this.#paths.swtpmDirectory === swtpmDirectory && this.#paths.nvramPath === nvramPath;
+  }
+
   arm(): Promise<void> {
     return this.#watch.arm();
+  }
+
+  refresh(): Promise<void> {
+    return this.#watch.refresh();
   }
 
   close(): Promise<void> {
@@ -162,6 +175,8 @@ interface RearmableOptions {
 class RearmableWatch {
   readonly #options: RearmableOptions;
   #watcher: FSWatcher | undefined;
+  /** What is watched, if nothing failed. */
+  #watched: Places | undefined;
   #arming: Promise<void> | undefined;
   /** Set while another round of arming is wanted. */
   #isStale = false;
@@ -184,6 +199,14 @@ class RearmableWatch {
     return this.#arming;
   }
 
+  /** As `arm`, but watches that stand on what is there now stay: making one costs a dozen calls, and a start asks twice. */
+  async refresh(): Promise<void> {
+    const watched = this.#arming ? undefined : this.#watched;
+    const places = watched && (await this.#options.places().catch(() => undefined));
+    const stands = watched && places && isSame(watched, places) && watched === this.#watched;
+    if (!stands) await this.arm();
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#arming;
@@ -196,6 +219,7 @@ class RearmableWatch {
         this.#isStale = false;
         await this.#disarm();
         const places = await this.#options.places();
+        this.#watched = places;
         if (places.size > 0) await this.#start(places);
         if (!isSame(places, await this.#options.places())) this.#isStale = true;
       }
@@ -226,6 +250,7 @@ class RearmableWatch {
   async #disarm(): Promise<void> {
     const watcher = this.#watcher;
     this.#watcher = undefined;
+    this.#watched = undefined;
     if (!watcher) return;
     await watcher.close();
     // Closing took all listeners away; what chokidar had under way can still fail, and an error without a listener ends the process.
@@ -233,6 +258,7 @@ class RearmableWatch {
   }
 
   #report(error: unknown): void {
+    this.#watched = undefined;
     this.#options.onError(asMirrorError(asHostError('watch state files', error)));
   }
 }

@@ -6,11 +6,14 @@
  *
  * `syncDirectory` costs no request on NFS. The mount is judged once: the first directory seen on a device is asked for its file system, and if
  * that is NFS, the top of the mount is found by walking up to where the device changes. From then on a path below that top is known by its
- * prefix alone.
+ * prefix alone. On a host's own disks, of which none is NFS, that question would be a call more for each directory.
+ *
+ * A call goes to a thread and back, which costs many times what the system itself takes for it. `node:fs/promises` adds a fifth to that (an object for
+ * every open file, a promise more for every call), so the calls are made through `node:fs`.
  * Not guaranteed: that a mount exchanged under the same path, while the process lives, is judged anew.
  */
-import { constants, type BigIntStats } from 'node:fs';
-import * as fs from 'node:fs/promises';
+import * as fs from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { dirname } from 'node:path';
 import type {
   CallSite,
@@ -22,7 +25,7 @@ import type {
   OpenMode,
 } from '../model/filesystem.js';
 
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = fs.constants;
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   read: O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
@@ -36,66 +39,107 @@ const PERMISSION_BITS = 0o7777n;
 /** `NFS_SUPER_MAGIC` in `statfs(2)`. */
 const NFS_MAGIC = 0x6969;
 
+export interface NodeFileSystemOptions {
+  /** Whether a directory may lie on NFS, where it need not be synced. @default true */
+  readonly mayBeNfs?: boolean;
+}
+
 export class NodeFileSystem implements FileSystem {
+  readonly #mayBeNfs: boolean;
   /** Tops of the NFS mounts met so far. */
   readonly #nfsTops = new Set<string>();
   /** Devices known to be something else than NFS. */
   readonly #syncedDevices = new Set<bigint>();
 
+  constructor({ mayBeNfs = true }: NodeFileSystemOptions = {}) {
+    this.#mayBeNfs = mayBeNfs;
+  }
+
   async open(_site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile> {
-    return new NodeOpenFile(await fs.open(path, OPEN_FLAGS[mode], permissions ?? PERMISSIONS_DEFAULT));
+    const flags = OPEN_FLAGS[mode];
+    return new NodeOpenFile(
+      await result<number>((done) => {
+        fs.open(path, flags, permissions ?? PERMISSIONS_DEFAULT, done);
+      }),
+    );
   }
 
   readdir(_site: CallSite, path: string): Promise<string[]> {
-    return fs.readdir(path);
+    return result((done) => {
+      fs.readdir(path, done);
+    });
   }
 
   async lstat(_site: CallSite, path: string): Promise<FileStat> {
-    return toFileStat(await fs.lstat(path, { bigint: true }));
+    return toFileStat(
+      await result<BigIntStats>((done) => {
+        fs.lstat(path, { bigint: true }, done);
+      }),
+    );
   }
 
   readlink(_site: CallSite, path: string): Promise<string> {
-    return fs.readlink(path);
+    return result((done) => {
+      fs.readlink(path, done);
+    });
   }
 
   symlink(_site: CallSite, target: string, path: string): Promise<void> {
-    return fs.symlink(target, path);
+    return success((done) => {
+      fs.symlink(target, path, done);
+    });
   }
 
   link(_site: CallSite, existing: string, path: string): Promise<void> {
-    return fs.link(existing, path);
+    return success((done) => {
+      fs.link(existing, path, done);
+    });
   }
 
   rename(_site: CallSite, from: string, to: string): Promise<void> {
-    return fs.rename(from, to);
+    return success((done) => {
+      fs.rename(from, to, done);
+    });
   }
 
   unlink(_site: CallSite, path: string): Promise<void> {
-    return fs.unlink(path);
+    return success((done) => {
+      fs.unlink(path, done);
+    });
   }
 
   mkdir(_site: CallSite, path: string, permissions: number): Promise<void> {
-    return fs.mkdir(path, { mode: permissions }).then(() => undefined);
+    return success((done) => {
+      fs.mkdir(path, permissions, done);
+    });
   }
 
   rmdir(_site: CallSite, path: string): Promise<void> {
-    return fs.rmdir(path);
+    return success((done) => {
+      fs.rmdir(path, done);
+    });
   }
 
   chmod(_site: CallSite, path: string, permissions: number): Promise<void> {
-    return fs.chmod(path, permissions);
+    return success((done) => {
+      fs.chmod(path, permissions, done);
+    });
   }
 
   chown(_site: CallSite, path: string, uid: number, gid: number): Promise<void> {
-    return fs.lchown(path, uid, gid);
+    return success((done) => {
+      fs.lchown(path, uid, gid, done);
+    });
   }
 
   async syncDirectory(_site: CallSite, path: string): Promise<void> {
     if (this.#isBelowNfsTop(path)) return;
-    const directory = await fs.open(path, O_RDONLY | O_DIRECTORY);
+    const descriptor = await result<number>((done) => {
+      fs.open(path, O_RDONLY | O_DIRECTORY, done);
+    });
+    const directory = new NodeOpenFile(descriptor);
     try {
-      const { dev } = await directory.stat({ bigint: true });
-      if (await this.#isNfs(path, dev)) return;
+      if (this.#mayBeNfs && (await this.#isNfs(path, await deviceOf(descriptor)))) return;
       await directory.sync();
     } finally {
       await directory.close();
@@ -103,7 +147,7 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async statfs(_site: CallSite, path: string): Promise<FileSystemSpace> {
-    const { type, bsize, bavail, blocks, ffree } = await fs.statfs(path);
+    const { type, bsize, bavail, blocks, ffree } = await statfs(path);
     return {
       availableBytes: bavail * bsize,
       totalBytes: blocks * bsize,
@@ -121,7 +165,7 @@ export class NodeFileSystem implements FileSystem {
 
   async #isNfs(path: string, device: bigint): Promise<boolean> {
     if (this.#syncedDevices.has(device)) return false;
-    if ((await fs.statfs(path)).type !== NFS_MAGIC) {
+    if ((await statfs(path)).type !== NFS_MAGIC) {
       this.#syncedDevices.add(device);
       return false;
     }
@@ -133,39 +177,90 @@ export class NodeFileSystem implements FileSystem {
 /** The highest ancestor of `path` on the same device. */
 async function topOfDevice(path: string, device: bigint): Promise<string> {
   let top = path;
-  while (dirname(top) !== top && (await fs.stat(dirname(top), { bigint: true })).dev === device) {
-    top = dirname(top);
+  for (;;) {
+    const above = dirname(top);
+    const { dev } = await result<BigIntStats>((done) => {
+      fs.stat(above, { bigint: true }, done);
+    });
+    if (above === top || dev !== device) return top;
+    top = above;
   }
-  return top;
+}
+
+async function deviceOf(descriptor: number): Promise<bigint> {
+  const { dev } = await statOf(descriptor);
+  return dev;
+}
+
+function statOf(descriptor: number): Promise<BigIntStats> {
+  return result((done) => {
+    fs.fstat(descriptor, { bigint: true }, done);
+  });
+}
+
+function statfs(path: string): Promise<fs.StatsFs> {
+  return result((done) => {
+    fs.statfs(path, done);
+  });
+}
+
+/** What a call gives. */
+function result<Result>(
+  call: (done: (error: Error | null, result: Result) => void) => void,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    call((error, result) => {
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
+}
+
+/** For a call that gives nothing. */
+function success(call: (done: (error: Error | null) => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    call((error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 class NodeOpenFile implements OpenFile {
-  readonly #handle: fs.FileHandle;
+  readonly #descriptor: number;
 
-  constructor(handle: fs.FileHandle) {
-    this.#handle = handle;
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
   }
 
   async read(_site: CallSite, length: number, position: number): Promise<Uint8Array> {
     const buffer = new Uint8Array(length);
-    const { bytesRead } = await this.#handle.read(buffer, 0, length, position);
+    const bytesRead = await result<number>((done) => {
+      fs.read(this.#descriptor, buffer, 0, length, position, done);
+    });
     return buffer.subarray(0, bytesRead);
   }
 
-  async write(_site: CallSite, data: Uint8Array, position: number): Promise<number> {
-    return (await this.#handle.write(data, 0, data.length, position)).bytesWritten;
+  write(_site: CallSite, data: Uint8Array, position: number): Promise<number> {
+    return result((done) => {
+      fs.write(this.#descriptor, data, 0, data.length, position, done);
+    });
   }
 
   async stat(_site: CallSite): Promise<FileStat> {
-    return toFileStat(await this.#handle.stat({ bigint: true }));
+    return toFileStat(await statOf(this.#descriptor));
   }
 
-  sync(_site: CallSite): Promise<void> {
-    return this.#handle.sync();
+  sync(): Promise<void> {
+    return success((done) => {
+      fs.fsync(this.#descriptor, done);
+    });
   }
 
-  close(_site: CallSite): Promise<void> {
-    return this.#handle.close();
+  close(): Promise<void> {
+    return success((done) => {
+      fs.close(this.#descriptor, done);
+    });
   }
 }
 

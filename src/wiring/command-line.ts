@@ -60,7 +60,7 @@ const AGENT_LOCK_WAIT_MS = 15_000;
 /** virsh waits for domains that other hooks hold; it is asked again. */
 const VIRSH_DEADLINE_MS = 5_000;
 
-const fs = new NodeFileSystem();
+const fs = new NodeFileSystem({ mayBeNfs: false });
 
 async function loadConfig(asked: string | undefined): Promise<Config> {
   return parseConfig(readConfigFile(asked), { hostName: hostname(), path: configPath(asked) });

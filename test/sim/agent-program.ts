@@ -53,14 +53,13 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     limits: configuredLimits(config),
   });
   const host = { fs, clock, random, stateDirectory: stateDir };
-  const replace = replaceOn(fs);
   const context: AgentContext = {
     config,
     bootId,
     bootedAtMs,
     share: observe(client),
-    knownShare: new FileKnownShare(host, replace),
-    journal: new FileJournal(host, replace),
+    knownShare: new FileKnownShare(host, replaceOn(fs)),
+    journal: new FileJournal(host),
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
     files: hostStateFiles(host, config, client),
     running: { list: () => Promise.resolve(surroundings.running()) },

@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { FileJournal, type JournalRecord } from '../../../src/host/journal.js';
@@ -96,13 +96,32 @@ t.test('a link in the place of a record is not followed', async (t) => {
   t.equal(await codeOf(journal.read(UUID)), 'JOURNAL_DAMAGED');
 });
 
-t.test('a record that does not read back as written is an error', async (t) => {
+t.test('G4: a record is never replaced by a part of the new one', async (t) => {
   const host = await makeHost(t);
-  const fs = interceptFileSystem(host.context.fs, async (call, proceed) => {
-    if (call.site === 'journal:open') await truncate(call.path, 10);
-    return proceed();
-  });
-  t.equal(await codeOf(new FileJournal(host.withFileSystem(fs)).write(RECORD)), 'HOST_IO');
+  await new FileJournal(host.context).write(RECORD);
+  let room = 100;
+  const fs = interceptFileSystem(
+    host.context.fs,
+    (_call, proceed) => proceed(),
+    ({ data }) => {
+      const taken = data.subarray(0, room);
+      room -= taken.length;
+      return taken;
+    },
+  );
+  const next = { ...RECORD, slot: RECORD.slot + 1 };
+  t.equal(await codeOf(new FileJournal(host.withFileSystem(fs)).write(next)), 'HOST_IO');
+  t.strictSame(await new FileJournal(host.context).read(UUID), RECORD);
+});
+
+t.test('a write makes its directory anew when that has gone', async (t) => {
+  const { context } = await makeHost(t);
+  const journal = new FileJournal(context);
+  await journal.write(RECORD);
+  await rm(join(context.stateDirectory, 'journal'), { recursive: true });
+  t.equal(await codeOf(journal.write(RECORD)), 'HOST_IO', 'said once');
+  await journal.write(RECORD);
+  t.strictSame(await journal.read(UUID), RECORD);
 });
 
 t.test('a directory that cannot be written is HOST_IO', async (t) => {

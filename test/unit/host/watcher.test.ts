@@ -209,6 +209,32 @@ scenario(
 );
 
 scenario(
+  'a domain that is watched again is watched as it stands by then',
+  async (t, { host, watcher, takeMarks, marked }) => {
+    const { swtpmDirectory } = host.paths;
+    await put(swtpmDirectory, { [PERMALL]: 'first' });
+    await watcher.watch(host.paths);
+    await watcher.watch(host.paths);
+    takeMarks();
+    await renameOver(host, 'second');
+    t.ok(await marked(), 'its watches were left standing');
+    await rm(swtpmDirectory, { recursive: true });
+    await put(swtpmDirectory, { [PERMALL]: 'again' });
+    await watcher.watch(host.paths);
+    await pause(QUIET_MS);
+    takeMarks();
+    await renameOver(host, 'later');
+    t.ok(await marked(), 'what took its place is watched');
+    await pause(QUIET_MS);
+    await writeFile(host.nvramPath, 'variables');
+    await watcher.watch(host.paths);
+    takeMarks();
+    await writeFile(host.nvramPath, 'others');
+    t.ok(await marked(), 'what was not there before is watched');
+  },
+);
+
+scenario(
   'what is no state, and what is not watched, marks nothing',
   async (t, { host, watcher, takeMarks }) => {
     const other = domainPaths(host.swtpmRoot, OTHER_UUID);
