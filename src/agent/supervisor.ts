@@ -30,6 +30,9 @@ import type { Prepared, StartRequest } from './prepared.js';
 import { Rescan } from './rescan.js';
 import { Sightings } from './sightings.js';
 
+/** What was defined is asked for at one look in so many: an event tells it at once, and a virsh takes longer than all else that a look does. */
+const LOOKS_A_DEFINITION = 10;
+
 export class Supervisor {
   readonly #context: AgentContext;
   readonly #changes: ChangeSource;
@@ -44,6 +47,7 @@ export class Supervisor {
   readonly #definitions: Definitions;
   readonly #events: DomainEvents;
   readonly #rescan: Rescan;
+  #looks = 0;
   #ready: Promise<void> = Promise.resolve();
 
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
@@ -283,7 +287,8 @@ export class Supervisor {
     await this.#sightings.look((uuid) => {
       this.#notices.unannounced(uuid);
     });
-    void this.#definitions.look();
+    this.#looks += 1;
+    if (this.#looks % LOOKS_A_DEFINITION === 0) void this.#definitions.look();
     await this.#abandoned.look();
   }
 

@@ -1,7 +1,7 @@
 /**
  * watcher: tells that a domain's state files may have changed (chokidar, over inotify).
  *
- *   <swtpm_dir>                 one watch: domain directories come and go
+ *   <swtpm_dir>                 one watch: domain directories come and go (`root-watch.ts`)
  *   <swtpm_dir>/<uuid>          of each managed domain: TPM directories come and go
  *   <swtpm_dir>/<uuid>/tpm2     state files are renamed into it or written in place
  *   the NVRAM file              written in place
@@ -20,10 +20,11 @@ import { watch, type FSWatcher } from 'chokidar';
 import { STATE_FILE_NAMES } from '../model/capture.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
-import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import type { DomainUuid } from '../model/identifiers.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { lstatIfAny } from './files.js';
 import { asHostError } from './host-error.js';
+import { RootWatch } from './root-watch.js';
 
 export interface StateWatcher {
   /** Resolves when changes from now on are noticed. Watching a domain again takes its new paths, and what stands at the old ones by now. */
@@ -43,24 +44,21 @@ export interface WatcherOptions {
 export class ChokidarStateWatcher implements StateWatcher {
   readonly #options: WatcherOptions;
   readonly #domains = new Map<DomainUuid, DomainWatch>();
-  readonly #root: RearmableWatch;
+  readonly #root: RootWatch;
 
   constructor(options: WatcherOptions) {
     this.#options = options;
-    this.#root = new RearmableWatch({
-      ...options,
-      places: async () => {
-        const root = await lstatIfAny(options.fs, 'watcher:lstat-root', options.swtpmRoot);
-        return new Map(root && [[options.swtpmRoot, root.inode]]);
-      },
-      onEvent: (event, name) => {
-        if (event === 'rename' && isDomainUuid(name)) this.#domains.get(name)?.renew();
+    this.#root = new RootWatch({
+      swtpmRoot: options.swtpmRoot,
+      onMoved: (uuid) => this.#domains.get(uuid)?.renew(),
+      onError: (error) => {
+        options.onError(watchError(error));
       },
     });
   }
 
   async watch(paths: DomainPaths): Promise<void> {
-    if (!this.#root.isArmed) await this.#root.arm();
+    this.#root.arm();
     const known = this.#domains.get(paths.uuid);
     if (known?.isOf(paths)) {
       await known.refresh();
@@ -81,7 +79,8 @@ export class ChokidarStateWatcher implements StateWatcher {
   async close(): Promise<void> {
     const domains = [...this.#domains.values()];
     this.#domains.clear();
-    await Promise.all([this.#root.close(), ...domains.map((domain) => domain.close())]);
+    this.#root.close();
+    await Promise.all(domains.map((domain) => domain.close()));
   }
 }
 
@@ -186,10 +185,6 @@ class RearmableWatch {
     this.#options = options;
   }
 
-  get isArmed(): boolean {
-    return this.#watcher !== undefined;
-  }
-
   /** Resolves when every place that exists is watched anew; a failure goes to `onError`. */
   arm(): Promise<void> {
     this.#isStale = true;
@@ -259,8 +254,12 @@ class RearmableWatch {
 
   #report(error: unknown): void {
     this.#watched = undefined;
-    this.#options.onError(asMirrorError(asHostError('watch state files', error)));
+    this.#options.onError(watchError(error));
   }
+}
+
+function watchError(error: unknown): MirrorError {
+  return asMirrorError(asHostError('watch state files', error));
 }
 
 function isTpmDirectoryName(name: string): boolean {

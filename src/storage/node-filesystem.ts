@@ -38,6 +38,8 @@ const PERMISSIONS_DEFAULT = 0o600;
 const PERMISSION_BITS = 0o7777n;
 /** `NFS_SUPER_MAGIC` in `statfs(2)`. */
 const NFS_MAGIC = 0x6969;
+/** Two of each of so many volumes are synced again and again. */
+const SYNCED_DIRECTORIES_MAX = 8192;
 
 export interface NodeFileSystemOptions {
   /** Whether a directory may lie on NFS, where it need not be synced. @default true */
@@ -50,6 +52,8 @@ export class NodeFileSystem implements FileSystem {
   readonly #nfsTops = new Set<string>();
   /** Devices known to be something else than NFS. */
   readonly #syncedDevices = new Set<bigint>();
+  /** Directories found on one of those: they are synced without being asked again, which is right whatever is mounted there later. */
+  readonly #syncedDirectories = new Set<string>();
 
   constructor({ mayBeNfs = true }: NodeFileSystemOptions = {}) {
     this.#mayBeNfs = mayBeNfs;
@@ -139,7 +143,7 @@ export class NodeFileSystem implements FileSystem {
     });
     const directory = new NodeOpenFile(descriptor);
     try {
-      if (this.#mayBeNfs && (await this.#isNfs(path, await deviceOf(descriptor)))) return;
+      if (await this.#isOnNfs(path, descriptor)) return;
       await directory.sync();
     } finally {
       await directory.close();
@@ -160,6 +164,15 @@ export class NodeFileSystem implements FileSystem {
     for (const top of this.#nfsTops) {
       if (path === top || path.startsWith(`${top}/`)) return true;
     }
+    return false;
+  }
+
+  async #isOnNfs(path: string, descriptor: number): Promise<boolean> {
+    if (!this.#mayBeNfs || this.#syncedDirectories.has(path)) return false;
+    const { dev } = await statOf(descriptor);
+    if (await this.#isNfs(path, dev)) return true;
+    if (this.#syncedDirectories.size >= SYNCED_DIRECTORIES_MAX) this.#syncedDirectories.clear();
+    this.#syncedDirectories.add(path);
     return false;
   }
 
@@ -185,11 +198,6 @@ async function topOfDevice(path: string, device: bigint): Promise<string> {
     if (above === top || dev !== device) return top;
     top = above;
   }
-}
-
-async function deviceOf(descriptor: number): Promise<bigint> {
-  const { dev } = await statOf(descriptor);
-  return dev;
 }
 
 function statOf(descriptor: number): Promise<BigIntStats> {
