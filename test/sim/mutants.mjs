@@ -95,10 +95,10 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/share-tasks.ts',
-        find: '  return lostSlot(context, outcome.by);\n}\n\nasync function release(',
+        find: "  if (outcome.kind !== 'committed') return lostSlot(context, outcome.by);\n  const at",
         replace:
-          '  return await publish(context, { uuid, name, capture, bootId, reason } as DomainTask, ' +
-          "{ kind: 'publish', epoch, slot: slot + 1, parent, final: false });\n}\n\nasync function release(",
+          "  if (outcome.kind !== 'committed') return await publish(context, { uuid, name, capture, bootId, reason } as DomainTask, " +
+          "{ kind: 'publish', epoch, slot: slot + 1, parent, final: false });\n  const at",
       },
     ],
   },
