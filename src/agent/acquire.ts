@@ -18,7 +18,7 @@ import type { AgentContext } from './agent-context.js';
 import { cameDirectly } from './arrived-by-migration.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { lostTo, refusal } from './refusal.js';
-import type { DomainTask, TaskOutcome } from './share-tasks.js';
+import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { gatherSituation, type Situation } from './situation.js';
 
 type RecoverTask = Extract<ShareTask, { how: 'recover' }>;

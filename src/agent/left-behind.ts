@@ -14,7 +14,7 @@ import { isOtherTpm } from '../model/restore-plan.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { publishNote } from './publish-note.js';
-import type { DomainTask } from './share-tasks.js';
+import type { DomainTask } from './domain-task.js';
 import { gatherSituation, isFromDiskOf, relationToHead, unjudgedSinceNs } from './situation.js';
 
 export interface LeftBehind {

@@ -2,7 +2,6 @@
  * refusal: why a domain's start, stop or capture is refused and what its operator does next, in one sentence each. Whoever ran
  * `virsh start` reads these.
  */
-import type { JournalRecord } from '../host/journal.js';
 import { MirrorError, type ErrorCode } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AttentionList } from './attention.js';
@@ -126,21 +125,6 @@ function waysToAState({ uuid, local, volume }: Situation): string {
 
 function damage({ volume }: Situation): string {
   return volume?.head.kind === 'damaged' ? volume.head.error.message : 'it cannot be read';
-}
-
-/** What this host knows of a domain speaks of another share than the one that it works with now. */
-export function ofAnotherShare(
-  { uuid, shareId }: Pick<JournalRecord, 'uuid' | 'shareId'>,
-  shareOfHost: string,
-): MirrorError | undefined {
-  if (shareId === null || shareId === shareOfHost) return undefined;
-  return new MirrorError(
-    'SHARE_WRONG',
-    `this host works with share ${shareOfHost}, but what it knows of ${uuid} belongs to share ${shareId}`,
-    {
-      next: `mount that one again; if this host was moved on purpose, \`swtpm-mirror resolve ${uuid} --keep local\` goes on with this host's state, \`--keep head\` with the present share's`,
-    },
-  );
 }
 
 /** A blank TPM that came up while nobody looked, most likely; the guest itself can make its TPM another one, too. */

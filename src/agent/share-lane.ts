@@ -6,8 +6,9 @@ import type { LifecycleEvent, ShareTask } from '../model/lifecycle-state.js';
 import type { AgentContext } from './agent-context.js';
 import type { AttentionList } from './attention.js';
 import { Backoff } from './backoff.js';
+import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { lostTo } from './refusal.js';
-import { runShareTask, type DomainTask, type TaskOutcome } from './share-tasks.js';
+import { runShareTask } from './share-tasks.js';
 
 export class ShareLane {
   readonly #context: AgentContext;

@@ -3,47 +3,14 @@
  *
  * I1 A failure that leaves a commit in doubt is told apart from one that changed nothing (`inDoubt`): only a claim may follow the first.
  */
-import type { Arrival } from '../host/journal.js';
-import type { Capture } from '../model/capture.js';
-import { asMirrorError, invariant, type MirrorError } from '../model/errors.js';
+import { asMirrorError, invariant } from '../model/errors.js';
 import type { HostName } from '../model/identifiers.js';
-import type { LifecycleEvent, PublishedState, ShareTask } from '../model/lifecycle-state.js';
-import type { TakeOver } from '../model/take-over.js';
-import type { GenerationReason } from '../bundle/manifest.js';
+import type { ShareTask } from '../model/lifecycle-state.js';
 import { adopt, claim, held, recover } from './acquire.js';
 import type { AgentContext } from './agent-context.js';
-import type { DomainPlace } from './domain-place.js';
+import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { publishNote } from './publish-note.js';
 import { lookAtVolume } from './volume-look.js';
-
-export interface DomainTask extends DomainPlace {
-  readonly name: string;
-  /** The pending capture. */
-  readonly capture: Capture | undefined;
-  /** The boot in which it was read from the disk. */
-  readonly bootId: string;
-  /** What this host last knew to be the head. */
-  readonly published: PublishedState | undefined;
-  readonly reason: GenerationReason;
-  /** Whether the domain has stopped here and nothing of it is left to publish. */
-  readonly over: boolean;
-  /** Its claim is one of a former run of this program. */
-  readonly recalled: boolean;
-  /** Digest of the diverged copy that the capture comes after, if any. */
-  readonly supersedes: string | undefined;
-  /** Of a domain that came by migration. */
-  readonly arrival: Arrival | undefined;
-}
-
-export interface TaskOutcome {
-  readonly event: LifecycleEvent;
-  /** What the operator should know, beside the event. */
-  readonly error?: MirrorError;
-  /** Of the head's TPM, where the task has learnt it. */
-  readonly identity?: string | undefined;
-  /** How this host came to the volume, when it took it from another one. */
-  readonly takenOver?: TakeOver | undefined;
-}
 
 export async function runShareTask(
   context: AgentContext,

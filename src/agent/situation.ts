@@ -15,7 +15,7 @@ import { contentDigest } from '../model/hash.js';
 import type { AgentContext } from './agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from './domain-place.js';
-import { ofAnotherShare } from './refusal.js';
+import { ofAnotherShare } from './remember-share.js';
 
 export interface Situation {
   readonly uuid: DomainUuid;

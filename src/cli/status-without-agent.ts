@@ -5,7 +5,7 @@
 import type { AgentContext } from '../agent/agent-context.js';
 import type { Attention } from '../agent/attention.js';
 import { domainPlace } from '../agent/domain-place.js';
-import { ofAnotherShare } from '../agent/refusal.js';
+import { ofAnotherShare } from '../agent/remember-share.js';
 import { isWrongShare, type ShareHealthReport } from '../agent/share-health.js';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
 import type { JournalRecord } from '../host/journal.js';

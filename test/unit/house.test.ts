@@ -2,7 +2,7 @@
  * The tree keeps its shape: what stands where, how it is called, and what is never in it.
  */
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
@@ -98,4 +98,26 @@ t.test('every source file begins by saying what it is for', async (t) => {
     silent.map(({ file }) => file),
     [],
   );
+});
+
+/** The files that a source file imports, by their paths. */
+function importsOf(file: string, text: string): string[] {
+  return [...text.matchAll(/ from '(\.[^']+)\.js'/g)].map(
+    ([, path = '']) => `${join(dirname(file), path)}.ts`,
+  );
+}
+
+t.test('imports never go round in a circle', async (t) => {
+  const sources = await contentsOf((await projectFiles('src')).filter((file) => extname(file) === '.ts'));
+  const imports = new Map(sources.map(({ file, text }) => [file, importsOf(file, text)]));
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const follow = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) circles.push([...way.slice(way.indexOf(file)), file].join(' -> '));
+    if (done.has(file) || way.includes(file)) return;
+    for (const next of imports.get(file) ?? []) follow(next, [...way, file]);
+    done.add(file);
+  };
+  for (const file of imports.keys()) follow(file, []);
+  t.strictSame(circles, []);
 });
