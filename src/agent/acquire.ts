@@ -32,7 +32,7 @@ export async function recover(
   const { host } = context.config;
   const outcome = await claim(context, domain, 'recover', 'own');
   if (outcome.kind === 'claimed') {
-    const lost = claimOfAnother(outcome.log, host, epoch);
+    const lost = domain.over ? undefined : claimOfAnother(outcome.log, host, epoch);
     return lost ? fencedAllTheSame(domain, lost.host) : await judged(context, domain, outcome);
   }
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
@@ -43,9 +43,12 @@ export async function recover(
   const again = await claim(context, domain, 'recover', 'free', outcome.log.top);
   if (again.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: true } };
   if (domain.over && again.kind !== 'claimed') return { event: { kind: 'released' } };
-  // Made for nothing but to settle what was in doubt: what lies here is older than what another host has stored since.
-  if (isLost) return fencedAllTheSame(domain, claimOfAnother(outcome.log, host, epoch)?.host ?? host);
-  return await judged(context, domain, again);
+  const outcomeOfClaim = await judged(context, domain, again);
+  const { event } = outcomeOfClaim;
+  // What lies here is older than what another host has stored since.
+  return isLost && event.kind === 'acquired'
+    ? { ...outcomeOfClaim, event: { ...event, onlySettles: true } }
+    : outcomeOfClaim;
 }
 
 /** The claim stands, and counts for nothing but that nobody else can start the domain. */

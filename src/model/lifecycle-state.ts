@@ -120,6 +120,8 @@ export type LifecycleEvent =
       readonly history: readonly string[];
       readonly outdated?: readonly string[] | undefined;
       readonly foreign?: boolean;
+      /** The claim was made for nothing but to settle what was in doubt: it is given back, and nothing is captured for it. */
+      readonly onlySettles?: true;
     }
   | { readonly kind: 'fenced'; readonly by: string; readonly claimed?: true }
   | ({ readonly kind: 'published' } & PublishedState)

@@ -108,7 +108,9 @@ function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
         pending: stillPending(state.pending, event, event.outdated ?? state.outdated),
         outdated: event.outdated ?? state.outdated,
         unjudged: false,
-        dirty: state.dirty || (isInUse(state) && !isSameState(state.published, event.published)),
+        dirty:
+          state.dirty ||
+          (!event.onlySettles && isInUse(state) && !isSameState(state.published, event.published)),
         untidy: true,
       });
     case 'fenced':
