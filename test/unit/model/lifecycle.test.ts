@@ -687,3 +687,19 @@ t.test('I6: another TPM is kept as a diverged copy, and the volume is released w
   t.equal(domain.state.run, 'stopped');
   t.end();
 });
+
+t.test(
+  'G4: a claim that only settles what was in doubt has nothing captured for it, and is given back',
+  (t) => {
+    const over: Lifecycle = {
+      ...STOPPED,
+      run: 'finishing',
+      hold: { kind: 'doubt', epoch: 1, claiming: true },
+      published: { slot: 3, digest: digestOf(3) },
+    };
+    const published = { slot: 5, digest: digestOf(5) };
+    const settled = step(over, { kind: 'acquired', epoch: 7, published, history: [], onlySettles: true });
+    t.match(nextTasks(settled), { local: undefined, share: { kind: 'release', epoch: 7 } });
+    t.end();
+  },
+);
