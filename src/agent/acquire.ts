@@ -3,7 +3,8 @@
  * head is judged before anything is published under it.
  *
  * I1 (G3, G4) A claim of this host ends no branch that another host's claim has begun, whoever made it: an operator by force, or a start that failed.
- * I2 A claim in doubt is settled by a claim, also where the volume looks free: it may yet take place, and nobody would give it back.
+ * I2 A claim in doubt is settled by an entry in its slot: a claim where the volume looks free, whatever its holder writes next where it is held. Until then it
+ *    may yet take place, and nobody would give it back.
  */
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
@@ -15,7 +16,7 @@ import { takeOverIn } from '../model/take-over.js';
 import { claimOfAnother, type VolumeLog } from '../model/volume-log.js';
 import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
-import { cameDirectly } from './arrived-by-migration.js';
+import { cameDirectly, wentOnElsewhere } from './arrived-by-migration.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { lostTo, refusal } from './refusal.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
@@ -27,14 +28,16 @@ type RecoverTask = Extract<ShareTask, { how: 'recover' }>;
 export async function recover(
   context: AgentContext,
   domain: DomainTask,
-  { epoch, claiming }: RecoverTask,
+  { epoch, claiming, logTop }: RecoverTask,
 ): Promise<TaskOutcome> {
   const { host } = context.config;
   const outcome = await claim(context, domain, 'recover', 'own');
   if (outcome.kind === 'claimed') {
-    const lost = domain.over ? undefined : claimOfAnother(outcome.log, host, epoch);
-    return lost ? fencedAllTheSame(domain, lost.host) : await judged(context, domain, outcome);
+    const other = claimOfAnother(outcome.log, host, epoch);
+    if (other && !domain.over) return fencedAllTheSame(domain, other.host);
+    return settling(await judged(context, domain, outcome), other !== undefined);
   }
+  if (domain.over && outcome.kind !== 'free' && claiming) return whereHeld(outcome.log, logTop);
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
@@ -43,12 +46,25 @@ export async function recover(
   const again = await claim(context, domain, 'recover', 'free', outcome.log.top);
   if (again.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: true } };
   if (domain.over && again.kind !== 'claimed') return { event: { kind: 'released' } };
-  const outcomeOfClaim = await judged(context, domain, again);
-  const { event } = outcomeOfClaim;
-  // What lies here is older than what another host has stored since.
+  return settling(await judged(context, domain, again), isLost);
+}
+
+/** @param isLost what lies here is older than what another host has stored since */
+function settling(outcome: TaskOutcome, isLost: boolean): TaskOutcome {
+  const { event } = outcome;
   return isLost && event.kind === 'acquired'
-    ? { ...outcomeOfClaim, event: { ...event, onlySettles: true } }
-    : outcomeOfClaim;
+    ? { ...outcome, event: { ...event, onlySettles: true } }
+    : outcome;
+}
+
+/**
+ * A claim in doubt, in a volume that another host holds, or that is a tombstone.
+ *
+ * @param seenTop where the log ended when it was first read after the doubt
+ */
+export function whereHeld({ top }: VolumeLog, seenTop: Slot | undefined): TaskOutcome {
+  if (seenTop !== undefined && top > seenTop) return { event: { kind: 'released' } };
+  return { event: { kind: 'share-failed', inDoubt: true, logTop: seenTop ?? top } };
 }
 
 /** The claim stands, and counts for nothing but that nobody else can start the domain. */
@@ -92,9 +108,8 @@ export async function adopt(
   // A source that has yet to release: asked again later.
   if (came === 'untold') return heldElsewhere(situation);
   if (decision.kind === 'refuse' && !arrived) {
-    return how === 'migration' && decision.code === 'HELD_ELSEWHERE'
-      ? heldElsewhere(situation)
-      : unfit(context, situation, refusal(decision.code, situation));
+    const isWaiting = how === 'migration' && decision.code === 'HELD_ELSEWHERE';
+    return await refused(context, domain, situation, refusal(decision.code, situation), isWaiting);
   }
   // The times of files tell nothing where another host's state came in.
   const isJudged = how === 'adopt' || local.kind !== 'valid' || local.relation === 'same';
@@ -107,6 +122,19 @@ export async function adopt(
   if (outcome.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: false } };
   if (outcome.kind === 'held') return heldElsewhere(situation);
   return await judged(context, domain, outcome);
+}
+
+/** @param isWaiting the volume's holder may be the source that has yet to release it */
+async function refused(
+  context: AgentContext,
+  domain: DomainTask,
+  situation: Situation,
+  error: MirrorError,
+  isWaiting: boolean,
+): Promise<TaskOutcome> {
+  return isWaiting && !(await wentOnElsewhere(context, domain, situation))
+    ? heldElsewhere(situation)
+    : unfit(context, situation, error);
 }
 
 function heldElsewhere(situation: Situation): TaskOutcome {

@@ -34,12 +34,28 @@ export async function cameDirectly(
   if (!volume || volume.head.kind === 'none') return 'yes';
   const { host } = context.config;
   const known = await whenAnnounced(context, uuid, arrival);
-  const source = known.source ?? (known.logTop === 0 ? firstOfAnother(volume.log, host) : undefined);
-  if (!isOfOneRun(volume.log, source, host)) return 'no';
+  if (!isOfOneRun(volume.log, sourceOf(known, volume.log, host), host)) return 'no';
   if (facts.holder === 'other-expired') {
     return known.source !== null && (await isUncontested(context, uuid, arrival)) ? 'yes' : 'untold';
   }
   return isHandedOver(volume.log, host) ? 'yes' : 'no';
+}
+
+/**
+ * Whether the volume's holder, which is alive, had it after the domain came here: it was started there, and will not be handed over any more. A source that
+ * is not known may be this holder.
+ *
+ * @throws MirrorError of the share
+ */
+export async function wentOnElsewhere(
+  context: AgentContext,
+  { uuid, arrival }: { readonly uuid: DomainUuid; readonly arrival: Arrival | undefined },
+  { volume }: Situation,
+): Promise<boolean> {
+  if (!volume) return false;
+  const { host } = context.config;
+  const source = sourceOf(await whenAnnounced(context, uuid, arrival), volume.log, host);
+  return source !== undefined && !isOfOneRun(volume.log, source, host);
 }
 
 /** Whether the volume's last holder released it because its domain had migrated here. `false` when the share cannot say. */
@@ -85,8 +101,13 @@ async function isUncontested(
   return !contested;
 }
 
-/** The source of a domain whose volume nobody had claimed when it set out. */
-function firstOfAnother({ entries }: VolumeLog, host: HostName): ClaimEntry | undefined {
+/** Of a domain whose volume nobody had claimed when it set out, the first of another host; `undefined` when nobody knows. */
+function sourceOf(
+  { source, logTop }: Pick<Arrival, 'source' | 'logTop'>,
+  { entries }: VolumeLog,
+  host: HostName,
+): Source | undefined {
+  if (source || logTop !== 0) return source ?? undefined;
   return entries.filter(isClaim).find((entry) => entry.host !== host);
 }
 

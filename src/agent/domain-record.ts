@@ -202,7 +202,7 @@ function phaseOf({ run, hold, capturesOver, reason }: Lifecycle): DomainPhase {
   if (run === 'stopped') return isAway ? 'away' : 'stopped';
   if (run === 'finishing' && capturesOver) return isAway ? 'handed-over' : 'leaving';
   // Until the volume is claimed, a restart of this program must go on waiting for the source.
-  const isArrival = hold.kind === 'wanted' && hold.how === 'migration';
+  const isArrival = run !== 'incoming' && hold.kind === 'wanted' && hold.how === 'migration';
   return isArrival ? 'arrived' : run;
 }
 

@@ -46,12 +46,12 @@ function recalledRunState(
 function recalledHold({ fenced, holding, claiming, epoch, phase }: JournalRecord, isSpooled: boolean): Hold {
   // A claim that a start was about to make ended what fenced this host before.
   if (fenced && !claiming) {
-    return { kind: 'fenced', epoch, by: fenced.host, ...(holding && { claimed: true }) };
+    return { kind: 'fenced', epoch, by: fenced.host, ...(holding && { claimed: 'in-doubt' }) };
   }
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch, ...(claiming && { claiming: true }) };
-  if (phase === 'arrived') return { kind: 'wanted', how: 'migration' };
+  if (phase === 'arrived') return { kind: 'wanted', how: 'migration', inDoubt: true };
   return phase === 'running' || phase === 'finishing' || isSpooled
-    ? { kind: 'wanted', how: 'adopt' }
+    ? { kind: 'wanted', how: 'adopt', inDoubt: true }
     : STOPPED.hold;
 }

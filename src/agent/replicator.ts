@@ -20,7 +20,7 @@ import { DomainRun } from './domain-run.js';
 import { prepareDomain } from './prepare.js';
 import type { Prepared, StartRequest } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
-import { isIdle, isSafe, isSettled, isStuck } from './settling.js';
+import { isIdle, isLingering, isSafe, isSettled, isStuck } from './settling.js';
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';
@@ -193,7 +193,11 @@ export class Replicator {
     });
     try {
       await run.until(
-        (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),
+        (state) =>
+          state.run !== 'finishing' ||
+          (state.stopOverdue && isSafe(state)) ||
+          isStuck(state) ||
+          isLingering(state),
       );
     } finally {
       cancel();
@@ -269,7 +273,7 @@ export class Replicator {
     run.pause();
     if (!(await run.until(isIdle, untilMs - clock.monotonicMs()))) throw stillFinishing(this.uuid);
     await run.record.saved();
-    return run.state.run !== 'finishing';
+    return run.state.run !== 'finishing' || isLingering(run.state);
   }
 
   /**

@@ -2,6 +2,7 @@
  * settling: when a domain's lifecycle has come to rest, more or less, and how to wait for that.
  */
 import type { Clock } from '../model/environment.js';
+import { isUnsettled } from '../model/hold.js';
 import type { Lifecycle } from '../model/lifecycle-state.js';
 
 export type Condition = (state: Lifecycle) => boolean;
@@ -19,6 +20,11 @@ export function isSettled(state: Lifecycle): boolean {
 /** A final state that cannot be read: only somebody who mends that can end the stop. */
 export function isStuck(state: Lifecycle): boolean {
   return state.run === 'finishing' && state.unread && isSettled(state);
+}
+
+/** Nothing is left of a stop but a claim that may or may not stand: a look did not settle that, and nobody need wait for the next one. */
+export function isLingering(state: Lifecycle): boolean {
+  return state.run === 'finishing' && state.backoff && isSettled(state) && isUnsettled(state.hold);
 }
 
 /** Nothing of a stop can be lost any more, or nothing more can be done about it. */

@@ -6,7 +6,7 @@
 import { asMirrorError, invariant } from '../model/errors.js';
 import type { HostName } from '../model/identifiers.js';
 import type { ShareTask } from '../model/lifecycle-state.js';
-import { adopt, claim, held, recover } from './acquire.js';
+import { adopt, claim, held, recover, whereHeld } from './acquire.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { publishNote } from './publish-note.js';
@@ -30,7 +30,7 @@ export async function runShareTask(
       case 'diverge':
         return await diverge(context, domain, task.epoch);
       case 'give-back':
-        return await giveBack(context, domain, task.reason);
+        return await giveBack(context, domain, task);
       case 'tidy':
         return await tidy(context, domain, task.epoch);
     }
@@ -62,12 +62,24 @@ async function release(
   return outcome.kind === 'committed' ? { event: { kind: 'released' } } : lostSlot(context, outcome.by);
 }
 
-/** What is in doubt is settled by looking again: the volume is not held any more, or still is. */
-async function giveBack(context: AgentContext, { uuid }: DomainTask, reason: string): Promise<TaskOutcome> {
+/** What is in doubt is settled by looking again: the volume is not held any more, or still is; or by a claim in the place of one in doubt. */
+async function giveBack(
+  context: AgentContext,
+  domain: DomainTask,
+  { reason, inDoubt, logTop }: Extract<ShareTask, { kind: 'give-back' }>,
+): Promise<TaskOutcome> {
+  const { uuid } = domain;
   const { volume } = await lookAtVolume(context, uuid);
-  if (!volume?.holder?.self) return { event: { kind: 'released' } };
-  const { epoch } = volume.holder;
-  const slot = volume.log.top + 1;
+  const isOurs = volume?.holder?.self === true;
+  if (!isOurs && !inDoubt) return { event: { kind: 'released' } };
+  if (!isOurs && volume && (volume.holder ?? volume.log.tombstone)) return whereHeld(volume.log, logTop);
+  const claimed = isOurs ? undefined : await claim(context, domain, 'recover', 'free', volume?.log.top ?? 0);
+  const log = claimed?.log ?? volume?.log;
+  if (!log?.holder || (claimed && claimed.kind !== 'claimed')) {
+    return { event: { kind: 'share-failed', inDoubt: true } };
+  }
+  const { epoch } = log.holder;
+  const slot = log.top + 1;
   const outcome = await context.share.closeEpoch({ uuid, kind: 'release', epoch, slot, reason });
   if (outcome.kind === 'committed') return { event: { kind: 'released' } };
   return { event: { kind: 'share-failed', inDoubt: true } };

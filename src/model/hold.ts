@@ -12,26 +12,71 @@ export function advance(hold: Hold, slot: Slot): Hold {
   return hold.kind === 'held' ? { ...hold, next: slot + 1 } : hold;
 }
 
-/** Another host holds the volume, or had the domain meanwhile. */
+/** Another host holds the volume, or had the domain meanwhile; `claimed`: the log ends with a claim of this host all the same. */
 export function fenced(hold: Hold, { by, claimed }: { readonly by: string; readonly claimed?: true }): Hold {
-  return { kind: 'fenced', epoch: epochOf(hold), by, ...(claimed && { claimed }) };
+  const mayClaim = isClaiming(hold) || (hold.kind === 'wanted' && hold.inDoubt === true);
+  return {
+    kind: 'fenced',
+    epoch: epochOf(hold),
+    by,
+    ...(claimed && { claimed: 'stands' }),
+    ...(mayClaim && { claimed: 'in-doubt' }),
+  };
 }
 
-/** A commit has an unknown outcome; `claiming`: a claim. */
-export function doubted(hold: Hold, claiming: boolean): Hold {
-  if (hold.kind === 'wanted') return { ...hold, inDoubt: true };
-  if (hold.kind !== 'held' && hold.kind !== 'doubt') return hold;
-  const { epoch } = hold;
-  return { kind: 'doubt', epoch, ...((claiming || isClaiming(hold)) && { claiming: true }) };
+/** A commit has an unknown outcome; `claiming`: a claim; `logTop`: where the log was seen to end since. */
+export function doubted(hold: Hold, claiming: boolean, logTop: Slot | undefined): Hold {
+  const seen = logTop === undefined ? {} : { logTop };
+  switch (hold.kind) {
+    case 'none':
+      return hold;
+    case 'wanted':
+      return { ...hold, inDoubt: true };
+    case 'fenced': {
+      const { kind, epoch, by, claimed } = hold;
+      return { kind, epoch, by, ...(claimed && { claimed }), ...seen };
+    }
+    case 'held':
+    case 'doubt':
+      return {
+        kind: 'doubt',
+        epoch: hold.epoch,
+        ...((claiming || isClaiming(hold)) && { claiming: true }),
+        ...seen,
+      };
+  }
+}
+
+/** The domain has stopped. One that was fenced may have been claimed for this host by hand meanwhile. */
+export function atStop(hold: Hold): Hold {
+  return hold.kind === 'fenced' ? { ...hold, claimed: hold.claimed ?? 'stands' } : hold;
+}
+
+/** Nothing is left to be stored of the domain: of a claim that was wanted, only what may have come of it still counts. */
+export function whenOver(hold: Hold): Hold {
+  return hold.kind === 'wanted' && hold.inDoubt ? { kind: 'doubt', epoch: 0, claiming: true } : hold;
+}
+
+/** An incoming domain waits for its source; a claim that is in doubt from before goes on to be. */
+export function whenIncoming(hold: Hold): Hold {
+  return isUnsettled(hold) ? { kind: 'wanted', how: 'migration', inDoubt: true } : { kind: 'none' };
 }
 
 /** Whether a claim of this host may stand. */
 export function isHolding(hold: Hold): boolean {
-  return hold.kind === 'held' || hold.kind === 'doubt' || (hold.kind === 'fenced' && hold.claimed === true);
+  return (
+    hold.kind === 'held' || hold.kind === 'doubt' || (hold.kind === 'fenced' && hold.claimed !== undefined)
+  );
 }
 
 export function isClaiming(hold: Hold): boolean {
   return hold.kind === 'doubt' && hold.claiming === true;
+}
+
+/** Whether another host holds the volume, and a claim of this one may stand or take place all the same. */
+export function isUnsettled(hold: Hold): boolean {
+  if (hold.kind === 'fenced') return hold.claimed !== undefined;
+  return hold.kind === 'doubt' && hold.claiming === true && hold.logTop !== undefined;
 }
 
 /** Whether a stop leaves no claim behind. */

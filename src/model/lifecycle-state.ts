@@ -11,10 +11,25 @@ export type Hold =
   /** `inDoubt`: a claim of this host may have taken place, so that a stop has something to release. */
   | { readonly kind: 'wanted'; readonly how: 'adopt' | 'migration'; readonly inDoubt?: true }
   | { readonly kind: 'held'; readonly epoch: Slot; readonly next: Slot }
-  /** `claiming`: what is in doubt is a claim. It may yet take place where the volume is free, and only another one in its slot ends that. */
-  | { readonly kind: 'doubt'; readonly epoch: Slot; readonly claiming?: true }
-  /** `claimed`: the log ends with a claim of this host all the same, to be given back when the domain has stopped. */
-  | { readonly kind: 'fenced'; readonly epoch: Slot; readonly by: string; readonly claimed?: true };
+  /** `claiming`: what is in doubt is a claim, which may yet take place. `logTop`: see `Unsettled`. */
+  | { readonly kind: 'doubt'; readonly epoch: Slot; readonly claiming?: true; readonly logTop?: Slot }
+  /** `claimed`: a claim of this host may stand all the same, to be given back when the domain has stopped; 'in-doubt': or may yet take place. */
+  | {
+      readonly kind: 'fenced';
+      readonly epoch: Slot;
+      readonly by: string;
+      readonly claimed?: 'stands' | 'in-doubt';
+      readonly logTop?: Slot;
+    };
+
+/**
+ * A claim in doubt aims at the slot after the log's top, where only another entry ends it: one of this host's where the volume is free, and otherwise
+ * whatever its holder writes next.
+ */
+export interface Unsettled {
+  /** Where the log ended when it was first read after the doubt. */
+  readonly logTop?: Slot | undefined;
+}
 
 /** The newest valid capture that the share does not have. */
 export interface Pending {
@@ -70,7 +85,12 @@ export interface Lifecycle {
 export type ShareTask =
   | { readonly kind: 'acquire'; readonly how: 'adopt' | 'migration' }
   /** `epoch`: under which this host last knew to hold the volume; 0 for none. */
-  | { readonly kind: 'acquire'; readonly how: 'recover'; readonly epoch: Slot; readonly claiming?: true }
+  | ({
+      readonly kind: 'acquire';
+      readonly how: 'recover';
+      readonly epoch: Slot;
+      readonly claiming?: true;
+    } & Unsettled)
   | {
       readonly kind: 'publish';
       readonly epoch: Slot;
@@ -80,8 +100,8 @@ export type ShareTask =
     }
   | { readonly kind: 'release'; readonly epoch: Slot; readonly slot: Slot; readonly reason: string }
   | { readonly kind: 'diverge'; readonly epoch: Slot }
-  /** Whatever claim of this host ends the log. */
-  | { readonly kind: 'give-back'; readonly reason: string }
+  /** Whatever claim of this host ends the log, or may yet. */
+  | ({ readonly kind: 'give-back'; readonly reason: string; readonly inDoubt: boolean } & Unsettled)
   | { readonly kind: 'tidy'; readonly epoch: Slot };
 
 export type LocalTask =
@@ -128,7 +148,7 @@ export type LifecycleEvent =
   | { readonly kind: 'diverged'; readonly digest: string }
   | { readonly kind: 'released' }
   | { readonly kind: 'tidied' }
-  | { readonly kind: 'share-failed'; readonly inDoubt: boolean }
+  | ({ readonly kind: 'share-failed'; readonly inDoubt: boolean } & Unsettled)
   | { readonly kind: 'retry' };
 
 export const STOPPED: Lifecycle = {

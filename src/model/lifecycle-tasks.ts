@@ -26,22 +26,25 @@ function nextShareTask(state: Lifecycle): ShareTask | undefined {
     case 'none':
       return undefined;
     case 'wanted':
-      return state.run === 'running' || pending || hold.inDoubt
-        ? { kind: 'acquire', how: hold.how }
-        : undefined;
+      return state.run === 'running' || pending ? { kind: 'acquire', how: hold.how } : undefined;
     case 'doubt':
       return {
         kind: 'acquire',
         how: 'recover',
         epoch: hold.epoch,
         ...(hold.claiming && { claiming: true }),
+        logTop: hold.logTop,
       };
     case 'fenced':
       if (pending) return { kind: 'diverge', epoch: hold.epoch };
-      return hold.claimed && isAllTaken(state) ? { kind: 'give-back', reason: state.reason } : undefined;
+      return hold.claimed && isAllTaken(state) ? giveBack(state, hold) : undefined;
     case 'held':
       return nextHeldTask(state, hold);
   }
+}
+
+function giveBack({ reason }: Lifecycle, { claimed, logTop }: Extract<Hold, { kind: 'fenced' }>): ShareTask {
+  return { kind: 'give-back', reason, inDoubt: claimed === 'in-doubt', logTop };
 }
 
 function nextHeldTask(

@@ -15,7 +15,7 @@
  *   held      epoch and next slot are known; the only state that publishes or releases
  *   doubt     held, but a commit has an unknown outcome (or the agent was restarted): left only by a new claim
  *   fenced    another host holds the volume, or had the domain meanwhile: this host publishes nothing more, and keeps what it has as diverged. A claim of
- *             its own that it found to stand all the same (an operator forced the volume back, a start failed) is given back when the domain has stopped.
+ *             its own that stands all the same (an operator forced the volume back, a start failed), or may yet, is given back when the domain has stopped.
  *
  * Two lanes run side by side, at most one task in each: `local` (capture, spool) and `share` (everything on the share), so that a share
  * that hangs never holds up a capture.
@@ -32,7 +32,16 @@
  * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
  *    the domain has stopped.
  */
-import { advance, doubted, epochOf, fenced, hasNothingToGiveBack } from './hold.js';
+import {
+  advance,
+  atStop,
+  doubted,
+  epochOf,
+  fenced,
+  hasNothingToGiveBack,
+  whenIncoming,
+  whenOver,
+} from './hold.js';
 import {
   STOPPED,
   type Hold,
@@ -64,7 +73,7 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
         pending: event.pending,
       };
     case 'incoming':
-      return { ...STOPPED, run: 'incoming', published: state.published };
+      return { ...STOPPED, run: 'incoming', hold: whenIncoming(state.hold), published: state.published };
     case 'started':
       return started(state);
     case 'changed':
@@ -139,7 +148,7 @@ function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
     case 'share-failed':
       return {
         ...state,
-        hold: event.inDoubt ? doubted(state.hold, before.share === 'acquire') : state.hold,
+        hold: event.inDoubt ? doubted(state.hold, before.share === 'acquire', event.logTop) : state.hold,
         trouble: true,
         backoff: true,
       };
@@ -162,6 +171,7 @@ function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecyc
   return settle({
     ...state,
     run: 'finishing',
+    hold: atStop(state.hold),
     reason,
     capturesOver,
     dirty: !capturesOver,
@@ -250,8 +260,8 @@ function withoutPublished(state: Lifecycle): Lifecycle {
 /** Ends a stop that has nothing left to do. */
 function settle(state: Lifecycle): Lifecycle {
   if (state.run !== 'finishing' || !isQuiet(state)) return state;
-  const { hold } = state;
-  if (!hasNothingToGiveBack(hold)) return state;
+  const hold = whenOver(state.hold);
+  if (!hasNothingToGiveBack(hold)) return { ...state, hold };
   return {
     ...state,
     run: 'stopped',

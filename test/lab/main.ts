@@ -91,6 +91,10 @@ async function run(lanes: Lanes, scenarios: readonly Scenario[]): Promise<boolea
     }
     if (values.report !== undefined) await writeReport(values.report, outcomes, seconds());
   });
+  // Once more at the end, where what the services said does not bury it.
+  for (const outcome of outcomes.filter((each) => !isPassed(each))) {
+    console.log([headline(outcome), ...details(outcome)].join('\n       '));
+  }
   const passed = outcomes.filter(isPassed).length;
   console.log(`${passed} passed, ${outcomes.length - passed} failed`);
   return passed === outcomes.length;

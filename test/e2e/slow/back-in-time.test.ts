@@ -40,7 +40,7 @@ async function remembers(t: TestScope, host: HostFixture, uuid = DOMAIN): Promis
 }
 
 t.test('rollback brings a state back as a new generation, and keeps the head before', async (t) => {
-  const site = await Site.create(t, { retention: { generations: 1 } });
+  const site = await Site.create(t);
   const host = await site.host('kvm-a');
   const other = await site.host('kvm-b');
   await host.startAgent(t);

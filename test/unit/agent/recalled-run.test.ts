@@ -84,7 +84,7 @@ const CASES: readonly Case[] = [
   {
     name: 'G3: so does one whose own claim stands all the same, and it is still to be given back',
     events: [HELD, STARTED, { kind: 'fenced', by: 'kvm-b', claimed: true }],
-    recalled: { run: 'running', hold: { kind: 'fenced', epoch: 3, by: 'kvm-b', claimed: true } },
+    recalled: { run: 'running', hold: { kind: 'fenced', epoch: 3, by: 'kvm-b', claimed: 'in-doubt' } },
   },
   {
     name: 'a claim that may be under way is still to be settled',

@@ -646,7 +646,7 @@ t.test('G3: a volume that was forced back is given back when the fenced domain h
   domain.othersClaim(true);
   domain.forceBack();
   comeToRest(domain);
-  t.match(domain.state.hold, { kind: 'fenced', by: 'them', claimed: true });
+  t.match(domain.state.hold, { kind: 'fenced', by: 'them', claimed: 'stands' });
   t.ok(domain.diverged.has(lost));
   const { head } = domain;
   domain.stop();
