@@ -8,7 +8,7 @@
  */
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
-import type { HostName } from '../model/identifiers.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { PublishedState, ShareTask } from '../model/lifecycle-state.js';
 import { START_FAILED, type ClaimReason, type LogEntry } from '../model/log-entry.js';
 import { isOtherTpm, planRestore } from '../model/restore-plan.js';
@@ -18,7 +18,7 @@ import type { ClaimOutcome, ClaimScope } from '../volume/share-store.js';
 import type { AgentContext } from './agent-context.js';
 import { cameDirectly, wentOnElsewhere } from './arrived-by-migration.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
-import { lostTo, refusal } from './refusal.js';
+import { claimUnderWay, lostTo, refusal } from './refusal.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { gatherSituation, type Situation } from './situation.js';
 
@@ -37,7 +37,7 @@ export async function recover(
     if (other && !domain.over) return fencedAllTheSame(domain, other.host);
     return settling(await judged(context, domain, outcome), other !== undefined);
   }
-  if (domain.over && outcome.kind !== 'free' && claiming) return whereHeld(outcome.log, logTop);
+  if (domain.over && outcome.kind !== 'free' && claiming) return whereHeld(domain.uuid, outcome.log, logTop);
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
@@ -62,9 +62,12 @@ function settling(outcome: TaskOutcome, isLost: boolean): TaskOutcome {
  *
  * @param seenTop where the log ended when it was first read after the doubt
  */
-export function whereHeld({ top }: VolumeLog, seenTop: Slot | undefined): TaskOutcome {
+export function whereHeld(uuid: DomainUuid, { top }: VolumeLog, seenTop: Slot | undefined): TaskOutcome {
   if (seenTop !== undefined && top > seenTop) return { event: { kind: 'released' } };
-  return { event: { kind: 'share-failed', inDoubt: true, logTop: seenTop ?? top } };
+  return {
+    event: { kind: 'share-failed', inDoubt: true, logTop: seenTop ?? top },
+    error: claimUnderWay(uuid),
+  };
 }
 
 /** The claim stands, and counts for nothing but that nobody else can start the domain. */

@@ -169,6 +169,17 @@ export function stillFinishing(uuid: DomainUuid): MirrorError {
   );
 }
 
+export function claimUnderWay(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'OUTCOME_UNKNOWN',
+    `a claim of this host for ${uuid} had no answer from the share; the volume is held elsewhere, and the claim may yet take place`,
+    {
+      next: 'nothing to do: should it take place, it is given back at once',
+      retriable: true,
+    },
+  );
+}
+
 export function notRunning(uuid: DomainUuid): MirrorError {
   return new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
     next: 'start it, or see its generations with `swtpm-mirror history`',

@@ -72,7 +72,7 @@ async function giveBack(
   const { volume } = await lookAtVolume(context, uuid);
   const isOurs = volume?.holder?.self === true;
   if (!isOurs && !inDoubt) return { event: { kind: 'released' } };
-  if (!isOurs && volume && (volume.holder ?? volume.log.tombstone)) return whereHeld(volume.log, logTop);
+  if (!isOurs && volume && (volume.holder ?? volume.log.tombstone)) return whereHeld(uuid, volume.log, logTop);
   const claimed = isOurs ? undefined : await claim(context, domain, 'recover', 'free', volume?.log.top ?? 0);
   const log = claimed?.log ?? volume?.log;
   if (!log?.holder || (claimed && claimed.kind !== 'claimed')) {
