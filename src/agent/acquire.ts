@@ -37,7 +37,10 @@ export async function recover(
     if (other && !domain.over) return fencedAllTheSame(domain, other.host);
     return settling(await judged(context, domain, outcome), other !== undefined);
   }
-  if (domain.over && outcome.kind !== 'free' && claiming) return whereHeld(domain.uuid, outcome.log, logTop);
+  if (domain.over && claiming) {
+    if (isSettled(outcome.log, logTop)) return { event: { kind: 'released' } };
+    if (outcome.kind !== 'free') return inDoubt(domain.uuid, outcome.log, logTop);
+  }
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
@@ -58,12 +61,16 @@ function settling(outcome: TaskOutcome, isLost: boolean): TaskOutcome {
 }
 
 /**
- * A claim in doubt, in a volume that another host holds, or that is a tombstone.
+ * Whether a claim in doubt can take place no more.
  *
  * @param seenTop where the log ended when it was first read after the doubt
  */
-export function whereHeld(uuid: DomainUuid, { top }: VolumeLog, seenTop: Slot | undefined): TaskOutcome {
-  if (seenTop !== undefined && top > seenTop) return { event: { kind: 'released' } };
+export function isSettled({ top }: VolumeLog, seenTop: Slot | undefined): boolean {
+  return seenTop !== undefined && top > seenTop;
+}
+
+/** A claim in doubt in a volume that another host holds, or that is a tombstone: to be looked at again. */
+export function inDoubt(uuid: DomainUuid, { top }: VolumeLog, seenTop: Slot | undefined): TaskOutcome {
   return {
     event: { kind: 'share-failed', inDoubt: true, logTop: seenTop ?? top },
     error: claimUnderWay(uuid),

@@ -56,6 +56,8 @@ export interface RunningGuests {
   defined(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** Those that are defined and shut off, with no start or stop of theirs under way; `undefined` when nobody can tell. */
   inactive(): Promise<ReadonlySet<DomainUuid> | undefined>;
+  /** All that there are: a transient one from its start to its end. `undefined` when nobody can tell. */
+  known(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** A domain's XML; '' for one that is not known, `undefined` when nobody can tell. */
   describe(uuid: DomainUuid): Promise<string | undefined>;
 }

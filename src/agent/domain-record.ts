@@ -50,7 +50,7 @@ export class DomainRecord {
   }
 
   change(
-    fields: Partial<Pick<JournalRecord, 'name' | 'shareId' | 'nvramPath' | 'live' | 'takenOver'>>,
+    fields: Partial<Pick<JournalRecord, 'name' | 'byHook' | 'shareId' | 'nvramPath' | 'live' | 'takenOver'>>,
   ): void {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
   }
@@ -166,6 +166,7 @@ export class DomainRecord {
       format: 1,
       uuid: this.#uuid,
       name: '',
+      byHook: false,
       shareId: null,
       phase: 'stopped',
       epoch: 0,

@@ -71,6 +71,7 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
       await domains.prepare(uuid, {
         ...facts,
         incoming: await takeAnnouncement(marker, uuid),
+        byHook: true,
         carried: domain.carried,
       });
       return;

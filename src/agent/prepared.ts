@@ -17,6 +17,8 @@ export interface StartRequest {
   readonly nvramPath: string | undefined;
   /** The start is an incoming migration. */
   readonly incoming: boolean;
+  /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
+  readonly byHook?: boolean;
   /** The domain's state in its own definition: of use where there is no other. */
   readonly carried?: CarriedState | undefined;
 }

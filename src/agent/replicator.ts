@@ -58,6 +58,11 @@ export class Replicator {
     return (this.state.run === 'stopped' || isStuck(this.state)) && !this.#preparing;
   }
 
+  /** Whether libvirt's hook prepared the present run. */
+  get isByHook(): boolean {
+    return this.#run.record.current?.byHook ?? false;
+  }
+
   get publishedAt(): string | null {
     return this.#run.publishedAt;
   }
@@ -112,6 +117,7 @@ export class Replicator {
       if (prepared.notice) run.attention.raise('plan', prepared.notice);
       run.record.change({
         name: request.name,
+        byHook: request.byHook ?? false,
         shareId: prepared.shareId ?? null,
         nvramPath: place.nvramPath ?? null,
         live: prepared.live ?? null,

@@ -4,9 +4,10 @@
  * I1 A failure that leaves a commit in doubt is told apart from one that changed nothing (`inDoubt`): only a claim may follow the first.
  */
 import { asMirrorError, invariant } from '../model/errors.js';
-import type { HostName } from '../model/identifiers.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ShareTask } from '../model/lifecycle-state.js';
-import { adopt, claim, held, recover, whereHeld } from './acquire.js';
+import type { VolumeLog } from '../model/volume-log.js';
+import { adopt, claim, held, inDoubt as stillInDoubt, isSettled, recover } from './acquire.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { publishNote } from './publish-note.js';
@@ -70,19 +71,26 @@ async function giveBack(
 ): Promise<TaskOutcome> {
   const { uuid } = domain;
   const { volume } = await lookAtVolume(context, uuid);
-  const isOurs = volume?.holder?.self === true;
-  if (!isOurs && !inDoubt) return { event: { kind: 'released' } };
-  if (!isOurs && volume && (volume.holder ?? volume.log.tombstone)) return whereHeld(uuid, volume.log, logTop);
-  const claimed = isOurs ? undefined : await claim(context, domain, 'recover', 'free', volume?.log.top ?? 0);
-  const log = claimed?.log ?? volume?.log;
-  if (!log?.holder || (claimed && claimed.kind !== 'claimed')) {
-    return { event: { kind: 'share-failed', inDoubt: true } };
-  }
-  const { epoch } = log.holder;
-  const slot = log.top + 1;
-  const outcome = await context.share.closeEpoch({ uuid, kind: 'release', epoch, slot, reason });
-  if (outcome.kind === 'committed') return { event: { kind: 'released' } };
-  return { event: { kind: 'share-failed', inDoubt: true } };
+  if (volume?.holder?.self) return await closeOwn(context, uuid, volume.log, reason);
+  if (!inDoubt || (volume && isSettled(volume.log, logTop))) return { event: { kind: 'released' } };
+  if (volume && (volume.holder ?? volume.log.tombstone)) return stillInDoubt(uuid, volume.log, logTop);
+  const outcome = await claim(context, domain, 'recover', 'free', volume?.log.top ?? 0);
+  return outcome.kind === 'claimed'
+    ? await closeOwn(context, uuid, outcome.log, reason)
+    : { event: { kind: 'share-failed', inDoubt: true } };
+}
+
+/** @param log ends with a claim of this host */
+async function closeOwn(
+  { share }: AgentContext,
+  uuid: DomainUuid,
+  { epoch, top }: VolumeLog,
+  reason: string,
+): Promise<TaskOutcome> {
+  const outcome = await share.closeEpoch({ uuid, kind: 'release', epoch, slot: top + 1, reason });
+  return {
+    event: outcome.kind === 'committed' ? { kind: 'released' } : { kind: 'share-failed', inDoubt: true },
+  };
 }
 
 /** Somebody else's entry means fenced; our own, from a commit that was given up on, means that we must look again. */

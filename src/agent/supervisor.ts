@@ -66,12 +66,13 @@ export class Supervisor {
       hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
     });
     this.#abandoned = new AbandonedStarts(context, {
-      prepared: () => this.#inRun('prepared'),
+      prepared: () =>
+        new Map(this.#replicatorsIn('prepared').map((one) => [one.uuid, { byHook: one.isByHook }])),
       abandoned: (uuid) => void this.stopped(uuid, START_FAILED).catch(this.#report(uuid)),
     });
     this.#events = new DomainEvents(context, () => this.#heard());
     this.#arrivals = new Arrivals(context, {
-      expected: () => this.#inRun('incoming'),
+      expected: () => this.#replicatorsIn('incoming').map(({ uuid }) => uuid),
       onArrival: (uuid) => this.started(uuid),
     });
     this.#rescan = new Rescan(context, { domains: () => this.replicators(), look: () => this.#look() });
@@ -251,8 +252,8 @@ export class Supervisor {
     this.#abandoned.forget(uuid);
   }
 
-  #inRun(run: RunState): DomainUuid[] {
-    return this.replicators().flatMap(({ uuid, state }) => (state.run === run ? [uuid] : []));
+  #replicatorsIn(run: RunState): Replicator[] {
+    return this.replicators().filter(({ state }) => state.run === run);
   }
 
   /** The domain's replicator, taken up if need be. */

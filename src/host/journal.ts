@@ -48,6 +48,8 @@ export interface JournalRecord {
   readonly format: typeof FORMAT;
   readonly uuid: DomainUuid;
   readonly name: string;
+  /** libvirt's own hook prepared the present run. */
+  readonly byHook: boolean;
   /** The share that the slots below belong to. */
   readonly shareId: string | null;
   readonly phase: DomainPhase;
@@ -130,6 +132,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   format: z.literal(FORMAT),
   uuid: z.custom<DomainUuid>((value) => typeof value === 'string' && isDomainUuid(value)),
   name: z.string(),
+  byHook: z.boolean().default(false),
   shareId: z.string().nullable(),
   phase: z.enum(DOMAIN_PHASES),
   epoch: SLOT,

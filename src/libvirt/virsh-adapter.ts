@@ -68,6 +68,11 @@ export async function listInactiveDomains(virsh: Virsh): Promise<ReadonlySet<Dom
   return await listDomains(virsh, '--inactive');
 }
 
+/** All domains, whatever they do. It answers when `listInactiveDomains` does. */
+export async function listKnownDomains(virsh: Virsh): Promise<ReadonlySet<DomainUuid> | undefined> {
+  return await listDomains(virsh, '--all');
+}
+
 /** A domain's XML, as libvirt gives it to anybody; '' for one that it does not know, `undefined` when it does not answer. */
 export async function describeDomain(virsh: Virsh, uuid: DomainUuid): Promise<string | undefined> {
   const result = await runVirsh(virsh, ['dumpxml', '--domain', uuid]);

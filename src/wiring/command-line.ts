@@ -29,6 +29,7 @@ import {
   describeDomain,
   listDefinedDomains,
   listInactiveDomains,
+  listKnownDomains,
   listRunningGuests,
   type Virsh,
 } from '../libvirt/virsh-adapter.js';
@@ -182,6 +183,7 @@ function guestsOf(virsh: Virsh): AgentContext['guests'] {
     list: () => listRunningGuests(virsh),
     defined: () => listDefinedDomains(virsh),
     inactive: () => listInactiveDomains(virsh),
+    known: () => listKnownDomains(virsh),
     describe: (uuid) => describeDomain(virsh, uuid),
   };
 }

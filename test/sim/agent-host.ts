@@ -234,6 +234,8 @@ export class AgentHost implements WatchedHost {
       machineId: `machine ${this.name}`,
       running: () => this.#hypervisor?.running ?? new Set(),
       guests: () => (this.events.lost ? undefined : this.#hypervisor?.begun),
+      inactive: () => (this.events.lost ? undefined : this.#hypervisor?.inactive),
+      known: () => (this.events.lost ? undefined : this.#hypervisor?.known),
       locks: (program) => locks.for(program),
       log: this.#log(),
       observe: (share) => site.oracle.observe(this.name, share),

@@ -29,6 +29,9 @@ export interface ProgramSurroundings {
   readonly running: () => ReadonlySet<DomainUuid>;
   /** Those whose guest runs, as the hypervisor sees it; `undefined` while it cannot be asked. */
   readonly guests: () => ReadonlySet<DomainUuid> | undefined;
+  /** Those that are shut off, and all that there are; `undefined` likewise. */
+  readonly inactive: () => ReadonlySet<DomainUuid> | undefined;
+  readonly known: () => ReadonlySet<DomainUuid> | undefined;
   readonly locks: (program: RunningProgram) => AgentContext['locks'];
   readonly log: AgentContext['log'];
   /** Stands between the program and its share, to see what it is told. */
@@ -66,7 +69,8 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     guests: {
       list: () => Promise.resolve(surroundings.guests()),
       defined: () => Promise.resolve(undefined),
-      inactive: () => Promise.resolve(undefined),
+      inactive: () => Promise.resolve(surroundings.inactive()),
+      known: () => Promise.resolve(surroundings.known()),
       describe: () => Promise.resolve(undefined),
     },
     locks: surroundings.locks(program),

@@ -31,7 +31,7 @@ export class Hooks {
   }
 
   prepare(uuid: DomainUuid, incoming: boolean): Promise<Prepared> {
-    const request = { name: 'guest', nvramPath: undefined, incoming };
+    const request = { name: 'guest', nvramPath: undefined, incoming, byHook: true };
     return this.#act(
       uuid,
       (agent) => agent.prepare(uuid, request),

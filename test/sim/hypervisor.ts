@@ -62,6 +62,19 @@ export class Hypervisor {
     return new Set([...this.#guests].filter(([, { run }]) => run.began).map(([uuid]) => uuid));
   }
 
+  /** Those that do nothing and outlive that. */
+  get inactive(): ReadonlySet<DomainUuid> {
+    const idle = this.#options.site.domains.filter(
+      ({ uuid, transient }) => !transient && !this.#jobs.has(uuid) && !this.#guests.has(uuid),
+    );
+    return new Set(idle.map(({ uuid }) => uuid));
+  }
+
+  /** Those that libvirt on this host knows. */
+  get known(): ReadonlySet<DomainUuid> {
+    return new Set([...this.inactive, ...this.#jobs, ...this.#guests.keys()]);
+  }
+
   guest(uuid: DomainUuid): Guest | undefined {
     return this.#guests.get(uuid);
   }

@@ -6,7 +6,7 @@ import { isStuck } from '../../src/agent/settling.js';
 import { act } from './actions.js';
 import type { AgentHost } from './agent-host.js';
 import type { Counts } from './coverage.js';
-import { EMPTY_LOG } from './log-view.js';
+import { EMPTY_LOG, type LogView } from './log-view.js';
 import type { Schedule } from './schedule.js';
 import { Site, type Domain } from './site.js';
 import { contains, describeState, type TpmState } from './tpm.js';
@@ -74,7 +74,7 @@ class Play {
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
     this.#expectStored();
-    for (const domain of site.domains) this.#expectFree(domain);
+    for (const domain of site.domains) await this.#expectFree(domain);
     for (const domain of site.domains) await this.#restart(domain);
     await this.#pass(SLICE_MS);
   }
@@ -122,20 +122,27 @@ class Play {
   }
 
   /** A domain that runs nowhere can be started anywhere: its volume was given up, unless its final state cannot be read or somebody claimed it by hand. */
-  #expectFree(domain: Domain): void {
-    const { oracle, hosts } = this.#site;
-    const { holder, claim } = oracle.share.volume(domain.uuid)?.view ?? EMPTY_LOG;
-    if (holder === undefined || hosts.some(({ hypervisor }) => hypervisor?.guest(domain.uuid))) return;
+  async #expectFree(domain: Domain): Promise<void> {
+    const sinceMs = this.#site.nowMs;
+    while (this.#isHeldInVain(domain)) {
+      const { holder, claim } = this.#viewOf(domain);
+      const seen = `${String(holder)} holds it in epoch ${String(claim?.slot)}, and it runs nowhere`;
+      if (this.#site.nowMs - sinceMs > REST_MOST_MS) throw broken('liveness', domain, seen);
+      await this.#pass(SLICE_MS);
+    }
+  }
+
+  #isHeldInVain(domain: Domain): boolean {
+    const { hosts } = this.#site;
+    const { holder, claim } = this.#viewOf(domain);
+    if (holder === undefined || hosts.some(({ hypervisor }) => hypervisor?.guest(domain.uuid))) return false;
+    if (BY_HAND.includes(claim?.reason ?? '') && this.#wasTakenOver(domain)) return false;
     const replicator = this.#site.host(holder).agent?.supervisor.find(domain.uuid);
-    const isExcused =
-      (BY_HAND.includes(claim?.reason ?? '') && this.#wasTakenOver(domain)) ||
-      (replicator && isStuck(replicator.state));
-    if (isExcused) return;
-    throw broken(
-      'liveness',
-      domain,
-      `${holder} holds it in epoch ${String(claim?.slot)}, and it runs nowhere`,
-    );
+    return !(replicator && isStuck(replicator.state));
+  }
+
+  #viewOf({ uuid }: Domain): LogView {
+    return this.#site.oracle.share.volume(uuid)?.view ?? EMPTY_LOG;
   }
 
   /** Where the log says that it is held, if it is. */

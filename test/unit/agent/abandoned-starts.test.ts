@@ -8,8 +8,10 @@ interface Rig {
   readonly starts: AbandonedStarts;
   readonly abandoned: DomainUuid[];
   prepared: DomainUuid[];
-  /** What libvirt answers. */
+  byHook: boolean;
+  /** What libvirt answers: which domains are shut off, and which there are beside them. */
   idle: readonly DomainUuid[] | undefined;
+  active: readonly DomainUuid[];
   /** Whose swtpm is seen. */
   running: readonly DomainUuid[];
   /** While libvirt is asked. */
@@ -32,12 +34,13 @@ function makeRig(): Rig {
         rig.meanwhile();
         return rig.idle && new Set(rig.idle);
       },
+      known: async () => rig.idle && new Set([...rig.idle, ...rig.active]),
     },
     running: { list: async () => new Set(rig.running) },
   } as unknown as AgentContext;
   const rig: Rig = {
     starts: new AbandonedStarts(context, {
-      prepared: () => rig.prepared,
+      prepared: () => new Map(rig.prepared.map((uuid) => [uuid, { byHook: rig.byHook }])),
       abandoned: (uuid) => {
         rig.abandoned.push(uuid);
         rig.prepared = rig.prepared.filter((other) => other !== uuid);
@@ -45,7 +48,9 @@ function makeRig(): Rig {
     }),
     abandoned: [],
     prepared: [UUID],
+    byHook: false,
     idle: [UUID, OTHER_UUID],
+    active: [],
     running: [],
     meanwhile: () => undefined,
     questions: 0,
@@ -64,17 +69,27 @@ t.test('a start is over when libvirt says twice that the prepared domain is shut
   t.equal(rig.questions, 2, 'libvirt is asked only while something is prepared');
 });
 
+t.test('so it is when libvirt does not know a domain any more that its own hook prepared', async (t) => {
+  const rig = makeRig();
+  Object.assign(rig, { byHook: true, idle: [OTHER_UUID] });
+  await rig.starts.look();
+  t.strictSame(rig.abandoned, []);
+  await rig.starts.look();
+  t.strictSame(rig.abandoned, [UUID]);
+});
+
 t.test('I1: one that goes on is never ended', async (t) => {
   for (const [what, change] of [
     ['libvirt does not know the domain', (rig) => (rig.idle = [OTHER_UUID])],
     ['libvirt does not answer', (rig) => (rig.idle = undefined)],
+    ['libvirt is starting it', (rig) => Object.assign(rig, { byHook: true, idle: [], active: [UUID] })],
     ['its swtpm runs', (rig) => (rig.running = [UUID])],
   ] as const satisfies readonly (readonly [string, (rig: Rig) => unknown])[]) {
     const rig = makeRig();
     change(rig);
     for (let look = 0; look < 5; look++) await rig.starts.look();
     t.strictSame(rig.abandoned, [], what);
-    Object.assign(rig, { idle: [UUID], running: [] });
+    Object.assign(rig, { idle: [UUID], active: [], running: [] });
     await rig.starts.look();
     t.strictSame(rig.abandoned, [], `${what}: nothing was counted`);
   }

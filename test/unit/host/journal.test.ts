@@ -10,6 +10,7 @@ const RECORD: JournalRecord = {
   format: 1,
   uuid: UUID,
   name: 'vm',
+  byHook: true,
   shareId: 'a1',
   phase: 'running',
   epoch: 3,
