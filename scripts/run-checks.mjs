@@ -44,7 +44,7 @@ function report(ok, name, details) {
 }
 
 /** What has failed, a line each: told once more at the end, where the output of one failure does not bury another. */
-const failed = [];
+const summary = [];
 
 /** Resolves to whether the process ended with status 0. */
 function hasSucceeded(child) {
@@ -63,7 +63,7 @@ async function runCommand({ name, command: [program, ...args] }) {
   const ok = await hasSucceeded(child);
   report(ok, name, seconds(performance.now() - started));
   if (!ok) {
-    failed.push(name);
+    summary.push(name);
     process.stdout.write(Buffer.concat(output));
   }
   return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
@@ -84,7 +84,7 @@ function reportFile({ name, passed, failed, skipped, timeMs, failures }) {
   if (skipped > 0) counts.push(`${skipped} skipped`);
   report(failed === 0, name, `${counts.join(', ')}, ${seconds(timeMs)}`);
   for (const failure of failures) {
-    failed.push(`${name}: ${failure.name}`);
+    summary.push(`${name}: ${failure.name}`);
     console.log(`       not ok: ${failure.name}`);
     console.log(detailsText(failure.details).replaceAll(/^/gm, '         '));
   }
@@ -110,7 +110,7 @@ for (const stage of suite) {
   );
   for (const result of results) for (const key of Object.keys(totals)) totals[key] += result[key];
 }
-for (const what of failed) console.log(`FAILED ${what}`);
+for (const what of summary) console.log(`FAILED ${what}`);
 if (totals.skipped > 0) console.log(`${totals.skipped} skipped`);
 console.log(`${totals.passed} passed, ${totals.failed} failed`);
 process.exitCode = totals.failed === 0 ? 0 : 1;

@@ -52,11 +52,15 @@ export function faultingFileSystem(
   return { fs, faultsMet: () => met };
 }
 
-/** Runs `scenario` with the n-th operation failing, for each operation of a clean run. */
+/**
+ * Runs `scenario` with the n-th operation failing, for each operation of a clean run.
+ *
+ * @param errnoAt of the operation with that index, from 0
+ */
 export async function failEach(
   prepare: () => Promise<FileSystem>,
   scenario: (fs: FileSystem) => Promise<unknown>,
-  errno: string,
+  errnoAt: (index: number) => string,
   check: (failed: Call, outcome: unknown) => Promise<void>,
 ): Promise<void> {
   const calls: Call[] = [];
@@ -68,7 +72,7 @@ export async function failEach(
   for (const [index, failed] of calls.entries()) {
     let count = 0;
     const fs = interceptFileSystem(await prepare(), async (call, proceed) => {
-      if (count++ === index) throw systemError(errno, call);
+      if (count++ === index) throw systemError(errnoAt(index), call);
       return proceed();
     });
     const outcome: unknown = await scenario(fs).then(

@@ -3,7 +3,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describeCapture } from '../../src/bundle/archive.js';
 import type { Manifest } from '../../src/bundle/manifest.js';
@@ -25,6 +24,9 @@ import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 
 export const UUID = parseDomainUuid('6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d');
 export const OTHER_UUID = parseDomainUuid('11111111-2222-4333-8444-555555555555');
+
+/** Nothing here outlives a power loss, and syncing to a disk takes long. */
+const MEMORY = '/dev/shm';
 
 const BLOBS = new URL('../fixtures/blobs/', import.meta.url);
 
@@ -65,7 +67,7 @@ export function instantClock(onSleep: () => Promise<void> = () => Promise.resolv
 }
 
 export async function makeHost(t: { teardown(work: () => Promise<void>): void }): Promise<HostRig> {
-  const root = await mkdtemp(join(tmpdir(), 'host-rig-'));
+  const root = await mkdtemp(join(MEMORY, 'host-rig-'));
   t.teardown(() => rm(root, { recursive: true, force: true }));
   const swtpmRoot = join(root, 'swtpm');
   const nvramPath = join(root, 'nvram', 'vm_VARS.fd');

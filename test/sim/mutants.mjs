@@ -245,8 +245,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/replicator.ts',
-        find: "        (state) => state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state),\n",
-        replace: "        (state) => state.run !== 'finishing' || state.stopOverdue,\n",
+        find: '          (state.stopOverdue && isSafe(state)) ||\n',
+        replace: '          state.stopOverdue ||\n',
       },
     ],
   },
@@ -289,8 +289,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/arrived-by-migration.ts',
-        find: "  if (!isOfOneRun(volume.log, source, host)) return 'no';\n",
-        replace: '  void isOfOneRun(volume.log, source, host);\n',
+        find: "  if (!isOfOneRun(volume.log, sourceOf(known, volume.log, host), host)) return 'no';\n",
+        replace: '',
       },
     ],
   },
@@ -382,6 +382,46 @@ export const MUTANTS = [
         file: 'model/lifecycle.ts',
         find: '  const state = { ...before, unread: foreign === true && isWithoutOwnState(before) };\n',
         replace: '  void isWithoutOwnState;\n  const state = { ...before, unread: false };\n',
+      },
+    ],
+  },
+  {
+    name: 'a claim in doubt counts as settled where another host holds the volume',
+    edits: [
+      {
+        file: 'agent/acquire.ts',
+        find: "    if (outcome.kind !== 'free') return inDoubt(domain.uuid, outcome.log, logTop);\n",
+        replace: "    if (outcome.kind !== 'free') return { event: { kind: 'released' } };\n",
+      },
+    ],
+  },
+  {
+    name: 'an arrival waits for its source whoever holds the volume',
+    edits: [
+      {
+        file: 'agent/acquire.ts',
+        find: '  return isWaiting && !(await wentOnElsewhere(context, domain, situation))\n',
+        replace: '  return isWaiting\n',
+      },
+    ],
+  },
+  {
+    name: 'a claim of an adoption is forgotten when its host loses its power',
+    edits: [
+      {
+        file: 'agent/recalled-run.ts',
+        find: "    ? { kind: 'wanted', how: 'adopt', inDoubt: true }\n",
+        replace: "    ? { kind: 'wanted', how: 'adopt' }\n",
+      },
+    ],
+  },
+  {
+    name: 'a start that has ended without a word holds its volume',
+    edits: [
+      {
+        file: 'agent/supervisor.ts',
+        find: '    await this.#abandoned.look();\n',
+        replace: '',
       },
     ],
   },

@@ -703,3 +703,85 @@ t.test(
     t.end();
   },
 );
+
+t.test(
+  'a claim in doubt where another host holds the volume is looked after until something takes its slot',
+  (t) => {
+    const over: Lifecycle = {
+      ...STOPPED,
+      run: 'finishing',
+      hold: { kind: 'doubt', epoch: 0, claiming: true },
+    };
+    t.match(
+      nextTasks(over).share,
+      { how: 'recover', claiming: true, logTop: undefined },
+      'nobody has looked yet',
+    );
+    const looked = afterShareTask(over, { kind: 'share-failed', inDoubt: true, logTop: 5 });
+    t.match(looked, { run: 'finishing', hold: { claiming: true, logTop: 5 } });
+    t.match(nextTasks(looked).share, { logTop: 5 }, 'the next look knows where the log ended');
+    const claimedAgain = afterShareTask(looked, { kind: 'share-failed', inDoubt: true });
+    t.equal(
+      claimedAgain.hold.kind === 'doubt' && claimedAgain.hold.logTop,
+      undefined,
+      'another doubt begins anew',
+    );
+    t.match(afterShareTask(looked, { kind: 'released' }), { run: 'stopped', hold: { kind: 'none' } });
+    t.end();
+  },
+);
+
+t.test('so is one of a host that was fenced meanwhile, when its domain has stopped', (t) => {
+  const running: Lifecycle = {
+    ...STOPPED,
+    run: 'running',
+    hold: { kind: 'wanted', how: 'adopt', inDoubt: true },
+  };
+  const fenced = afterShareTask(running, { kind: 'fenced', by: 'kvm-b' });
+  t.match(fenced.hold, { kind: 'fenced', claimed: 'in-doubt' });
+  t.equal(nextTasks(fenced).share, undefined, 'not while it runs');
+  const over = step(fenced, { kind: 'stopped', reason: 'migrated', handedOver: true });
+  t.match(nextTasks(over).share, { kind: 'give-back', inDoubt: true });
+  t.match(afterShareTask(over, { kind: 'released' }), { run: 'stopped', hold: { kind: 'fenced' } });
+  t.end();
+});
+
+t.test('a stop of a fenced domain looks for a claim that was made for its host by hand', (t) => {
+  const fenced: Lifecycle = { ...STOPPED, run: 'running', hold: { kind: 'fenced', epoch: 3, by: 'kvm-b' } };
+  const over = step(fenced, { kind: 'stopped', reason: 'migrated', handedOver: true });
+  t.match(nextTasks(over).share, { kind: 'give-back', inDoubt: false });
+  t.end();
+});
+
+t.test(
+  'an adoption that may have claimed, and has nothing left to publish, is settled like a claim in doubt',
+  (t) => {
+    const running: Lifecycle = {
+      ...STOPPED,
+      run: 'running',
+      hold: { kind: 'wanted', how: 'adopt', inDoubt: true },
+    };
+    const over = step(running, { kind: 'stopped', reason: 'migrated', handedOver: true });
+    t.match(nextTasks(over).share, { how: 'recover', claiming: true });
+    t.end();
+  },
+);
+
+t.test('a migration that comes while a claim is in doubt does not make anybody forget that', (t) => {
+  const looked: Lifecycle = {
+    ...STOPPED,
+    run: 'finishing',
+    hold: { kind: 'doubt', epoch: 0, claiming: true, logTop: 5 },
+  };
+  const incoming = step(looked, { kind: 'incoming' });
+  t.equal(nextTasks(incoming).share, undefined, 'it waits for its source');
+  const failed = step(incoming, { kind: 'stopped', reason: 'never-ran', handedOver: false });
+  t.match(nextTasks(failed).share, { how: 'recover', claiming: true });
+  t.match(nextTasks(step(incoming, { kind: 'started' })).share, { how: 'migration' });
+  t.end();
+});
+
+function afterShareTask(state: Lifecycle, event: Parameters<typeof step>[1]): Lifecycle {
+  const { share } = nextTasks(state);
+  return { ...step(share ? begin(state, share) : state, event), backoff: false };
+}

@@ -2,11 +2,11 @@
  * An agent that is restarted while VMs run: nothing is lost, nothing is published twice.
  */
 import t from 'tap';
-import { Guest, OTHER_DOMAIN } from '../fixtures/guest.js';
-import type { HostFixture } from '../fixtures/host.js';
-import type { AgentProcess } from '../fixtures/program.js';
-import { Site } from '../fixtures/site.js';
-import type { TestScope } from '../fixtures/temporary-directory.js';
+import { Guest, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import type { HostFixture } from '../../fixtures/host.js';
+import type { AgentProcess } from '../../fixtures/program.js';
+import { Site } from '../../fixtures/site.js';
+import type { TestScope } from '../../fixtures/temporary-directory.js';
 
 const ENDS = ['SIGTERM', 'SIGKILL', 'SIGKILL', 'SIGTERM'] as const;
 

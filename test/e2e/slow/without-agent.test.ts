@@ -4,8 +4,8 @@
 import { join } from 'node:path';
 import { lock } from 'proper-lockfile';
 import t from 'tap';
-import { DOMAIN, Guest, mustRun, OTHER_DOMAIN } from '../fixtures/guest.js';
-import { Site } from '../fixtures/site.js';
+import { DOMAIN, Guest, mustRun, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
 
 const VALUE = Buffer.from('kept without an agent');
 

@@ -4,8 +4,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
-import { Site } from '../fixtures/site.js';
+import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
 
 const FIRST = Buffer.from('the first value');
 const LAST = Buffer.from('the final value');

@@ -5,9 +5,9 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import t from 'tap';
-import { helpOfAll, printedBy, VERSION } from '../fixtures/command-help.js';
-import { Shells } from '../fixtures/shells.js';
-import { temporaryDirectory, type TestScope } from '../fixtures/temporary-directory.js';
+import { helpOfAll, printedBy, VERSION } from '../../fixtures/command-help.js';
+import { Shells } from '../../fixtures/shells.js';
+import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 
 const DOMAINS = [
   { uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'web-1' },

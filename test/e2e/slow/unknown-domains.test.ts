@@ -3,8 +3,8 @@
  */
 import { join } from 'node:path';
 import t from 'tap';
-import { isError, siteWithHistory } from '../fixtures/refused-start.js';
-import { readTree } from '../fixtures/tree.js';
+import { isError, siteWithHistory } from '../../fixtures/refused-start.js';
+import { readTree } from '../../fixtures/tree.js';
 
 const history = siteWithHistory(t);
 

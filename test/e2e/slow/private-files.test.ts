@@ -4,10 +4,10 @@
 import { lstat, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest } from '../fixtures/guest.js';
-import { Site } from '../fixtures/site.js';
-import { unlessGone } from '../fixtures/unless-gone.js';
-import { waitUntil } from '../fixtures/wait-until.js';
+import { DOMAIN, Guest } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
+import { unlessGone } from '../../fixtures/unless-gone.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const PATIENCE_MS = 60_000;
 

@@ -4,10 +4,10 @@
 import { cp, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { formatSlot } from '../../src/model/generation-name.js';
-import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
-import { isRefused, siteWithHistory, VALUE } from '../fixtures/refused-start.js';
-import { SwtpmProcess } from '../fixtures/swtpm.js';
+import { formatSlot } from '../../../src/model/generation-name.js';
+import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import { isRefused, siteWithHistory, VALUE } from '../../fixtures/refused-start.js';
+import { SwtpmProcess } from '../../fixtures/swtpm.js';
 
 const history = siteWithHistory(t);
 

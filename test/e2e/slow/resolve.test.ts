@@ -4,9 +4,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
-import { siteWithHistory, VALUE } from '../fixtures/refused-start.js';
-import { SwtpmProcess } from '../fixtures/swtpm.js';
+import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import { siteWithHistory, VALUE } from '../../fixtures/refused-start.js';
+import { SwtpmProcess } from '../../fixtures/swtpm.js';
 
 interface Resolved {
   readonly kept: string | null;

@@ -5,9 +5,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { HostFixture } from '../fixtures/host.js';
-import { readStateBlob } from '../fixtures/state-blobs.js';
-import { temporaryDirectory } from '../fixtures/temporary-directory.js';
+import { HostFixture } from '../../fixtures/host.js';
+import { readStateBlob } from '../../fixtures/state-blobs.js';
+import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 
 const STORED = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
 const UNKNOWN = '11111111-2222-4333-8444-555555555555';

@@ -4,9 +4,9 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
-import { Site } from '../fixtures/site.js';
-import { readTree } from '../fixtures/tree.js';
+import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import { Site } from '../../fixtures/site.js';
+import { readTree } from '../../fixtures/tree.js';
 
 const TERMINAL_ORDER = '\u001b[2J\u001b]0;owned\u0007';
 /** Anything that moves a cursor, but for the line ends of the program itself. */

@@ -4,9 +4,9 @@
  * makes another choice.
  */
 import t from 'tap';
-import type { Call } from '../sim/injection.js';
-import { ACTOR, OTHER, SCENARIOS } from './volume-scenarios.js';
-import { isReading, SEED, sweep, type Mishap } from './volume-sweep.js';
+import type { Call } from '../../sim/injection.js';
+import { ACTOR, OTHER, SCENARIOS } from '../volume-scenarios.js';
+import { isReading, SEED, sweep, type Mishap } from '../volume-sweep.js';
 
 const POWER_STAYS = { power: undefined, successor: ACTOR } as const;
 const POWER_FAILS = { power: 'independent', successor: OTHER } as const;

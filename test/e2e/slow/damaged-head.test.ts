@@ -3,8 +3,8 @@
  */
 import { open, rm, truncate } from 'node:fs/promises';
 import t from 'tap';
-import { DOMAIN, mustRun } from '../fixtures/guest.js';
-import { isRefused, siteWithHistory } from '../fixtures/refused-start.js';
+import { DOMAIN, mustRun } from '../../fixtures/guest.js';
+import { isRefused, siteWithHistory } from '../../fixtures/refused-start.js';
 
 const history = siteWithHistory(t);
 

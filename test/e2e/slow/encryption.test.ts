@@ -4,10 +4,10 @@
 import { chmod, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeKey, openByHand } from '../fixtures/age-keys.js';
-import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
-import { isError, isRefused } from '../fixtures/refused-start.js';
-import { Site } from '../fixtures/site.js';
+import { makeKey, openByHand } from '../../fixtures/age-keys.js';
+import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import { isError, isRefused } from '../../fixtures/refused-start.js';
+import { Site } from '../../fixtures/site.js';
 
 const VALUE = Buffer.from('worth keeping');
 const MEMBER = 'tpm2/tpm2-00.permall';

@@ -4,10 +4,10 @@
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { DOMAIN, Guest, OTHER_DOMAIN } from '../fixtures/guest.js';
-import { isError, isRefused, siteWithHistory, VALUE } from '../fixtures/refused-start.js';
-import type { Site } from '../fixtures/site.js';
-import { readTree } from '../fixtures/tree.js';
+import { DOMAIN, Guest, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { isError, isRefused, siteWithHistory, VALUE } from '../../fixtures/refused-start.js';
+import type { Site } from '../../fixtures/site.js';
+import { readTree } from '../../fixtures/tree.js';
 
 const history = siteWithHistory(t);
 
