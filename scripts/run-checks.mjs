@@ -25,7 +25,7 @@ const FAST_STAGES = [
   ],
 ];
 const SLOW_STAGES = [
-  [{ name: 'slow tests', files: isSlow, timeoutSeconds: 600 }],
+  [{ name: 'slow tests', files: isSlow, timeoutSeconds: 900 }],
   [{ name: 'scripts/try', command: ['scripts/try'] }],
   [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short', '--lanes', '1'] }],
 ];

@@ -50,8 +50,12 @@ export interface OpenContext {
   readonly changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource;
   /** @throws MirrorError `DOMAIN_BUSY` when another agent runs on this host */
   readonly holdAgentLock: () => Promise<AgentLock>;
+  /** Work that leaves things half done if it ends in the middle: a first SIGINT, SIGTERM or SIGHUP waits for its end. */
+  readonly uninterrupted: Uninterrupted;
   readonly close: () => Promise<void>;
 }
+
+export type Uninterrupted = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
 export interface OpenShare {
   readonly share: ShareService;

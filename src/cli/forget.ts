@@ -16,13 +16,13 @@ export function forgetCommand(environment: CliEnvironment): Command {
   ).action(async (argument: string, options: CommonOptions) => {
     const config = await environment.loadConfig(options.config);
     const uuid = await resolveDomain(environment, config, argument);
-    const { context, close } = await environment.openContext(config, 'silent');
+    const { context, uninterrupted, close } = await environment.openContext(config, 'silent');
     try {
       await context.locks.withDomain(uuid, async () => {
         const { volume } = await expectIdle(context, uuid, 'refuse');
         if (!volume) throw noSuchVolume(uuid);
         await expectNothingSpooled(context, uuid);
-        await buryVolume(context, uuid, 'forget', volume.log.top);
+        await uninterrupted(() => buryVolume(context, uuid, 'forget', volume.log.top));
       });
     } finally {
       await close();

@@ -7,7 +7,7 @@
  *   P4 publish       the content as a new generation; the log only grows
  *   P5 release       the domain can start on any host
  *
- * I1 A failure before P4 leaves the head as it was. One after it leaves the new head, held by this host, and says so.
+ * I1 A failure before P4 leaves the head as it was. One after it leaves the new head, held by this host, and says so. A Ctrl-C waits from P3 to P5.
  */
 import type { GenerationReason } from '../bundle/manifest.js';
 import { publishNote } from '../agent/publish-note.js';
@@ -44,21 +44,23 @@ export async function placeContent(
   const before = volume?.log.head?.slot ?? 0;
   await expectNothingSpooled(context, uuid);
   const kept = before > 0 ? await keepHead(opened, placement, before) : undefined;
-  const { epoch } = expectClaimed(
-    uuid,
-    await context.share.claim({
+  return await opened.uninterrupted(async () => {
+    const { epoch } = expectClaimed(
       uuid,
-      reason: 'operator',
-      scope: 'free',
-      hostExpiryMs: context.config.timing.hostExpiryMs,
-      revive: false,
-      shareId,
-      onTopOf: volume?.log.top ?? 0,
-    }),
-  );
-  const generation = await publish(opened, placement, epoch, before);
-  await release(opened, placement, epoch, generation + 1);
-  return { generation, before, kept };
+      await context.share.claim({
+        uuid,
+        reason: 'operator',
+        scope: 'free',
+        hostExpiryMs: context.config.timing.hostExpiryMs,
+        revive: false,
+        shareId,
+        onTopOf: volume?.log.top ?? 0,
+      }),
+    );
+    const generation = await publish(opened, placement, epoch, before);
+    await release(opened, placement, epoch, generation + 1);
+    return { generation, before, kept };
+  });
 }
 
 /** @returns `undefined` for a damaged head: its place is what the operator is about to fill */

@@ -19,7 +19,7 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { AgentContext } from '../agent/agent-context.js';
 import { domainPlace } from '../agent/domain-place.js';
 import { actOnDomain } from './domain-session.js';
-import type { CliEnvironment } from './environment.js';
+import type { CliEnvironment, OpenContext } from './environment.js';
 import { command, type CommonOptions } from './options.js';
 import { printable } from './text-table.js';
 import { buryVolume } from './tombstone.js';
@@ -43,7 +43,7 @@ export function undefineCommand(environment: CliEnvironment): Command {
       await refuseRunning(virsh, uuid);
       if (domain) await storeState(environment, config, domain);
       await mustVirsh(virsh, ['undefine', '--domain', uuid, ...(await deletionFlags(virsh, options))]);
-      if (domain) await withContext(environment, config, (context) => bury(context, domain));
+      if (domain) await withContext(environment, config, (opened) => bury(opened, domain));
       const { terminal } = environment;
       terminal.out(
         options.json
@@ -64,7 +64,7 @@ async function refuseRunning(virsh: Virsh, uuid: string): Promise<void> {
 async function storeState(environment: CliEnvironment, config: Config, domain: DomainXml): Promise<void> {
   const { uuid, name } = domain;
   const nvramPath = nvramPathOf(domain, config.libvirt.nvramDir);
-  const isKnown = await withContext(environment, config, async (context) => {
+  const isKnown = await withContext(environment, config, async ({ context }) => {
     for (const { path, target } of await context.files.takeLinksAway(uuid)) {
       environment.terminal.err(
         `removed the link ${printable(path)}; what is in ${printable(target)} stays there\n`,
@@ -96,9 +96,9 @@ async function hasLocalState({ files, config }: AgentContext, { uuid }: DomainXm
   }
 }
 
-async function bury(context: AgentContext, { uuid }: DomainXml): Promise<void> {
+async function bury({ context, uninterrupted }: OpenContext, { uuid }: DomainXml): Promise<void> {
   try {
-    await context.locks.withDomain(uuid, () => buryVolume(context, uuid, REASON));
+    await context.locks.withDomain(uuid, () => uninterrupted(() => buryVolume(context, uuid, REASON)));
   } catch (error) {
     const { code, message } = asMirrorError(error);
     throw new MirrorError(code, `${uuid} is undefined, but its volume is still open: ${message}`, {
@@ -117,12 +117,12 @@ async function deletionFlags(virsh: Virsh, { keepNvram }: UndefineOptions): Prom
 async function withContext<Result>(
   environment: CliEnvironment,
   config: Config,
-  work: (context: AgentContext) => Promise<Result>,
+  work: (opened: OpenContext) => Promise<Result>,
 ): Promise<Result> {
-  const { context, close } = await environment.openContext(config, 'silent');
+  const opened = await environment.openContext(config, 'silent');
   try {
-    return await work(context);
+    return await work(opened);
   } finally {
-    await close();
+    await opened.close();
   }
 }

@@ -49,6 +49,7 @@ import { openSealing, readSealingKeys } from './sealing-keys.js';
 import { listen, listenAt } from './listeners.js';
 import { systemdManager } from './systemd-notify.js';
 import { readInput, terminal } from './terminal.js';
+import { uninterrupted } from './uninterrupted.js';
 
 declare const PROGRAM_VERSION: string;
 
@@ -174,6 +175,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
       });
       return { lost, release: () => held.release() };
     },
+    uninterrupted,
     close,
   };
 }
