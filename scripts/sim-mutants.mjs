@@ -1,6 +1,7 @@
 /**
  * sim-mutants: proves that the simulator notices: each deliberate fault of test/sim/mutants.mjs is made in a copy of src/, and schedules are played until
- * one breaks a guarantee that it keeps with the sources as they are. The schedules that failed once come first (test/sim/regressions.json).
+ * one breaks a guarantee that it keeps with the sources as they are. The schedules that failed once come first (test/sim/regressions.json), then variations
+ * of those and fresh ones in turn.
  *
  *   npm run sim:mutants                    all of them
  *   npm run sim:mutants -- --only sync     those with this word in their name
@@ -50,7 +51,10 @@ async function mutate({ name, edits }, directory) {
 async function hunt(mutant, directory, baseline) {
   const bundle = join(directory, 'mutant.cjs');
   await bundleSimulator({ entry: ENTRY, output: bundle, source: await mutate(mutant, directory) });
-  const fresh = Array.from({ length: Number(options.seeds) }, (_, at) => ({ seed: `mutant-${at}` }));
+  const fresh = Array.from({ length: Number(options.seeds) }, (_, at) => ({
+    seed: `mutant-${at}`,
+    varies: at % 2 === 1,
+  }));
   const orders = [...regressions, ...fresh].map((order) => ({ ...order, shrinks: false }));
   const suspects = [];
   let played = 0;
