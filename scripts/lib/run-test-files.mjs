@@ -7,7 +7,7 @@ import { withBundledTests } from './bundle-tests.mjs';
 import { readTap } from './tap-results.mjs';
 
 /** Many tests wait more than they work. */
-const JOBS = 2 * availableParallelism();
+const JOBS = availableParallelism() + 1;
 /** What a test file gets beyond its time limit to tell what it was doing. */
 const REPORT_MS = 15_000;
 
