@@ -12,7 +12,7 @@ import { usageOf } from './process-tree.js';
 import { domainUuids, Product } from './product.js';
 import { Scope } from './scope.js';
 
-const COUNTS = [50, 500, 2000];
+const COUNTS = [500, 2000];
 const JUDGED = 500;
 /** A whole period of the rescan, which is what an idle agent does. */
 const WINDOW_MS = 30_000;
@@ -75,8 +75,8 @@ async function watchAgent(
       bench.progress(`${count} domains`);
       const crowd = new Crowd(product, domainUuids(count - managed, managed + 1));
       await crowd.makeStates();
-      await crowd.standIn(bench);
       await crowd.call('prepare');
+      await crowd.standIn(bench);
       await crowd.call('started');
       managed = count;
       await atRest(product, managed);

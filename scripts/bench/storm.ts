@@ -45,19 +45,13 @@ async function run(bench: Bench): Promise<Outcome> {
   const samples = new Map<string, number[]>();
   for (let round = 1; round <= (bench.quick ? 1 : ROUNDS); round += 1) {
     bench.progress(`round ${round}`);
-    const found: Record<Way, Round> = {
-      [COPY]: await copyBothWays(bench, product),
-      [SOCKET]: await startAndStop(crowd, socket('prepare'), socket('stopped')),
-      [HOOK]: await startAndStop(
-        crowd,
-        () => hook('prepare'),
-        () => hook('release'),
-      ),
-    };
+    addRound(samples, COPY, await copyBothWays(bench, product));
+    addRound(samples, SOCKET, await startAndStop(crowd, socket('prepare'), socket('stopped')));
+    // A thousand starts of Node take minutes, and differ little.
+    if (round > 1) continue;
+    const [prepare, release] = [() => hook('prepare'), () => hook('release')];
+    addRound(samples, HOOK, await startAndStop(crowd, prepare, release));
     add(samples, EMPTY, await timed(() => runEmpty(bench, crowd)));
-    for (const way of WAYS) {
-      for (const storm of STORMS) add(samples, `${storm}: ${way}`, found[way][storm]);
-    }
   }
   return report(samples, domains, median(cpu));
 }
@@ -110,6 +104,10 @@ async function copyBothWays(bench: Bench, { host }: Product): Promise<Round> {
   const start = await copy(there, here);
   await Promise.all([here, there].map((path) => rm(path, { recursive: true })));
   return { start, stop };
+}
+
+function addRound(samples: Map<string, number[]>, way: Way, round: Round): void {
+  for (const storm of STORMS) add(samples, `${storm}: ${way}`, round[storm]);
 }
 
 function add(samples: Map<string, number[]>, name: string, sample: number): void {
