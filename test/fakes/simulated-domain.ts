@@ -317,9 +317,12 @@ export class SimulatedDomain {
     if (captured === undefined) return;
     const ours = this.#slots.findLast((entry) => entry.by === 'us' && entry.kind === 'publish')?.digest;
     const stored = this.#slots.some((entry) => entry.kind === 'publish' && entry.digest === captured);
-    // What another host put above it does not take away what was stored; while the volume is ours it must be the head.
+    // What another host put above it does not take away what was stored; while the volume is ours it must be the head. A claim by hand may be the only
+    // thing that hides that another host has had it.
     const taken =
-      hold.kind === 'fenced' || this.#slots.findLast((entry) => entry.kind === 'claim')?.by === 'them';
+      hold.kind === 'fenced' ||
+      this.wasForcedBack ||
+      this.#slots.findLast((entry) => entry.kind === 'claim')?.by === 'them';
     const kept =
       [pending?.digest, ours, this.head?.digest].includes(captured) ||
       (this.#foreign.has(captured) && this.diverged.has(captured)) ||
