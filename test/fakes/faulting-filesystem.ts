@@ -52,15 +52,11 @@ export function faultingFileSystem(
   return { fs, faultsMet: () => met };
 }
 
-/**
- * Runs `scenario` with the n-th operation failing, for each operation of a clean run.
- *
- * @param errnoAt of the operation with that index, from 0
- */
+/** Runs `scenario` with the n-th operation failing, for each operation of a clean run. */
 export async function failEach(
   prepare: () => Promise<FileSystem>,
   scenario: (fs: FileSystem) => Promise<unknown>,
-  errnoAt: (index: number) => string,
+  errno: string,
   check: (failed: Call, outcome: unknown) => Promise<void>,
 ): Promise<void> {
   const calls: Call[] = [];
@@ -72,7 +68,7 @@ export async function failEach(
   for (const [index, failed] of calls.entries()) {
     let count = 0;
     const fs = interceptFileSystem(await prepare(), async (call, proceed) => {
-      if (count++ === index) throw systemError(errnoAt(index), call);
+      if (count++ === index) throw systemError(errno, call);
       return proceed();
     });
     const outcome: unknown = await scenario(fs).then(

@@ -200,7 +200,7 @@ for (const errno of ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EACCES']) {
           return host.context.fs;
         },
         (fs) => put(makeSpool(host, fs), NEW),
-        () => errno,
+        errno,
         async ({ site }, outcome) => {
           t.match(outcome, { code: 'HOST_IO' }, `${site} is reported`);
           const digest = (await makeSpool(host).peek(UUID)).newest?.capture.digest ?? '';
