@@ -42,7 +42,7 @@ export async function recover(
     if (outcome.kind !== 'free') return inDoubt(domain.uuid, outcome.log, logTop);
   }
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
-  if (domain.over && !claiming) return { event: { kind: 'released' } };
+  if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
   const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, host, epoch);
   if (isLost && !domain.over) return fencedBy(outcome.log);
