@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { serveInput } from './interactive.js';
 import { details, headline, isPassed, writeReport, type Outcome } from './report.js';
 import { Lanes } from './lanes.js';
-import { Runner, type LabFiles } from './runner.js';
+import { Runner } from './runner.js';
 import { optionsKey, type Scenario, type Subject } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 import { runSoak } from './soak-command.js';
@@ -49,22 +49,21 @@ function chosen(names: readonly string[]): readonly Scenario[] {
   });
 }
 
-async function labFiles(): Promise<LabFiles> {
+/** For the guests. */
+async function programs(): Promise<readonly string[]> {
   const bundles = values.bundles ?? '';
   const guest = 'test/lab/guest';
   const program = dirname(values.program ?? 'dist/swtpm-mirror.cjs');
   const parts = (await readdir(program)).filter((name) => name.endsWith('.cjs'));
-  return {
-    programs: [
-      ...parts.map((name) => join(program, name)),
-      join(bundles, 'driver.mjs'),
-      join(bundles, 'node-filesystem.test.mjs'),
-      join(bundles, 'local-share-store.test.mjs'),
-      join(guest, 'shell.sh'),
-      join(guest, 'plain-publisher.sh'),
-    ],
-    init: join(guest, 'init.sh'),
-  };
+  return [
+    ...parts.map((name) => join(program, name)),
+    join(bundles, 'driver.mjs'),
+    join(bundles, 'node-filesystem.test.mjs'),
+    join(bundles, 'local-share-store.test.mjs'),
+    join(guest, 'init.sh'),
+    join(guest, 'shell.sh'),
+    join(guest, 'plain-publisher.sh'),
+  ];
 }
 
 /** The product's plays first, as they take longer; those side by side that can have services in common. */
@@ -103,11 +102,11 @@ async function run(lanes: Lanes, scenarios: readonly Scenario[]): Promise<boolea
 async function soak(): Promise<boolean> {
   const { minutes, vms, seed, report, verbose } = values;
   const options = { minutes: Number(minutes), vms: Number(vms), seed, report };
-  return await runSoak(await labFiles(), options, say, verbose ? say : () => undefined);
+  return await runSoak(await programs(), options, say, verbose ? say : () => undefined);
 }
 
 async function makeLanes(count: number): Promise<Lanes> {
-  const files = await labFiles();
+  const files = await programs();
   const voices = { say, detail: values.verbose ? say : () => undefined };
   return new Lanes(Array.from({ length: count }, () => new Runner(files, voices)));
 }

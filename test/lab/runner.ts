@@ -10,13 +10,6 @@ import type { Outcome } from './report.js';
 import { mustBeCaught, optionsKey, type Scenario, type Subject } from './scenario.js';
 import { Caught } from './verdict.js';
 
-export interface LabFiles {
-  /** For the guests. */
-  readonly programs: readonly string[];
-  /** First process of the initramfs. */
-  readonly init: string;
-}
-
 /** How a run is told of while it goes on. */
 export interface Voices {
   readonly say: (text: string) => void;
@@ -24,7 +17,8 @@ export interface Voices {
 }
 
 export class Runner {
-  readonly #files: LabFiles;
+  /** Files for the guests. */
+  readonly #programs: readonly string[];
   readonly #voices: Voices;
   #cluster: Cluster | undefined;
   #bench: Bench | undefined;
@@ -34,8 +28,8 @@ export class Runner {
   /** Whose services may run. */
   #site: string | undefined;
 
-  constructor(files: LabFiles, voices: Voices) {
-    this.#files = files;
+  constructor(programs: readonly string[], voices: Voices) {
+    this.#programs = programs;
     this.#voices = voices;
   }
 
@@ -92,7 +86,7 @@ export class Runner {
   async cluster(): Promise<Cluster> {
     if (this.#cluster) return this.#cluster;
     const started = performance.now();
-    this.#cluster = await Cluster.start(this.#files.programs, this.#files.init, (event: HostEvent) => {
+    this.#cluster = await Cluster.start(this.#programs, (event: HostEvent) => {
       this.#bench?.take(event);
     });
     await makeShareTemplate(this.#cluster.program);

@@ -7,7 +7,6 @@ import { SeededRandom } from '../sim/random.js';
 import { Bench } from './bench.js';
 import { Cluster } from './machines/cluster.js';
 import { makeShareTemplate, ProductMirror } from './product-mirror.js';
-import type { LabFiles } from './runner.js';
 import { Soak, type SoakCounts } from './soak.js';
 
 export interface SoakOptions {
@@ -26,14 +25,14 @@ export interface SoakReport extends SoakCounts, Omit<SoakOptions, 'report'> {
 }
 
 export async function runSoak(
-  files: LabFiles,
+  programs: readonly string[],
   options: SoakOptions,
   say: (text: string) => void,
   detail: (line: string) => void,
 ): Promise<boolean> {
   const { report: directory, ...given } = options;
   const benches: Bench[] = [];
-  const cluster = await Cluster.start(files.programs, files.init, (event) => {
+  const cluster = await Cluster.start(programs, (event) => {
     for (const bench of benches) bench.take(event);
   });
   try {

@@ -179,10 +179,10 @@ export class Soak {
     await this.#progress();
   }
 
-  async #pauseHost({ machine: { monitor } }: Host): Promise<void> {
-    await monitor.pause();
+  async #pauseHost({ machine }: Host): Promise<void> {
+    machine.pause();
     await this.#briefly();
-    await monitor.resume();
+    machine.resume();
     await this.#progress();
   }
 

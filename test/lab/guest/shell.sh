@@ -1,7 +1,7 @@
 #!/bin/bash
-# shell: the first process of a guest. Serves commands from the lab, side by side, over a virtio port.
+# shell: the first process of a guest. Serves commands from the lab, side by side, over a serial port.
 #
-#   request   ID COMMAND                  the command as one word for `printf %b`; it runs in a subshell of its own
+#   request   ID COMMAND                  the command as one line for `printf %b`; it runs in a subshell of its own
 #   answer    ID = STATUS STDOUT STDERR   both in base64, `-` when empty
 #   piece     ID + TEXT                   the beginning of an answer that is too long for one line
 #
@@ -12,13 +12,6 @@ readonly WORK=/run/lab
 readonly WRITTEN_AT_ONCE=3000
 
 word() { sed "s/.*lab\.$1=\([^ ]*\).*/\1/" /proc/cmdline; }
-
-port() {
-  local names=(/sys/class/virtio-ports/*/name) path
-  path=$(grep -lx "$1" "${names[@]}")
-  path=${path%/name}
-  printf '/dev/%s' "${path##*/}"
-}
 
 encoded() { if [[ -s $1 ]]; then base64 -w0 "$1"; else printf -- -; fi; }
 
@@ -35,22 +28,25 @@ serve() {
   printf '%s = %s\n' "$id" "$answer" >&7
 }
 
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /lib/modules
+ln -s "/usr/lib/uml/modules/$(uname -r)" /lib/modules/
 mkdir -p "$WORK" /run/lock /run/rpcbind
 mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 hostname "$(word name)"
 word machine >/etc/machine-id
 ip link set lo up
+for device in /sys/class/net/vec*; do ip link set "${device##*/}" name "${device/*vec/eth}"; done
 # What is not synced stays in memory long, so that a power cut takes it.
-mkdir -p /local && mount -t ext4 -o commit=60 /dev/vda /local
+mkdir -p /local && mount -t ext4 -o commit=60 /dev/ubda /local
 
-ln -s "$(port lab.driver)" "$WORK/driver"
-exec 7<>"$(port lab.shell)"
+for port in ttyS0 ttyS1; do stty -F /dev/$port raw -echo; done
+ln -s /dev/ttyS1 "$WORK/driver"
+exec 7<>/dev/ttyS0
 printf 'ready\n' >&7
-# A port that nobody listens at reads as ended.
-while :; do
-  while read -r -u 7 id command; do
-    if [[ $id == 0 ]]; then printf 'ready\n' >&7; else serve "$id" "$command" & fi
-  done
-  sleep 0.05
+while read -r -u 7 id command; do
+  if [[ $id == 0 ]]; then printf 'ready\n' >&7; else serve "$id" "$command" & fi
 done

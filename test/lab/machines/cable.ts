@@ -1,21 +1,25 @@
 /**
  * cable: the network between two guests, carried by the lab itself, so that it can be cut from outside, in one direction or both.
  *
- * QEMU's stream network sends each frame with its length before it (32 bits, big-endian). A machine's end is plugged in anew whenever that machine
- * has started; a frame for an end without a machine is lost, as on a real wire.
+ * Each frame is a datagram on the loopback device, with the header of L2TPv3, which is the same in both directions and is passed on as it is. A
+ * frame for a machine that is off or full is lost, as on a real wire.
  */
-import type { Socket } from 'node:net';
-import { waitUntil } from '../../fixtures/wait-until.js';
-import { tryConnect } from './line-socket.js';
-
-const LENGTH_BYTES = 4;
-/** Frames that wait for a machine that does not read (a paused one); more are lost. */
-const BACKLOG_BYTES_MAX = 4 * 1024 * 1024;
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 
 export type CableEnd = 'server' | 'host';
 
 /** What becomes of the frame that a trap was laid for. */
 export type Fate = 'lost' | 'delivered';
+
+/** What a machine's network device is told of its end. */
+export interface Plug {
+  readonly address: string;
+  /** Of the machine. */
+  readonly port: number;
+  /** Of the cable. */
+  readonly peer: number;
+}
 
 interface Trap {
   readonly from: CableEnd;
@@ -24,20 +28,31 @@ interface Trap {
   readonly onCaught: () => void;
 }
 
+const FIRST_PORT = 20_000;
+let nextPort = FIRST_PORT;
+
 export class Cable {
-  readonly #sockets = new Map<CableEnd, Socket>();
+  readonly #ends: Readonly<Record<CableEnd, { readonly plug: Plug; readonly socket: Socket }>>;
   /** Ends whose frames are lost. */
   readonly #mute = new Set<CableEnd>();
   #trap: Trap | undefined;
 
-  async plugIn(end: CableEnd, path: string, timeoutMs: number): Promise<void> {
-    const socket = await waitUntil(`a network device at ${path}`, timeoutMs, () => tryConnect(path));
-    this.#sockets.set(end, socket);
-    let received: Buffer = Buffer.alloc(0);
-    socket.on('error', () => undefined);
-    socket.on('data', (chunk: Buffer) => {
-      received = this.#forward(end, Buffer.concat([received, chunk]));
-    });
+  constructor() {
+    this.#ends = { server: this.#makeEnd('server'), host: this.#makeEnd('host') };
+  }
+
+  /** Resolves when frames are carried. */
+  async laid(): Promise<void> {
+    await Promise.all(
+      Object.values(this.#ends).map(async ({ plug, socket }) => {
+        socket.bind(plug.peer, plug.address);
+        await once(socket, 'listening');
+      }),
+    );
+  }
+
+  plug(end: CableEnd): Plug {
+    return this.#ends[end].plug;
   }
 
   /** From now on nothing gets through: silence, not an error, for both ends. */
@@ -60,28 +75,23 @@ export class Cable {
     this.#trap = trap;
   }
 
-  unplug(end: CableEnd): void {
-    this.#sockets.get(end)?.destroy();
-    this.#sockets.delete(end);
+  remove(): void {
+    for (const { socket } of Object.values(this.#ends)) socket.close();
   }
 
-  /** @returns the bytes of the last, unfinished frame */
-  #forward(from: CableEnd, bytes: Buffer): Buffer {
-    let at = 0;
-    while (bytes.length - at >= LENGTH_BYTES) {
-      const end = at + LENGTH_BYTES + bytes.readUInt32BE(at);
-      if (end > bytes.length) break;
-      this.#deliver(from, bytes.subarray(at, end));
-      at = end;
-    }
-    return bytes.subarray(at);
+  #makeEnd(end: CableEnd): { plug: Plug; socket: Socket } {
+    const socket = createSocket('udp4', (frame) => {
+      this.#deliver(end, frame);
+    });
+    const plug = { address: ownAddress(), port: nextPort, peer: nextPort + 1 };
+    nextPort += 2;
+    return { plug, socket };
   }
 
   #deliver(from: CableEnd, frame: Buffer): void {
-    const socket = this.#sockets.get(from === 'server' ? 'host' : 'server');
-    if (!socket?.writable || this.#mute.has(from) || socket.writableLength > BACKLOG_BYTES_MAX) return;
-    if (this.#isTrapped(from, frame)) return;
-    socket.write(frame);
+    if (this.#mute.has(from) || this.#isTrapped(from, frame)) return;
+    const { plug, socket } = this.#ends[from === 'server' ? 'host' : 'server'];
+    socket.send(frame, plug.port, plug.address);
   }
 
   /** @returns whether the frame is lost */
@@ -92,4 +102,10 @@ export class Cable {
     trap.onCaught();
     return trap.fate === 'lost';
   }
+}
+
+/** A loopback address that no other lab on this machine has at the same time. */
+function ownAddress(): string {
+  const { pid } = process;
+  return `127.${64 + ((pid >> 16) & 63)}.${(pid >> 8) & 255}.${pid & 255}`;
 }

@@ -1,6 +1,7 @@
 /**
  * guest-driver: the lab's end of the driver in a guest.
  */
+import type { Duplex } from 'node:stream';
 import { waitUntil } from '../../fixtures/wait-until.js';
 import type { DriverCall, DriverMessage, HttpAnswer } from '../guest/driver-protocol.js';
 import { LineSocket } from './line-socket.js';
@@ -22,8 +23,8 @@ export class GuestDriver {
   }
 
   /** To be called before the driver starts, so that nothing that it says is lost. */
-  async open(path: string): Promise<void> {
-    this.#socket = await LineSocket.connect(path, START_TIMEOUT_MS, (line) => {
+  open(port: Duplex): void {
+    this.#socket = new LineSocket(port, (line) => {
       this.#take(line);
     });
   }

@@ -1,6 +1,7 @@
 /**
  * guest-shell: commands in a guest. The other end is `guest/shell.sh`, where the protocol stands.
  */
+import type { Duplex } from 'node:stream';
 import { waitUntil } from '../../fixtures/wait-until.js';
 import { LineSocket } from './line-socket.js';
 import { PendingAnswers } from './pending-answers.js';
@@ -23,8 +24,8 @@ export class GuestShell {
   #ready = false;
 
   /** Resolves when the guest serves commands. */
-  async open(path: string, timeoutMs: number): Promise<void> {
-    const socket = await LineSocket.connect(path, timeoutMs, (line) => {
+  async open(port: Duplex, timeoutMs: number): Promise<void> {
+    const socket = new LineSocket(port, (line) => {
       this.#take(line);
     });
     this.#socket = socket;
@@ -38,7 +39,7 @@ export class GuestShell {
   /** Runs a bash script in the guest, whatever its status. */
   async try(script: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<ShellResult> {
     return await this.#answers.wait(script, timeoutMs, (id) => {
-      this.#socket?.send(`${id} ${word(script)}`);
+      this.#socket?.send(`${id} ${line(script)}`);
     });
   }
 
@@ -79,13 +80,9 @@ export class GuestShell {
   }
 }
 
-/** One word from which bash's `printf %b` makes the text. */
-function word(script: string): string {
-  const escaped = [...Buffer.from(script)].map((byte) => {
-    const letter = String.fromCharCode(byte);
-    return /[\w./-]/.test(letter) ? letter : `\\x${byte.toString(16).padStart(2, '0')}`;
-  });
-  return escaped.join('');
+/** One line from which bash's `printf %b` makes the text. */
+function line(script: string): string {
+  return script.trim().replaceAll('\\', String.raw`\\`).replaceAll('\n', String.raw`\n`);
 }
 
 function text(encoded: string | undefined): string {

@@ -63,7 +63,7 @@ export class Host {
     this.#driver = new GuestDriver((event) => {
       this.#onEvent({ ...event, host: this });
     });
-    await this.#driver.open(this.machine.driverSocket);
+    this.#driver.open(this.machine.driverPort);
     await shell.run(`
       ip addr add 10.0.${this.number}.2/24 dev eth0; ip link set eth0 up
       modprobe nfsv4; modprobe sch_netem
@@ -100,7 +100,6 @@ export class Host {
   }
 
   async powerCut(): Promise<void> {
-    this.cable.unplug('host');
     await this.machine.powerCut();
     this.#driver?.close(`${this.name} has lost its power`);
     this.#driver = undefined;

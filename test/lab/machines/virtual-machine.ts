@@ -1,16 +1,17 @@
 /**
- * virtual-machine: one guest: a QEMU process in software emulation, and the process that shares this machine's root file system with it, read-only.
+ * virtual-machine: one guest: a user-mode Linux, whose kernel is a program on this machine and whose processes are processes here, so that it needs no
+ * hardware virtualisation and is some times faster than an emulated processor. Its root file system is this machine's own, read-only.
  *
- * Power loss is the end of the QEMU process by SIGKILL: its memory is gone, caches and all; its disk's file stays. Both processes die with
- * the lab, whatever ends it.
+ * Power loss is the end of all its processes by SIGKILL: their memory is gone, caches and all; the disk's file stays. They have a process namespace of
+ * their own, whose first process dies with the lab, whatever ends that, and takes them all with it in one moment. Every file system that they could
+ * reach past their kernel is read-only there, but for the machine's directory.
  */
-import { access, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { BackgroundProcess } from '../../fixtures/process.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
+import type { Plug } from './cable.js';
 import { GuestShell } from './guest-shell.js';
-import type { BootFiles } from './initramfs.js';
-import { Monitor } from './monitor.js';
 
 export interface MachineOptions {
   /** Its host name. */
@@ -19,28 +20,35 @@ export interface MachineOptions {
   readonly number: number;
   /** 32 hexadecimal digits. */
   readonly machineId: string;
-  /** For its sockets and its console's log: a short path. */
+  /** For its disk, its console's log, and whatever else it leaves. */
   readonly directory: string;
-  /** An ext4 image, mounted at `/local`. */
-  readonly disk: string;
   /** The lab's own files for guests, found under the same path in the guest. */
   readonly program: string;
-  readonly boot: BootFiles;
   readonly memoryMb: number;
-  /** Network devices: `eth0`, `eth1` and so on. */
-  readonly networks: number;
+  /** Of its network devices: `eth0`, `eth1` and so on. */
+  readonly networks: readonly Plug[];
 }
 
 const BOOT_TIMEOUT_MS = 240_000;
-const SHARING_TIMEOUT_MS = 30_000;
-const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+const START_TIMEOUT_MS = 30_000;
+const KERNEL = '/usr/bin/linux.uml';
+/** Of the serial ports `ttyS0` and `ttyS1`, as channels of the kernel's process and as descriptors in it. */
+const SHELL = { channel: 1, descriptor: 3 };
+const DRIVER = { channel: 2, descriptor: 4 };
+/** Arguments: the machine's directory, then the kernel and its words. Says the kernel's process id as this machine counts. */
+const LAUNCH = `
+  mount --bind "$0" "$0" && mount -o remount,bind,ro / || exit
+  { read -r pid _ </proc/self/stat; echo "$pid"; exec "$@" >"$0/console.log" 2>&1; } &
+  wait
+`;
 
 export class VirtualMachine {
   readonly shell = new GuestShell();
-  readonly monitor = new Monitor();
   readonly #options: MachineOptions;
-  #qemu: BackgroundProcess | undefined;
-  #files: BackgroundProcess | undefined;
+  /** What starts the kernel, and ends it. */
+  #launcher: BackgroundProcess | undefined;
+  /** Process id of the kernel. */
+  #kernel = 0;
 
   constructor(options: MachineOptions) {
     this.#options = options;
@@ -51,106 +59,92 @@ export class VirtualMachine {
   }
 
   get isOn(): boolean {
-    return this.#qemu !== undefined && !this.#qemu.hasExited;
+    return this.#launcher !== undefined && !this.#launcher.hasExited;
   }
 
-  /** The socket of a network device. */
-  networkSocket(network: number): string {
-    return this.#path(`net${network}`);
+  /** The port that the driver in the guest serves. */
+  get driverPort(): Duplex {
+    return this.#running.channel(DRIVER.channel);
   }
 
-  /** The socket of the port that the driver in the guest serves. */
-  get driverSocket(): string {
-    return this.#path('driver');
+  /** An ext4 image, mounted at `/local`. */
+  get disk(): string {
+    return join(this.#options.directory, 'disk.img');
   }
 
   get consoleLog(): string {
-    return this.#path('console.log');
+    return join(this.#options.directory, 'console.log');
   }
 
   /** Starts the machine; `booted` tells when it serves commands. */
   async powerOn(): Promise<void> {
     const { directory } = this.#options;
-    await mkdir(directory, { recursive: true });
-    for (const socket of ['files', 'monitor', 'shell', 'driver', 'net0', 'net1']) {
-      await rm(this.#path(socket), { force: true });
-    }
-    this.#files = await start(VIRTIOFSD, [
-      `--socket-path=${this.#path('files')}`,
-      ...['-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=always'],
+    this.#launcher = await BackgroundProcess.start(
+      'setpriv',
+      [
+        ...['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', '--mount'],
+        ...['bash', '-c', LAUNCH, directory, KERNEL, ...this.#kernelWords()],
+      ],
+      { channels: 2 },
+    );
+    const launcher = this.#launcher;
+    this.#kernel = await Promise.race([
+      waitUntil(
+        'the kernel to start',
+        START_TIMEOUT_MS,
+        () => Number(/^(\d+)\n/.exec(launcher.stdout.toString())?.[1] ?? '') || undefined,
+      ),
+      this.#ended(),
     ]);
-    await waitUntil('the shared root file system', SHARING_TIMEOUT_MS, () => exists(this.#path('files')));
-    this.#qemu = await start('qemu-system-x86_64', this.#qemuArguments());
-    await this.monitor.open(this.#path('monitor'), BOOT_TIMEOUT_MS);
   }
 
   async booted(): Promise<void> {
-    await Promise.race([this.shell.open(this.#path('shell'), BOOT_TIMEOUT_MS), this.#ended()]);
+    await Promise.race([
+      this.shell.open(this.#running.channel(SHELL.channel), BOOT_TIMEOUT_MS),
+      this.#ended(),
+    ]);
   }
 
   /** Memory, caches and processors are gone at once. */
   async powerCut(): Promise<void> {
-    await this.#qemu?.kill();
-    await this.#files?.kill();
-    const why = `${this.name} has lost its power`;
-    this.shell.close(why);
-    this.monitor.close(why);
+    await this.#launcher?.kill();
+    this.shell.close(`${this.name} has lost its power`);
+  }
+
+  /** The machine stands still. The kernel holds its processes by the hand, so they stand with it. */
+  pause(): void {
+    process.kill(this.#kernel, 'SIGSTOP');
+  }
+
+  /** Nothing to do for one that is not paused. */
+  resume(): void {
+    if (this.isOn) process.kill(this.#kernel, 'SIGCONT');
+  }
+
+  get #running(): BackgroundProcess {
+    if (!this.#launcher) throw new Error(`${this.name} is not on`);
+    return this.#launcher;
   }
 
   async #ended(): Promise<never> {
-    await this.#qemu?.exited;
-    throw new Error(
-      `${this.name} ended while it started: ${this.#qemu?.stderr ?? ''}, see ${this.consoleLog}`,
-    );
+    await this.#running.exited;
+    throw new Error(`${this.name} ended while it started: ${this.#running.stderr}, see ${this.consoleLog}`);
   }
 
-  #path(name: string): string {
-    return join(this.#options.directory, name);
-  }
-
-  #qemuArguments(): string[] {
-    const { boot, memoryMb, disk, name, number, machineId, program, networks } = this.#options;
-    // Without `no_timer_check` a machine that is short of processor time panics while it starts: "timer not connected to IO-APIC".
-    const words = `quiet no_timer_check panic=-1 mitigations=off nokaslr tsc=reliable clocksource=acpi_pm audit=0 console=ttyS0`;
+  #kernelWords(): string[] {
+    const { directory, memoryMb, name, number, machineId, program, networks } = this.#options;
     return [
-      ...['-machine', 'q35,hpet=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'qemu64'],
-      ...['-m', `${memoryMb}M`, '-smp', '1', '-nodefaults', '-no-user-config', '-no-reboot'],
-      ...['-display', 'none', '-serial', `file:${this.consoleLog}`],
-      ...['-kernel', boot.kernel, '-initrd', boot.initramfs],
-      ...['-append', `${words} lab.name=${name} lab.machine=${machineId} lab.program=${program}`],
-      ...[
-        '-object',
-        `memory-backend-memfd,id=memory,size=${memoryMb}M,share=on`,
-        '-numa',
-        'node,memdev=memory',
-      ],
-      ...['-chardev', `socket,id=files,path=${this.#path('files')}`],
-      ...['-device', 'vhost-user-fs-pci,chardev=files,tag=rootfs'],
-      ...['-drive', `if=none,id=disk,file=${disk},format=raw,cache=unsafe,discard=unmap`],
-      ...['-device', 'virtio-blk-pci,drive=disk', '-device', 'virtio-rng-pci'],
-      ...['-qmp', `unix:${this.#path('monitor')},server=on,wait=off`],
-      ...['-device', 'virtio-serial-pci'],
-      ...['shell', 'driver'].flatMap((port, at) => [
-        ...['-chardev', `socket,id=${port},path=${this.#path(port)},server=on,wait=off`],
-        ...['-device', `virtserialport,nr=${at + 1},chardev=${port},name=lab.${port}`],
-      ]),
-      ...Array.from({ length: networks }, (_, at) => [
-        ...['-netdev', `stream,id=net${at},server=on,addr.type=unix,addr.path=${this.networkSocket(at)}`],
-        ...['-device', `virtio-net-pci,netdev=net${at},mac=52:54:00:00:0${number}:0${at}`],
-      ]).flat(),
+      ...[`mem=${memoryMb}M`, `uml_dir=${directory}/`, `umid=${name}`],
+      ...['root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${program}/init.sh`],
+      ...['quiet', 'panic=-1', 'con=null', 'con0=null,fd:1'],
+      ...['ssl=null', `ssl0=fd:${SHELL.descriptor}`, `ssl1=fd:${DRIVER.descriptor}`],
+      `ubd0=${this.disk}`,
+      ...networks.map(
+        ({ address, port, peer }, at) =>
+          `vec${at}:transport=l2tpv3,udp=1,src=${address},srcport=${port},dst=${address},dstport=${peer},` +
+          `rx_session=1,tx_session=1,mac=52:54:00:00:0${number}:0${at}`,
+      ),
+      ...[`lab.name=${name}`, `lab.machine=${machineId}`, `lab.program=${program}`],
     ];
   }
-}
-
-/** virtiofsd serves the first connection only, so that a trial connection would spend it. */
-async function exists(path: string): Promise<true | undefined> {
-  return await access(path).then(
-    () => true,
-    () => undefined,
-  );
-}
-
-/** Ends with this process, even when that is killed. */
-async function start(program: string, args: readonly string[]): Promise<BackgroundProcess> {
-  return await BackgroundProcess.start('setpriv', ['--pdeathsig', 'KILL', program, ...args]);
 }
