@@ -15,13 +15,14 @@
  * I5 A holder that slept through a take-over and the pruning of its epoch learns it: pruning goes upwards, so where the foreign claim
  *    in our slot is gone, our own claim below it went before. P4 and P6 are answered from the cache of the client unless another host changed the
  *    log; the change that we made ourselves then makes the client ask. A directory that was deleted makes it ask in P1, before P4.
+ * I6 A holder whose volume was purged learns it: its directories are not there, its claim is gone, and the marker is in its place, so that the share is.
  * Not guaranteed: that an unacknowledged generation is absent. It may have been committed: OUTCOME_UNKNOWN, resolved by a claim.
  *
  * What cannot become the head is kept in `diverged/`. A fenced host keeps its newest state only: a new copy, once it is durable, replaces
  * the copies of the same host and the same epoch, so their number stays bounded. Copies of others are never touched.
  */
 import { describeCapture, encodeBundle } from '../bundle/archive.js';
-import { errnoOf } from '../model/errors.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite } from '../model/filesystem.js';
 import {
   DIGEST_PREFIX_DIGITS,
@@ -36,6 +37,7 @@ import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
 import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
 import {
   DIRECTORY_MODE,
+  markerPath,
   newToken,
   slotPath,
   TEMPORARY_PREFIX,
@@ -51,9 +53,15 @@ import type { CloseEpochCall, CommitOutcome, DivergeCall, PublishCall } from './
 export async function publish(context: ShareContext, call: PublishCall): Promise<CommitOutcome> {
   const paths = volumePaths(context, call.uuid);
   const generation = nameFor(context, call);
-  await placeArchive(context, 'publish', call, paths.gen, generation);
   const entry: PublishEntry = { kind: 'publish', slot: call.slot, generation };
-  const outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
+  let outcome: SlotOutcome;
+  try {
+    await placeArchive(context, 'publish', call, paths.gen, generation);
+    outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
+  } catch (error) {
+    if (await isPurged(context, paths, call, error)) return { kind: 'fenced', slot: call.slot, by: undefined };
+    throw error;
+  }
   if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {
     return toCommitOutcome(outcome, call.slot);
   }
@@ -66,6 +74,24 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     }
   }
   return { kind: 'fenced', slot: call.slot, by };
+}
+
+/** Whether that is why a publish met a directory that is not there (I6). */
+async function isPurged(
+  context: ShareContext,
+  paths: VolumePaths,
+  { epoch }: PublishCall,
+  failure: unknown,
+): Promise<boolean> {
+  if (!(failure instanceof MirrorError) || errnoOf(failure.cause) !== 'ENOENT') return false;
+  try {
+    if (await claimAt(context, 'publish:check-purged', paths, epoch)) return false;
+    await context.fs.lstat('publish:lstat-marker', markerPath(context));
+    return true;
+  } catch {
+    // The share went away while we looked: the failure itself is the one to tell.
+    return false;
+  }
 }
 
 /** P4 and P5. */

@@ -95,7 +95,8 @@ TABLE
     const place = `${EXPORT_ROOT}/main`;
     await this.machine.shell.run(`
       exportfs -ua; exportfs -f
-      umount ${place}
+      # The server's threads let go of the files they had open a moment later.
+      until umount ${place} 2>/dev/null; do exportfs -f; sleep 0.2; done
       mount --bind ${DATA}/${directory} ${place}
       exportfs -r; exportfs -f
     `);

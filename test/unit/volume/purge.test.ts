@@ -5,7 +5,16 @@ import type { PurgeCall } from '../../../src/volume/share-administration.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
-import { close, diverge, EXPIRY_MS, headNumber, hold, publish, read } from '../../fixtures/volume-steps.js';
+import {
+  close,
+  diverge,
+  EXPIRY_MS,
+  headNumber,
+  hold,
+  publish,
+  read,
+  tryPublish,
+} from '../../fixtures/volume-steps.js';
 import { injectAtCall, type Call } from '../../sim/injection.js';
 
 const CALL: PurgeCall = { uuid: UUID, hostExpiryMs: EXPIRY_MS, shareId: undefined, unread: false };
@@ -54,6 +63,34 @@ t.test('G7: a volume that a living host holds is not purged, one of an expired h
   t.equal(await headNumber(b), 4);
   await a.leave({});
   t.strictSame(await b.purge(CALL), { kind: 'purged' });
+});
+
+t.test('G3: a holder whose volume was purged learns that it is fenced', async (t) => {
+  const hosts = await makeShare();
+  const a = hosts.start('kvm-a').store;
+  const held = await hold(a);
+  await publish(held, 4);
+  await a.leave({});
+  t.strictSame(await hosts.start('kvm-b').store.purge(CALL), { kind: 'purged' });
+  t.match(await tryPublish(held, 5), { kind: 'fenced', by: undefined });
+  await diverge(held, 5);
+  t.strictSame(await namesIn(hosts, `${VOLUMES}/${UUID}`), ['diverged']);
+});
+
+t.test('a share that is not mounted any more is not taken for one whose volume was purged', async (t) => {
+  const hosts = await makeShare();
+  const held = await hold(hosts.start('kvm-a').store);
+  let isMounted = true;
+  const { store } = hosts.start('kvm-a', {
+    wrap: (fs) =>
+      interceptFileSystem(fs, async ({ site, path }, proceed) => {
+        if (site === 'publish:open') isMounted = false;
+        if (!isMounted) throw Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' });
+        return await proceed();
+      }),
+  });
+  await t.rejects(tryPublish({ ...held, store }, 4), { code: 'SHARE_UNAVAILABLE' });
+  t.match(await tryPublish(held, 4), { kind: 'committed' });
 });
 
 t.test('G7: what has come into use since the look is not purged', async (t) => {
