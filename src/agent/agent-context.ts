@@ -119,6 +119,8 @@ export interface AgentContext {
   readonly guests: RunningGuests;
   readonly events?: DomainEventSource;
   readonly definitions?: DefinitionsMemory;
+  /** Room on this host's disk (see `host/reserve`). */
+  readonly reserve?: { keep(): Promise<void> };
   readonly locks: DomainLocks;
   readonly clock: Clock;
   readonly random: Random;

@@ -119,6 +119,7 @@ export class Supervisor {
     this.#arrivals.watch();
     this.#events.follow();
     void this.#definitions.look();
+    await this.#keepReserve();
   }
 
   /**
@@ -291,6 +292,15 @@ export class Supervisor {
     this.#looks += 1;
     if (this.#looks % LOOKS_A_DEFINITION === 0) void this.#definitions.look();
     await this.#abandoned.look();
+    await this.#keepReserve();
+  }
+
+  async #keepReserve(): Promise<void> {
+    const { reserve, log } = this.#context;
+    await reserve?.keep().catch((error: unknown) => {
+      const { code, message } = asMirrorError(error);
+      log.warn({ code }, message);
+    });
   }
 
   #report(uuid: DomainUuid): (error: unknown) => void {

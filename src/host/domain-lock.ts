@@ -16,6 +16,7 @@ import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { ensureDirectories, ifAny, lstatIfAny, readRegular } from './files.js';
 import { orHostError } from './host-error.js';
+import { orFromReserve } from './reserve.js';
 import { FILE_MODE } from '../model/durable-file.js';
 
 /** Age at which a lock that nobody refreshed may be taken. */
@@ -57,7 +58,9 @@ export async function withDomainLock<T>(
 ): Promise<T> {
   const held = await orHostError(`lock domain ${uuid}`, async () => {
     const directory = await ensureDirectories(context.fs, 'lock', context.stateDirectory, 'locks');
-    return holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request);
+    return orFromReserve(context, () =>
+      holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request),
+    );
   });
   try {
     return await work(held.lost);

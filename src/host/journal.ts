@@ -23,6 +23,7 @@ import { writeDurable } from '../model/durable-file.js';
 import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
+import { orFromReserve } from './reserve.js';
 
 /**
  * `arrived` runs, or has run: it came by migration, and the volume is not claimed yet. The others have stopped: `finishing` with a final state to
@@ -195,7 +196,8 @@ export class FileJournal implements ForgettingJournal {
     await orHostError(`write the journal of ${record.uuid}`, async () => {
       await this.#ensureDirectory();
       try {
-        await this.#replace(record.uuid, Buffer.from(text));
+        const place = { fs: this.#fs, stateDirectory: this.#stateDirectory };
+        await orFromReserve(place, () => this.#replace(record.uuid, Buffer.from(text)));
       } catch (error) {
         // The directory itself may have gone.
         this.#hasDirectory = false;

@@ -34,6 +34,7 @@ import {
 } from './files.js';
 import { orHostError } from './host-error.js';
 import { TEMPORARY_PREFIX, type HostContext } from './host-context.js';
+import { orFromReserve } from './reserve.js';
 import { formatSpoolName, parseSpoolName, type SpoolName } from './spool-name.js';
 
 export interface SpoolEntry {
@@ -192,8 +193,9 @@ export class Spool {
 
   /** Makes the domain's directory and clears it of leftovers. */
   async #prepare(uuid: DomainUuid): Promise<SpoolName[]> {
+    const { fs, stateDirectory } = this.#context;
     await orHostError(`make the spool of ${uuid}`, () =>
-      ensureDirectories(this.#context.fs, 'spool', this.#context.stateDirectory, 'spool', uuid),
+      orFromReserve(this.#context, () => ensureDirectories(fs, 'spool', stateDirectory, 'spool', uuid)),
     );
     await this.sweep(uuid);
     return this.#names(uuid);
@@ -211,7 +213,7 @@ export class Spool {
       bundle.length,
       freed,
       (stored) => spoolFull(uuid, bundle.length, stored, this.#budget.bytesMax),
-      () => orHostError(action, () => this.#write(uuid, name, bundle)),
+      () => orHostError(action, () => orFromReserve(this.#context, () => this.#write(uuid, name, bundle))),
     );
     return name;
   }

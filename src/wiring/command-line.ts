@@ -21,6 +21,7 @@ import { orHostError } from '../host/host-error.js';
 import { readMachine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
+import { keepReserve } from '../host/reserve.js';
 import { RunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
@@ -140,6 +141,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     running: { list: coalesced(() => runningSwtpm.list()) },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
+    reserve: { keep: () => keepReserve(hostContext) },
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
       withDomain: (uuid, work) =>

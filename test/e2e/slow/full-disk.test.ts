@@ -3,7 +3,7 @@
  * learns what to do, and when there is space again all goes on by itself.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
@@ -22,15 +22,22 @@ import {
 import { uuidOf } from '../../fixtures/share-calls.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 import type { VirtualMachine } from '../../fixtures/virtual-machine.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const PAGE_BYTES = 4096;
 const NV_BYTES_MAX = 2048;
+const RESERVE_TIMEOUT_MS = 40_000;
 
-/** A file system that holds 512 KiB and some dozens of files, for the length of a test. */
-async function mountSmall(t: TestScope, kind: 'tmpfs' | 'ext4', path: string): Promise<void> {
+/** A file system that holds so much, 512 KiB unless told otherwise, and some dozens of files, for the length of a test. */
+async function mountSmall(
+  t: TestScope,
+  kind: 'tmpfs' | 'ext4',
+  path: string,
+  size: '512k' | '8m' = '512k',
+): Promise<void> {
   await mkdir(path, { recursive: true });
   if (kind === 'tmpfs') {
-    await mount(t, ['-t', 'tmpfs', '-o', 'size=512k,nr_inodes=100', 'tmpfs'], path);
+    await mount(t, ['-t', 'tmpfs', '-o', `size=${size},nr_inodes=100`, 'tmpfs'], path);
   } else {
     const image = join(await temporaryDirectory(t), 'image');
     await writeFile(image, '');
@@ -131,11 +138,11 @@ t.test(
 );
 
 /** A host whose state directory is a small file system of its own, on a share that can hang. */
-async function smallHost(t: TestScope) {
+async function smallHost(t: TestScope, size?: '8m') {
   const away = await mountHangingFileSystem(t);
   const base = await temporaryDirectory(t);
   const host = await hostOn(base, 'kvm-a', away.mountPoint, { limits: { spool_bytes: '1MiB' } });
-  await mountSmall(t, 'tmpfs', host.stateDirectory);
+  await mountSmall(t, 'tmpfs', host.stateDirectory, size);
   const init = await host.run(['share', 'init', away.mountPoint]);
   if (init.status !== 0) throw new Error(init.stderr);
   return { away, host, agent: await host.startAgent(t) };
@@ -192,6 +199,26 @@ t.test(
       'the final state to be on the share',
       ({ pending, state }) => pending === 'none' && state === 'stopped',
     );
+    t.same(await memoryOnShare(t, host, vm), memory);
+  },
+);
+
+t.test(
+  'G5: a host whose disk was filled meanwhile hands what it has spooled to the share all the same',
+  async (t) => {
+    const { away, host, agent } = await smallHost(t, '8m');
+    const { vm } = await mirroredVm(t, host, 'before');
+    const reserve = join(host.stateDirectory, 'reserve');
+    await waitUntil('the reserve', RESERVE_TIMEOUT_MS, () => lstat(reserve).catch(() => undefined));
+    await away.hang();
+    const memory = await vm.change('spooled');
+    await untilSafe(vm, 'spool');
+    await vm.powerOff();
+    await agent.kill();
+    await fill(host.stateDirectory, { bytes: 0 });
+    await away.resume();
+    await host.startAgent(t);
+    await untilDomain(vm, 'the final state to be on the share', ({ pending }) => pending === 'none');
     t.same(await memoryOnShare(t, host, vm), memory);
   },
 );
