@@ -58,9 +58,7 @@ export async function withDomainLock<T>(
 ): Promise<T> {
   const held = await orHostError(`lock domain ${uuid}`, async () => {
     const directory = await ensureDirectories(context.fs, 'lock', context.stateDirectory, 'locks');
-    return orFromReserve(context, () =>
-      holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request),
-    );
+    return orFromReserve(context, () => holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request));
   });
   try {
     return await work(held.lost);

@@ -132,7 +132,7 @@ function parseObject(text: string): Record<string, unknown> {
 
 function notInitialised(root: string): MirrorError {
   return new MirrorError('SHARE_NOT_INITIALIZED', `${root} has no share marker (swtpm-mirror.json)`, {
-    next: `check that the export is mounted there; for a new share run \`swtpm-mirror share init ${root}\` once`,
+    next: `check that the export is mounted there, and mount it anew if another one was there for a while; for a new share run \`swtpm-mirror share init ${root}\` once`,
   });
 }
 

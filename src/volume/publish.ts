@@ -59,7 +59,8 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     await placeArchive(context, 'publish', call, paths.gen, generation);
     outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
   } catch (error) {
-    if (await isPurged(context, paths, call, error)) return { kind: 'fenced', slot: call.slot, by: undefined };
+    if (await isPurged(context, paths, call, error))
+      return { kind: 'fenced', slot: call.slot, by: undefined };
     throw error;
   }
   if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {

@@ -28,7 +28,9 @@ export class PlainMirror implements Mirror {
   }
 
   async startService(host: Host): Promise<void> {
-    await host.machine.shell.run(`mkdir -p ${this.#directory} ${this.#place.runDirectory}`);
+    await host.machine.shell.run(`mkdir -p ${this.#place.runDirectory}`);
+    // On a full disk there is nothing to publish.
+    await host.machine.shell.try(`mkdir -p ${this.#directory}`);
     const args = [this.#program, this.#stateFile, this.#place.share, host.name, this.#record];
     await host.driver.do({ kind: 'spawn', name: SERVICE, program: 'bash', args });
   }
@@ -40,7 +42,7 @@ export class PlainMirror implements Mirror {
   async prepare(host: Host): Promise<Permission> {
     const { share, timing } = this.#place;
     const { status, stdout, stderr } = await host.machine.shell.try(`
-      cd ${share} || exit 4
+      mkdir -p ${share} && cd ${share} || exit 4
       holder=$(cat holder 2>/dev/null)
       if [[ $holder && $holder != ${host.name} ]]; then
         first=$(cat "alive.$holder" 2>/dev/null)

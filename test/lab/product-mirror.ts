@@ -26,7 +26,11 @@ const READY_TIMEOUT_MS = 120_000;
 const PUBLISHED = z.object({ kind: z.literal('published'), slot: z.number(), digest: z.string() });
 const FAILURE = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 const DECISION = z.object({ decision: z.string() });
-const DOMAIN = z.object({ state: z.string(), pending: z.string() });
+const DOMAIN = z.object({
+  state: z.string(),
+  pending: z.string(),
+  attention: z.array(z.object({ code: z.string() })),
+});
 
 export class ProductMirror implements Mirror {
   readonly name = 'product';
@@ -118,8 +122,9 @@ export class ProductMirror implements Mirror {
   async safety(host: Host): Promise<Safety> {
     const answer = await this.request(host, 'GET', `/v1/domains/${this.#place.uuid}`);
     if (answer.status !== 200) return 'unknown';
-    const { state, pending } = DOMAIN.parse(JSON.parse(answer.body));
+    const { state, pending, attention } = DOMAIN.parse(JSON.parse(answer.body));
     if (state === 'fenced') return 'fenced';
+    if (attention.some(({ code }) => code === 'NO_STATE')) return 'unknown';
     return pending === 'none' ? 'published' : pending === 'spooled' ? 'spooled' : 'unknown';
   }
 

@@ -34,7 +34,13 @@ export class Cluster {
     const host = (name: string, number: number) => {
       const cable = new Cable();
       const networks = [cable.plug('host')];
-      return new Host(machine(name, { number, memoryMb: 640, networks }), cable, number, this.program, onEvent);
+      return new Host(
+        machine(name, { number, memoryMb: 640, networks }),
+        cable,
+        number,
+        this.program,
+        onEvent,
+      );
     };
     this.hostA = host('kvm-a', 1);
     this.hostB = host('kvm-b', 2);

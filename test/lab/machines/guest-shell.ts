@@ -82,7 +82,10 @@ export class GuestShell {
 
 /** One line from which bash's `printf %b` makes the text. */
 function line(script: string): string {
-  return script.trim().replaceAll('\\', String.raw`\\`).replaceAll('\n', String.raw`\n`);
+  return script
+    .trim()
+    .replaceAll('\\', String.raw`\\`)
+    .replaceAll('\n', String.raw`\n`);
 }
 
 function text(encoded: string | undefined): string {

@@ -36,7 +36,7 @@ export class NfsServer {
   async serve(): Promise<void> {
     await this.machine.shell.run(`
       ${[1, 2].map((host) => `ip addr add 10.0.${host}.1/24 dev eth${host - 1}; ip link set eth${host - 1} up`).join('\n')}
-      mkdir -p ${EXPORT_ROOT}/{main,squash,async} ${DATA}/{main,squash,async,empty} /local/nfs/v4recovery
+      mkdir -p ${EXPORT_ROOT}/{main,squash,async} ${DATA}/{main,squash,async} /local/nfs/v4recovery
       chown ${SQUASH_OWNER}:${SQUASH_OWNER} ${DATA}/squash
       for name in main squash async; do mount --bind ${DATA}/$name ${EXPORT_ROOT}/$name; done
       mount --bind /local/nfs /var/lib/nfs
@@ -75,13 +75,20 @@ TABLE
     `);
   }
 
-  /** An empty directory takes the place of the exported one. */
+  /** An empty directory takes the place of the exported one, as where the server's disk is not mounted: of another file system. */
   async emptyExport(): Promise<void> {
-    await this.#export('empty');
+    await this.#export('-t tmpfs tmpfs');
   }
 
+  /** What clients put into the directory that was empty. */
+  async exported(): Promise<string> {
+    return await this.machine.shell.run(`find ${EXPORT_ROOT}/main -mindepth 1`);
+  }
+
+  /** With a change in it: a client takes a name that it missed meanwhile for missing until the directory has changed. */
   async bringExportBack(): Promise<void> {
-    await this.#export('main');
+    await this.#export(`--bind ${DATA}/main`);
+    await this.machine.shell.run(`touch ${DATA}/main`);
   }
 
   async tidy(): Promise<void> {
@@ -91,13 +98,13 @@ TABLE
     );
   }
 
-  async #export(directory: string): Promise<void> {
+  async #export(what: string): Promise<void> {
     const place = `${EXPORT_ROOT}/main`;
     await this.machine.shell.run(`
       exportfs -ua; exportfs -f
-      # The server's threads let go of the files they had open a moment later.
-      until umount ${place} 2>/dev/null; do exportfs -f; sleep 0.2; done
-      mount --bind ${DATA}/${directory} ${place}
+      # Whatever its clients have open there stays with the server.
+      umount --lazy ${place}
+      mount ${what} ${place}
       exportfs -r; exportfs -f
     `);
   }

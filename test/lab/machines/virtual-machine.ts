@@ -134,7 +134,7 @@ export class VirtualMachine {
   #kernelWords(): string[] {
     const { directory, memoryMb, name, number, machineId, program, networks } = this.#options;
     return [
-      ...[`mem=${memoryMb}M`, `uml_dir=${directory}/`, `umid=${name}`],
+      ...[`mem=${memoryMb}M`, `uml_dir=${directory}/`],
       ...['root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${program}/init.sh`],
       ...['quiet', 'panic=-1', 'con=null', 'con0=null,fd:1'],
       ...['ssl=null', `ssl0=fd:${SHELL.descriptor}`, `ssl1=fd:${DRIVER.descriptor}`],
