@@ -1,10 +1,10 @@
 /**
- * virtual-machine: one guest: a user-mode Linux, whose kernel is a program on this machine and whose processes are processes here, so that it needs no
- * hardware virtualisation and is some times faster than an emulated processor. Its root file system is this machine's own, read-only.
+ * virtual-machine: one guest: a user-mode Linux, whose kernel is a program and whose processes are processes of this machine. It needs no hardware
+ * virtualisation, and costs a third of what an emulated processor does. Its root file system is this machine's own, read-only.
  *
  * Power loss is the end of all its processes by SIGKILL: their memory is gone, caches and all; the disk's file stays. They have a process namespace of
- * their own, whose first process dies with the lab, whatever ends that, and takes them all with it in one moment. Every file system that they could
- * reach past their kernel is read-only there, but for the machine's directory.
+ * their own, whose first process dies with the lab, whatever ends that, and takes them all with it in one moment. Left alone for a moment by their
+ * kernel they would go on as processes of this machine: so they see its file systems read-only there, too, but for the machine's directory.
  */
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
