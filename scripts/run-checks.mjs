@@ -27,7 +27,7 @@ const FAST_STAGES = [
 const SLOW_STAGES = [
   [{ name: 'slow tests', files: isSlow, timeoutSeconds: 900 }],
   [{ name: 'scripts/try', command: ['scripts/try'] }],
-  [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short', '--lanes', '1'] }],
+  [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short'] }],
 ];
 const SUITES = { fast: FAST_STAGES, all: [...FAST_STAGES, ...SLOW_STAGES] };
 

@@ -13,7 +13,7 @@ const SCENARIO = 'rpc';
 const TIMEOUT_MS = 600_000;
 
 async function run(bench: Bench): Promise<Outcome> {
-  bench.progress('three virtual machines, in software emulation');
+  bench.progress('three virtual machines');
   const words = ['run', SCENARIO, '--report', bench.directory];
   const { status, stderr } = await runCommand(LAB, words, { timeoutMs: TIMEOUT_MS });
   const report = await readFile(join(bench.directory, 'lab.json'), 'utf8').catch(() => undefined);

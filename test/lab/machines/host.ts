@@ -17,6 +17,7 @@ export interface MountKind {
 
 export const USUAL_MOUNT: MountKind = { version: '4.2', recovery: 'hard', from: 'main' };
 export const MOUNT_POINT = '/mnt';
+const BALLAST = '/local/ballast';
 const DRIVER_PORT = '/run/lab/driver';
 /** Tenths of a second until a connection without an answer is made anew; the default of a minute would make healing slow. */
 const TIMEO = 50;
@@ -86,13 +87,23 @@ export class Host {
     this.#mounted = wanted;
   }
 
+  /** Takes every byte that its own disk has left, until `freeDisk` or `tidy`. */
+  async fillDisk(): Promise<void> {
+    await this.machine.shell.run(`cat /dev/zero >${BALLAST} 2>/dev/null || true; sync ${BALLAST}`);
+  }
+
+  async freeDisk(): Promise<void> {
+    await this.machine.shell.run(`rm -f ${BALLAST}`);
+  }
+
   /** Ends everything that runs on it. */
   async clear(): Promise<void> {
     await this.driver.do({ kind: 'clear' });
   }
 
-  /** As after the start, but for what runs, what is mounted and what lies on the disk. */
+  /** As after the start, but for what runs, what is mounted and what lies on the disk; there is room on it. */
   async tidy(): Promise<void> {
+    await this.freeDisk();
     await this.machine.shell.run(`
       tc qdisc del dev eth0 root 2>/dev/null || true
       date -s @${Math.floor(Date.now() / 1000)} >/dev/null

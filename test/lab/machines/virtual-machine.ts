@@ -6,6 +6,7 @@
  * their own, whose first process dies with the lab, whatever ends that, and takes them all with it in one moment. Left alone for a moment by their
  * kernel they would go on as processes of this machine: so they see its file systems read-only there, too, but for the machine's directory.
  */
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { BackgroundProcess } from '../../fixtures/process.js';
@@ -32,6 +33,8 @@ export interface MachineOptions {
 const BOOT_TIMEOUT_MS = 240_000;
 const START_TIMEOUT_MS = 30_000;
 const KERNEL = '/usr/bin/linux.uml';
+const MEMORY = '/dev/shm';
+const MIB = 1024 * 1024;
 /** Of the serial ports `ttyS0` and `ttyS1`, as channels of the kernel's process and as descriptors in it. */
 const SHELL = { channel: 1, descriptor: 3 };
 const DRIVER = { channel: 2, descriptor: 4 };
@@ -85,7 +88,7 @@ export class VirtualMachine {
         ...['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child', '--mount'],
         ...['bash', '-c', LAUNCH, directory, KERNEL, ...this.#kernelWords()],
       ],
-      { channels: 2 },
+      { channels: 2, env: { TMPDIR: await this.#memoryPlace() } },
     );
     const launcher = this.#launcher;
     this.#kernel = await Promise.race([
@@ -129,6 +132,12 @@ export class VirtualMachine {
   async #ended(): Promise<never> {
     await this.#running.exited;
     throw new Error(`${this.name} ended while it started: ${this.#running.stderr}, see ${this.consoleLog}`);
+  }
+
+  /** Where the kernel makes the file that is the machine's memory: in this machine's own, unless a container leaves too little of that. */
+  async #memoryPlace(): Promise<string> {
+    const { bavail, bsize } = await statfs(MEMORY);
+    return bavail * bsize > this.#options.memoryMb * MIB ? MEMORY : this.#options.directory;
   }
 
   #kernelWords(): string[] {

@@ -38,6 +38,7 @@ export const hostPowerCuts: readonly Scenario[] = [
   {
     name: 'host-power-cut',
     title: 'a host loses its power while its VM writes; the other takes over; the host comes back',
+    short: true,
     control: true,
     play: play(1),
   },

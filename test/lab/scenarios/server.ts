@@ -93,6 +93,7 @@ export const serverFaults: readonly Scenario[] = [
   {
     name: 'lost-reply',
     title: 'the reply of a commit is lost, then the server its power: the request is executed twice',
+    short: true,
     play: lostReply,
   },
   {
