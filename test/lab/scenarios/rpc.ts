@@ -19,6 +19,9 @@ const PUBLISHES = 6;
 const PAUSE_MS = 10_000;
 const PUBLISH_FLOOR = 5;
 const HEARTBEAT_FLOOR = 1;
+const CLAIM_FLOOR = 2;
+/** OPEN, READ, CLOSE. */
+const RESTORE_FLOOR = 3;
 /** So long that no heartbeat falls into the count of something else. */
 const SILENT = { heartbeatMs: 300_000, expiryMs: 900_000, shareDeadlineMs: 20_000 };
 const BEATING = { heartbeatMs: 1000, expiryMs: 3000, shareDeadlineMs: 20_000 };
@@ -40,14 +43,29 @@ async function play(bench: Bench): Promise<void> {
   verdict.fact('stop: release', describeRpcs(await measured(hostA, () => stopVm(bench, hostA))));
   const start = await measured(hostB, () => mirror.prepare(hostB));
   verdict.fact('prepare on the other host: inspect, claim, restore (cold)', describeRpcs(start));
+  await measureClaim(bench);
   if (mirror instanceof ProductMirror) {
     const restore = (to: string) =>
       measured(hostB, () => mirror.command(hostB, `restore ${bench.place.uuid} --to /run/${to}`));
-    verdict.fact('restore by command', describeRpcs(await restore('first')));
+    verdict.fact(`restore by command (floor ${RESTORE_FLOOR})`, describeRpcs(await restore('first')));
     verdict.fact('restore by command, again', describeRpcs(await restore('second')));
   }
   await measureHeartbeats(bench);
   await expectWhole(bench);
+}
+
+/** Of a host that has the newest state itself, so that there is nothing to restore; and what a start looks at before it. */
+async function measureClaim(bench: Bench): Promise<void> {
+  const { hostB, verdict, mirror } = bench;
+  await bench.runVm(hostB);
+  await bench.publishOne(hostB);
+  await stopVm(bench, hostB);
+  const claim = await measured(hostB, () => mirror.prepare(hostB));
+  verdict.fact(
+    `prepare where the VM ran last: inspect, claim (floor ${CLAIM_FLOOR}, a beat and a link)`,
+    describeRpcs(claim),
+  );
+  await stopVm(bench, hostB);
 }
 
 /** In a row: what the client knows of the directories is fresh. After a pause: it asks for their attributes again. */
