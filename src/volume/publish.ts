@@ -15,7 +15,8 @@
  * I5 A holder that slept through a take-over and the pruning of its epoch learns it: pruning goes upwards, so where the foreign claim
  *    in our slot is gone, our own claim below it went before. P4 and P6 are answered from the cache of the client unless another host changed the
  *    log; the change that we made ourselves then makes the client ask. A directory that was deleted makes it ask in P1, before P4.
- * I6 A holder whose volume was purged learns it: its directories are not there, its claim is gone, and the marker is in its place, so that the share is.
+ * I6 A holder whose volume was purged learns it: where directories and claim are gone and the marker is not, the outcome is left to a claim. What the
+ *    client says from its caches while another export stands there proves nothing; a claim beats first, and the server must answer to that.
  * Not guaranteed: that an unacknowledged generation is absent. It may have been committed: OUTCOME_UNKNOWN, resolved by a claim.
  *
  * What cannot become the head is kept in `diverged/`. A fenced host keeps its newest state only: a new copy, once it is durable, replaces
@@ -59,8 +60,10 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     await placeArchive(context, 'publish', call, paths.gen, generation);
     outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
   } catch (error) {
-    if (await isPurged(context, paths, call, error))
-      return { kind: 'fenced', slot: call.slot, by: undefined };
+    const cause = error instanceof MirrorError ? error.cause : undefined;
+    if (errnoOf(cause) === 'ENOENT' && (await seemsPurged(context, paths, call))) {
+      throw unknownOutcome('publish', call.slot, cause);
+    }
     throw error;
   }
   if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {
@@ -77,14 +80,12 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
   return { kind: 'fenced', slot: call.slot, by };
 }
 
-/** Whether that is why a publish met a directory that is not there (I6). */
-async function isPurged(
+/** Whether that may be why a publish met a directory that is not there (I6). */
+async function seemsPurged(
   context: ShareContext,
   paths: VolumePaths,
   { epoch }: PublishCall,
-  failure: unknown,
 ): Promise<boolean> {
-  if (!(failure instanceof MirrorError) || errnoOf(failure.cause) !== 'ENOENT') return false;
   try {
     if (await claimAt(context, 'publish:check-purged', paths, epoch)) return false;
     await context.fs.lstat('publish:lstat-marker', markerPath(context));

@@ -6,6 +6,7 @@ import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import {
+  claimCall,
   close,
   diverge,
   EXPIRY_MS,
@@ -65,17 +66,21 @@ t.test('G7: a volume that a living host holds is not purged, one of an expired h
   t.strictSame(await b.purge(CALL), { kind: 'purged' });
 });
 
-t.test('G3: a holder whose volume was purged learns that it is fenced', async (t) => {
-  const hosts = await makeShare();
-  const a = hosts.start('kvm-a').store;
-  const held = await hold(a);
-  await publish(held, 4);
-  await a.leave({});
-  t.strictSame(await hosts.start('kvm-b').store.purge(CALL), { kind: 'purged' });
-  t.match(await tryPublish(held, 5), { kind: 'fenced', by: undefined });
-  await diverge(held, 5);
-  t.strictSame(await namesIn(hosts, `${VOLUMES}/${UUID}`), ['diverged']);
-});
+t.test(
+  'G3: a holder whose volume was purged learns it from the claim that settles its publish',
+  async (t) => {
+    const hosts = await makeShare();
+    const a = hosts.start('kvm-a').store;
+    const held = await hold(a);
+    await publish(held, 4);
+    await a.leave({});
+    t.strictSame(await hosts.start('kvm-b').store.purge(CALL), { kind: 'purged' });
+    await t.rejects(tryPublish(held, 5), { code: 'OUTCOME_UNKNOWN' });
+    t.match(await a.claim(claimCall('own', 'adopt')), { kind: 'free' });
+    await diverge(held, 5);
+    t.strictSame(await namesIn(hosts, `${VOLUMES}/${UUID}`), ['diverged']);
+  },
+);
 
 t.test('a share that is not mounted any more is not taken for one whose volume was purged', async (t) => {
   const hosts = await makeShare();
