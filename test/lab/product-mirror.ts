@@ -191,10 +191,15 @@ export class ProductMirror implements Mirror {
   async #list(host: Host, directories: readonly string[], format: string): Promise<string[]> {
     const { share, uuid } = this.#place;
     const places = directories.map((name) => `${share}/volumes/${uuid}/${name}`).join(' ');
+    // A name that goes while they are listed, such as that of a file that is being written, makes find fail.
     const output = await host.machine.shell.run(`
-      for place in ${places}; do
-        [[ ! -d $place ]] || find $place -mindepth 1 -printf '${format}\\n'
-      done
+      list() {
+        for place in ${places}; do
+          if [[ -d $place ]]; then find $place -mindepth 1 -printf '${format}\\n' || return; fi
+        done
+      }
+      names=$(list) || names=$(list) || names=$(list)
+      printf '%s\\n' "$names"
     `);
     return output.split('\n').filter((line) => line !== '');
   }
