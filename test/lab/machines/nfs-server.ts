@@ -14,7 +14,7 @@ export const SQUASH_OWNER = 36;
 /** How long clients may reclaim after a restart; the kernel's default is 90 s. */
 const GRACE_SECONDS = 10;
 const BALLAST = '/local/ballast';
-/** The process id of what fills the disk. */
+/** The process group of what fills the disk: one of it that was left could fill it once more. */
 const FILLER = '/run/filler';
 
 /** The root of what version 4 shows; the guest's own root file system cannot be exported. */
@@ -62,8 +62,7 @@ TABLE
   /** Takes every byte that the disk has left, and whatever becomes free. */
   async fillDisk(): Promise<void> {
     await this.machine.shell.run(`
-      fill() { while :; do cat /dev/zero >>${BALLAST} || true; sync ${BALLAST} || true; sleep 0.2; done; }
-      fill >/dev/null 2>&1 &
+      setsid bash -c 'while :; do cat /dev/zero >>${BALLAST}; sync ${BALLAST}; sleep 0.2; done' >/dev/null 2>&1 &
       echo $! >${FILLER}
     `);
     await this.machine.shell.run(`until (( $(stat -f -c %a ${DATA}) == 0 )); do sleep 0.1; done`);
@@ -71,7 +70,7 @@ TABLE
 
   async freeDisk(): Promise<void> {
     await this.machine.shell.run(`
-      if [[ -f ${FILLER} ]]; then kill "$(<${FILLER})" || true; rm -f ${FILLER} ${BALLAST}; sync; fi
+      if [[ -f ${FILLER} ]]; then kill -KILL -- "-$(<${FILLER})" || true; rm -f ${FILLER} ${BALLAST}; sync; fi
     `);
   }
 
