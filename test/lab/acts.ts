@@ -124,12 +124,15 @@ export async function bytesUnderWay(host: Host): Promise<number> {
 }
 
 /** Resolves when nothing that a host's kernel has asked of the server is still under way: what it asks now is answered after that. */
-export async function requestsEnded(host: Host): Promise<void> {
+export async function requestsEnded(bench: Bench, host: Host): Promise<void> {
   await host.machine.shell.try(
     `until stat --file-system ${MOUNT_POINT} >/dev/null 2>&1; do sleep 0.2; done`,
     WAIT_MS,
   );
-  while ((await bytesUnderWay(host)) > 0);
+  await bench.until(
+    `what ${host.name} has sent to have arrived`,
+    async () => (await bytesUnderWay(host)) === 0,
+  );
 }
 
 /** The head, as `reader` sees it, has the value that was published last. */

@@ -1,8 +1,7 @@
 /**
  * bench: one scenario's VM, its share and its books, on the cluster that all scenarios use one after the other.
  */
-import { setTimeout as pause } from 'node:timers/promises';
-import { waitUntil } from '../fixtures/wait-until.js';
+import { NotInTimeError, waitUntil } from '../fixtures/wait-until.js';
 import { Ledger } from './ledger.js';
 import type { Cluster } from './machines/cluster.js';
 import { MOUNT_POINT, USUAL_MOUNT, type Host, type HostEvent, type MountKind } from './machines/host.js';
@@ -203,11 +202,12 @@ export class Bench {
 
   /** Whether something comes to pass while one waits for it. @throws whatever keeps one from looking, which proves nothing */
   async eventually(probe: () => Promise<boolean>): Promise<boolean> {
-    const end = performance.now() + WAIT_MS;
-    for (;;) {
-      if (await probe()) return true;
-      if (performance.now() > end) return false;
-      await pause(LOOK_INTERVAL_MS);
+    try {
+      await this.until('it', probe);
+      return true;
+    } catch (error) {
+      if (error instanceof NotInTimeError) return false;
+      throw error;
     }
   }
 

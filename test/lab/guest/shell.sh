@@ -44,7 +44,6 @@ for device in /sys/class/net/vec*; do ip link set "${device##*/}" name "${device
 mkdir -p /local && mount -t ext4 -o commit=60 /dev/ubda /local
 
 for port in ttyS0 ttyS1; do stty -F /dev/$port raw -echo; done
-ln -s /dev/ttyS1 "$WORK/driver"
 exec 7<>/dev/ttyS0
 printf 'ready\n' >&7
 while read -r -u 7 id command; do

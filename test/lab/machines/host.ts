@@ -18,7 +18,7 @@ export interface MountKind {
 export const USUAL_MOUNT: MountKind = { version: '4.2', recovery: 'hard', from: 'main' };
 export const MOUNT_POINT = '/mnt';
 const BALLAST = '/local/ballast';
-const DRIVER_PORT = '/run/lab/driver';
+const DRIVER_PORT = '/dev/ttyS1';
 /** Tenths of a second until a connection without an answer is made anew; the default of a minute would make healing slow. */
 const TIMEO = 50;
 

@@ -54,7 +54,8 @@ TABLE
       exportfs -r
       rpc.mountd --port 20048
       rpc.nfsd 4
-      # Nobody has anything to reclaim from a server that never ran.
+      (( $(</proc/fs/nfsd/threads) > 0 ))
+      # Nobody has anything to reclaim from a server that no client is known to; where the kernel has found that out by itself it refuses.
       [[ -n $(ls /local/nfs/v4recovery) ]] || echo Y >/proc/fs/nfsd/v4_end_grace || true
     `);
   }

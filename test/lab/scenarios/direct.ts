@@ -62,7 +62,7 @@ async function fencedTpm(bench: Bench): Promise<void> {
   hostA.cable.heal();
   // Its directory goes as soon as the new holder has swept it: then its TPM can no longer write, and says so.
   await bench.rest(hostA).catch(() => undefined);
-  await requestsEnded(hostA);
+  await requestsEnded(bench, hostA);
   await expectHead(bench, hostB, value, 'G3: the TPM of the host that was cut off changes nothing');
   const noticed = await bench.eventually(async () => (await bench.mirror.safety(hostA)) !== 'published');
   const safety = await bench.mirror.safety(hostA);

@@ -87,7 +87,7 @@ async function commitInFlight(bench: Bench): Promise<void> {
   const value = await goOn(bench, hostB);
   bench.verdict.fact('bytes still under way from kvm-a before healing', await bytesUnderWay(hostA));
   hostA.cable.heal();
-  await requestsEnded(hostA);
+  await requestsEnded(bench, hostA);
   await expectHead(bench, hostB, value, 'G3: a late request changes nothing');
   await bench.publishOne(hostB);
   await expectWhole(bench);

@@ -101,7 +101,7 @@ async function purgedUnderPublisher(bench: Bench): Promise<void> {
   await bench.until('the volume to be purged', async () => (await mirror.purge(hostB)).granted);
   hostA.cable.heal();
   const lost = await bench.rest(hostA);
-  await requestsEnded(hostA);
+  await requestsEnded(bench, hostA);
   await settled(bench, hostA);
   const left = await mirror.remains(cluster.server);
   verdict.check('G7: what was purged does not come back', left === '', left || 'nothing is left');

@@ -83,7 +83,7 @@ async function lateCommitAfterRestart(bench: Bench): Promise<void> {
   await takeOver(bench, hostB, hostA);
   const value = await goOn(bench, hostB);
   hostA.cable.heal();
-  await requestsEnded(hostA);
+  await requestsEnded(bench, hostA);
   await expectHead(bench, hostB, value, 'G3: a request from before the restart changes nothing');
   await bench.publishOne(hostB);
   await expectWhole(bench);
