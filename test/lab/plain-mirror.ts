@@ -106,10 +106,10 @@ export class PlainMirror implements Mirror {
     return frame.includes('head.tmp') && frame.includes(RENAMED);
   }
 
-  /** Whatever it has not published lies in the one place where it always lies. */
+  /** Whatever it has not published lies in the one place where it always lies; of an empty file it makes nothing. */
   async safety(host: Host): Promise<Safety> {
     const { stdout } = await host.machine.shell.try(`
-      [[ ! -f ${this.#stateFile} || $(sha256sum <${this.#stateFile}) == $(cat ${this.#record}) ]] && echo published
+      [[ ! -s ${this.#stateFile} || $(sha256sum <${this.#stateFile}) == $(cat ${this.#record}) ]] && echo published
     `);
     return stdout.trim() === 'published' ? 'published' : 'spooled';
   }
