@@ -2,7 +2,7 @@
  * arrived-by-migration: whether a domain that came here has the volume's newest state. Its source says so by the reason of its release; a release by the
  * source of another migration must not be taken for that.
  */
-import type { Arrival } from '../host/journal.js';
+import type { Arrival } from '../host/journal-record.js';
 import { asMirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';

@@ -5,7 +5,7 @@
  * It is news and no more: the volume stays as it is.
  */
 import type { BareDomain, SeenDefinitions } from '../host/definitions-file.js';
-import type { JournalRecord } from '../host/journal.js';
+import type { JournalRecord } from '../host/journal-record.js';
 import { asMirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext } from './agent-context.js';

@@ -3,7 +3,8 @@
  *
  * Writes are durable and therefore slow, so they are made one at a time and only the newest content waits.
  */
-import type { Arrival, DomainPhase, Journal, JournalRecord } from '../host/journal.js';
+import type { Journal } from '../host/journal.js';
+import type { Arrival, DomainPhase, JournalRecord } from '../host/journal-record.js';
 import type { Clock } from '../model/environment.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import { isHostName, type DomainUuid } from '../model/identifiers.js';

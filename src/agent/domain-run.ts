@@ -5,7 +5,7 @@
  * I1 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
  * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
  */
-import type { Arrival } from '../host/journal.js';
+import type { Arrival } from '../host/journal-record.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { step } from '../model/lifecycle.js';

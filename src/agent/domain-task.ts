@@ -2,7 +2,7 @@
  * domain-task: what a task on the share is told of its domain, and what it answers.
  */
 import type { GenerationReason } from '../bundle/manifest.js';
-import type { Arrival } from '../host/journal.js';
+import type { Arrival } from '../host/journal-record.js';
 import type { Capture } from '../model/capture.js';
 import type { MirrorError } from '../model/errors.js';
 import type { LifecycleEvent, PublishedState } from '../model/lifecycle-state.js';

@@ -9,7 +9,7 @@
  * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away.
  * I2 A crash anywhere leaves what the next prepare decides anew; nothing before it is undone.
  */
-import type { Arrival } from '../host/journal.js';
+import type { Arrival } from '../host/journal-record.js';
 import { sleep } from '../model/environment.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';

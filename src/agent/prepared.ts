@@ -1,7 +1,7 @@
 /**
  * prepared: what a start is asked with, and what it is allowed with.
  */
-import type { Arrival } from '../host/journal.js';
+import type { Arrival } from '../host/journal-record.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Capture } from '../model/capture.js';
 import type { MirrorError } from '../model/errors.js';

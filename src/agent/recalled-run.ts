@@ -1,7 +1,7 @@
 /**
  * recalled-run: where a domain's lifecycle goes on after a restart of this program, from the journal and the spool. Pure.
  */
-import type { JournalRecord } from '../host/journal.js';
+import type { JournalRecord } from '../host/journal-record.js';
 import { STOPPED, type Hold, type Lifecycle, type RunState } from '../model/lifecycle-state.js';
 import { HANDED_OVER } from '../model/log-entry.js';
 

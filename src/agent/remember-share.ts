@@ -2,7 +2,7 @@
  * remember-share: the first share that this host works with is the one that it belongs to. From then on another one in its place is refused: there every
  * VM would seem to have no state.
  */
-import type { JournalRecord } from '../host/journal.js';
+import type { JournalRecord } from '../host/journal-record.js';
 import { MirrorError } from '../model/errors.js';
 import type { AgentContext } from './agent-context.js';
 

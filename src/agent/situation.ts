@@ -1,7 +1,7 @@
 /**
  * situation: everything that the restore plan wants to know about a domain, gathered from share, disk and journal.
  */
-import type { JournalRecord } from '../host/journal.js';
+import type { JournalRecord } from '../host/journal-record.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../model/errors.js';
 import type { Manifest } from '../bundle/manifest.js';
 import type { CarriedState } from '../bundle/metadata-element.js';

@@ -1,7 +1,7 @@
 /**
  * status: what this host knows of its domains and its share, as the JSON that scripts read and the table that people read.
  */
-import { isAtRest, type JournalRecord } from '../host/journal.js';
+import { isAtRest, type JournalRecord } from '../host/journal-record.js';
 import type { SpoolEntry } from '../host/spool.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';

@@ -6,7 +6,7 @@
  *
  * I1 A domain that runs here has a replicator within one rescan, whatever was missed: its hook, its events, or an agent.
  */
-import { isAtRest } from '../host/journal.js';
+import { isAtRest } from '../host/journal-record.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunState } from '../model/lifecycle-state.js';
@@ -119,7 +119,7 @@ export class Supervisor {
     this.#arrivals.watch();
     this.#events.follow();
     void this.#definitions.look();
-    await this.#keepReserve();
+    void this.#keepReserve();
   }
 
   /**
@@ -292,7 +292,7 @@ export class Supervisor {
     this.#looks += 1;
     if (this.#looks % LOOKS_A_DEFINITION === 0) void this.#definitions.look();
     await this.#abandoned.look();
-    await this.#keepReserve();
+    void this.#keepReserve();
   }
 
   async #keepReserve(): Promise<void> {

@@ -11,7 +11,7 @@ import type { AgentContext } from '../agent/agent-context.js';
 import { domainPlace } from '../agent/domain-place.js';
 import { inUse } from '../agent/refusal.js';
 import { lookAtVolume, type VolumeLook } from '../agent/volume-look.js';
-import { isAtRest, type JournalRecord } from '../host/journal.js';
+import { isAtRest, type JournalRecord } from '../host/journal-record.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ClaimOutcome, LivingHolder } from '../volume/share-store.js';

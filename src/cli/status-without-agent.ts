@@ -8,7 +8,7 @@ import { domainPlace } from '../agent/domain-place.js';
 import { ofAnotherShare } from '../agent/remember-share.js';
 import { isWrongShare, type ShareHealthReport } from '../agent/share-health.js';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
-import type { JournalRecord } from '../host/journal.js';
+import type { JournalRecord } from '../host/journal-record.js';
 import type { SpoolEntry } from '../host/spool.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';

@@ -56,10 +56,12 @@ export async function withDomainLock<T>(
   request: LockRequest,
   work: (lost: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const held = await orHostError(`lock domain ${uuid}`, async () => {
-    const directory = await ensureDirectories(context.fs, 'lock', context.stateDirectory, 'locks');
-    return orFromReserve(context, () => holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request));
-  });
+  const held = await orHostError(`lock domain ${uuid}`, () =>
+    orFromReserve(context, async () => {
+      const directory = await ensureDirectories(context.fs, 'lock', context.stateDirectory, 'locks');
+      return holdLock(context, `${directory}/${uuid}`, `domain ${uuid}`, request);
+    }),
+  );
   try {
     return await work(held.lost);
   } finally {

@@ -78,3 +78,19 @@ export async function failEach(
     await check(failed, outcome);
   }
 }
+
+/** A disk that is full for everything else for as long as `reserve` lies on it. */
+export function fullBeside(reserve: string, fs: FileSystem): FileSystem {
+  return interceptFileSystem(fs, async (call, proceed) => {
+    const takesRoom = call.method === 'write' || call.method === 'mkdir';
+    if (takesRoom && (await isThere(fs, reserve))) throw systemError('ENOSPC', call);
+    return await proceed();
+  });
+}
+
+async function isThere(fs: FileSystem, path: string): Promise<boolean> {
+  return await fs.lstat('fake:lstat', path).then(
+    () => true,
+    () => false,
+  );
+}

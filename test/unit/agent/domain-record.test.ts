@@ -1,6 +1,7 @@
 import t from 'tap';
 import { DomainRecord } from '../../../src/agent/domain-record.js';
-import type { Journal, JournalRecord } from '../../../src/host/journal.js';
+import type { Journal } from '../../../src/host/journal.js';
+import type { JournalRecord } from '../../../src/host/journal-record.js';
 import { MirrorError } from '../../../src/model/errors.js';
 import { instantClock, UUID } from '../../fakes/host-rig.js';
 

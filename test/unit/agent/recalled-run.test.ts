@@ -6,7 +6,7 @@ import type { AgentContext } from '../../../src/agent/agent-context.js';
 import { DomainRecord } from '../../../src/agent/domain-record.js';
 import { recalledRun } from '../../../src/agent/recalled-run.js';
 import { HANDED_OVER, START_FAILED } from '../../../src/model/log-entry.js';
-import type { JournalRecord } from '../../../src/host/journal.js';
+import type { JournalRecord } from '../../../src/host/journal-record.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { step } from '../../../src/model/lifecycle.js';
 import { STOPPED, type Lifecycle, type LifecycleEvent } from '../../../src/model/lifecycle-state.js';

@@ -1,8 +1,11 @@
 import { chmod, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { FileJournal, type JournalRecord } from '../../../src/host/journal.js';
+import { FileJournal } from '../../../src/host/journal.js';
+import type { JournalRecord } from '../../../src/host/journal-record.js';
+import { keepReserve } from '../../../src/host/reserve.js';
 import { parseHostName } from '../../../src/model/identifiers.js';
+import { fullBeside } from '../../fakes/faulting-filesystem.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { codeOf, makeHost, OTHER_UUID, UUID } from '../../fakes/host-rig.js';
 
@@ -142,4 +145,13 @@ t.test('what killed writes left is swept, records stay', async (t) => {
   await journal.sweep();
   t.strictSame(await readdir(directory), [`${UUID}.json`]);
   t.match(await readFile(join(directory, `${UUID}.json`), 'utf8'), /"slot": 7/);
+});
+
+t.test('a record is written on a full disk, from the reserve', async (t) => {
+  const { context, withFileSystem } = await makeHost(t);
+  await keepReserve(context);
+  const reserve = join(context.stateDirectory, 'reserve');
+  await new FileJournal(withFileSystem(fullBeside(reserve, context.fs))).write(RECORD);
+  t.strictSame(await new FileJournal(context).read(UUID), RECORD);
+  t.strictSame(await readdir(context.stateDirectory), ['journal']);
 });

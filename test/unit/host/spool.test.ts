@@ -1,11 +1,12 @@
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { keepReserve } from '../../../src/host/reserve.js';
 import { Spool } from '../../../src/host/spool.js';
 import type { Capture } from '../../../src/model/capture.js';
 import type { FileSystem } from '../../../src/model/filesystem.js';
 import { crashBeforeEach } from '../../fakes/crashing-filesystem.js';
-import { failEach, faultingFileSystem } from '../../fakes/faulting-filesystem.js';
+import { failEach, faultingFileSystem, fullBeside } from '../../fakes/faulting-filesystem.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import {
   blob,
@@ -229,4 +230,13 @@ t.test('names that are no entry of the spool never become paths', async (t) => {
   const host = await makeHost(t);
   t.equal(await codeOf(makeSpool(host).remove(UUID, '../../journal/x')), 'INTERNAL');
   t.equal(await codeOf(makeSpool(host).read(UUID, '../x')), 'INTERNAL');
+});
+
+t.test('G5: a state is spooled on a full disk, from the reserve', async (t) => {
+  const host = await makeHost(t);
+  await keepReserve(host.context);
+  const reserve = join(host.context.stateDirectory, 'reserve');
+  await put(makeSpool(host, fullBeside(reserve, host.context.fs)), NEW);
+  t.strictSame((await makeSpool(host).peek(UUID)).newest?.capture, NEW);
+  t.strictSame(await readdir(host.context.stateDirectory), ['spool']);
 });
