@@ -17,10 +17,14 @@ import { wasHandedOver } from './arrived-by-migration.js';
 import type { AttentionList } from './attention.js';
 import { domainPlace, type DomainFacts, type DomainPlace } from './domain-place.js';
 import { DomainRun } from './domain-run.js';
+import { phaseOf } from './phase.js';
 import { prepareDomain } from './prepare.js';
 import type { Prepared, StartRequest } from './prepared.js';
 import { alreadyPreparing, alreadyRunning, neitherTookIt, notRunning, stillFinishing } from './refusal.js';
 import { isIdle, isLingering, isSafe, isSettled, isStuck } from './settling.js';
+
+/** Every hour, at the default `timing.rescan`: who takes a volume by force from a host that is alive does not tell it. */
+const LOOKS_A_CONFIRMATION = 120;
 
 /** Where a domain's final state is durable. */
 export type StopOutcome = 'published' | 'spooled' | 'nothing';
@@ -30,11 +34,13 @@ export class Replicator {
   readonly #context: AgentContext;
   readonly #run: DomainRun;
   #preparing = false;
+  #looks: number;
 
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
     this.#run = new DomainRun(context, uuid);
+    this.#looks = phaseOf(uuid, LOOKS_A_CONFIRMATION);
   }
 
   get state(): Lifecycle {
@@ -175,6 +181,8 @@ export class Replicator {
   async rescan(): Promise<void> {
     if (!this.#run.isClosed) this.#run.record.retry();
     if (this.state.run === 'running' && (await this.#run.isToBeReread())) this.changed();
+    this.#looks += 1;
+    if (this.#looks % LOOKS_A_CONFIRMATION === 0) this.confirmClaim();
   }
 
   /**
@@ -220,6 +228,11 @@ export class Replicator {
   /** The share is known to be away: a stop under way waits for it no longer. */
   hurry(): void {
     this.#run.dispatch({ kind: 'stop-overdue' });
+  }
+
+  /** Looks whether the claim on the volume still stands, in case another host has taken it over. */
+  confirmClaim(): void {
+    if (!this.#run.isClosed) this.#run.dispatch({ kind: 'unsure' });
   }
 
   /** Captures now and waits until the share has it. @returns the slot of the head */

@@ -11,14 +11,13 @@ import type { StateStamp } from '../host/state-stamp.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { AgentContext } from './agent-context.js';
 import type { DomainPlace } from './domain-place.js';
+import { phaseOf } from './phase.js';
 
 /** Longer than a tick of any file system's clock: that of FAT is 2 s. */
 const RESTED_MS = 3000;
 
 /** Every 5 minutes, at the default `timing.rescan`. */
 export const LOOKS_A_READING = 10;
-
-const LAST_DIGITS = 4;
 
 export class Reread {
   readonly #context: Pick<AgentContext, 'files' | 'clock'>;
@@ -33,7 +32,7 @@ export class Reread {
 
   constructor(context: Pick<AgentContext, 'files' | 'clock'>, uuid: DomainUuid) {
     this.#context = context;
-    this.#phase = parseInt(uuid.slice(-LAST_DIGITS), 16) % LOOKS_A_READING;
+    this.#phase = phaseOf(uuid, LOOKS_A_READING);
   }
 
   /** One look. @returns whether the files have to be read */

@@ -24,13 +24,25 @@ export interface ShareHealthReport {
   readonly error: MirrorError | undefined;
 }
 
+interface Instant {
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+}
+
 export interface ShareHealthListener {
   /** The share has come back. */
   returned(): void;
   /** The share is away, or another one is in its place. */
   lost(): void;
+  /** No beat of this host may have been seen for so long that others have taken it for dead, and taken over what it holds. */
+  unheard(): void;
 }
 
+/**
+ * What of its expiry a host may be silent before it looks whether anybody has noticed. The clocks of two machines run at different speeds, and a look too
+ * many costs little.
+ */
+const UNHEARD_PART = 0.5;
 /** Failed beats in a row after which the share counts as offline. */
 const FAILURES_TO_OFFLINE = 2;
 /** What is there is not this host's share, and time alone changes nothing about it. */
@@ -52,6 +64,8 @@ export class ShareHealth {
   #shareId: string | undefined;
   #latencyMs = 0;
   #lastBeatMs: number | undefined;
+  /** When the last successful beat was begun: after that, nobody need have seen this host. */
+  #heardSince: Instant | undefined;
   #failures = 0;
   #error: MirrorError | undefined;
   #cancel: (() => void) | undefined;
@@ -104,12 +118,14 @@ export class ShareHealth {
 
   async #beat(): Promise<void> {
     const { share, config, clock } = this.#context;
+    const begun = this.#now();
     try {
       const { latencyMs } = await share.beat({ shareId: this.#shareId });
       this.#shareId ??= await rememberShare(this.#context);
       this.#latencyMs = latencyMs;
       this.#lastBeatMs = clock.monotonicMs();
       this.#succeeded();
+      this.#mindSilence(begun);
     } catch (error) {
       this.#failed(asMirrorError(error));
     }
@@ -130,6 +146,22 @@ export class ShareHealth {
     }
     // Also after one failed beat, which leaves the share online: what failed with it need not wait for its own pause.
     if (!wasOnline || hadFailed) this.#listener.returned();
+  }
+
+  #mindSilence(begun: Instant): void {
+    const since = this.#heardSince ?? begun;
+    const now = this.#now();
+    this.#heardSince = begun;
+    // The monotonic clock stands still while the machine sleeps.
+    const silentMs = Math.max(now.monotonicMs - since.monotonicMs, now.wallMs - since.wallMs);
+    if (silentMs < this.#context.config.timing.hostExpiryMs * UNHEARD_PART) return;
+    this.#context.log.warn({ silentMs }, 'no other host may have heard of this one for a while');
+    this.#listener.unheard();
+  }
+
+  #now(): Instant {
+    const { clock } = this.#context;
+    return { monotonicMs: clock.monotonicMs(), wallMs: clock.nowMs() };
   }
 
   #failed(error: MirrorError): void {

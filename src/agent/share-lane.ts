@@ -44,7 +44,7 @@ export class ShareLane {
       this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
       this.#context.meter?.fenced();
     }
-    if (event.kind !== 'tidied') log.info({ uuid, ...event }, task.kind);
+    if (event.kind !== 'tidied' && event.kind !== 'confirmed') log.info({ uuid, ...event }, task.kind);
     this.#tell(event);
     return outcome;
   }

@@ -32,6 +32,8 @@ export async function runShareTask(
         return await diverge(context, domain, task.epoch);
       case 'give-back':
         return await giveBack(context, domain, task);
+      case 'confirm':
+        return await confirm(context, domain, task);
       case 'tidy':
         return await tidy(context, domain, task.epoch);
     }
@@ -108,6 +110,17 @@ async function diverge(
   const note = publishNote(context, name, 'diverged', bootId);
   await context.share.diverge({ uuid, epoch, slot: epoch + 1, capture, note, supersedes });
   return { event: { kind: 'diverged', digest: capture.digest } };
+}
+
+/** Whether this host's claim is still the last word of its volume. Whatever else stands there is settled by a claim. */
+async function confirm(
+  context: AgentContext,
+  { uuid }: DomainTask,
+  { epoch, slot }: Extract<ShareTask, { kind: 'confirm' }>,
+): Promise<TaskOutcome> {
+  const { volume } = await lookAtVolume(context, uuid);
+  const stands = volume?.holder?.self && volume.log.epoch === epoch && volume.log.top < slot;
+  return { event: stands ? { kind: 'confirmed' } : { kind: 'share-failed', inDoubt: true } };
 }
 
 async function tidy(context: AgentContext, domain: DomainTask, epoch: number): Promise<TaskOutcome> {

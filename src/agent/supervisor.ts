@@ -83,6 +83,9 @@ export class Supervisor {
       lost: () => {
         for (const replicator of this.replicators()) replicator.hurry();
       },
+      unheard: () => {
+        for (const replicator of this.replicators()) replicator.confirmClaim();
+      },
     });
   }
 

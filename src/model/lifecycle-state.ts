@@ -73,6 +73,8 @@ export interface Lifecycle {
   readonly unread: boolean;
   /** Digests of captures that must not follow the head: older ones that a former run of the program left, and those kept as diverged. */
   readonly outdated: readonly string[];
+  /** Whether this host's claim still stands is to be looked up. */
+  readonly unconfirmed: boolean;
   /** Sweep and prune are due. */
   readonly untidy: boolean;
   /** Nothing more is captured: the domain went to another host, or never ran here. */
@@ -102,6 +104,8 @@ export type ShareTask =
   | { readonly kind: 'diverge'; readonly epoch: Slot }
   /** Whatever claim of this host ends the log, or may yet. */
   | ({ readonly kind: 'give-back'; readonly reason: string; readonly inDoubt: boolean } & Unsettled)
+  /** `slot`: the first that this host has not written under its claim. */
+  | { readonly kind: 'confirm'; readonly epoch: Slot; readonly slot: Slot }
   | { readonly kind: 'tidy'; readonly epoch: Slot };
 
 export type LocalTask =
@@ -148,7 +152,10 @@ export type LifecycleEvent =
   | { readonly kind: 'diverged'; readonly digest: string }
   | { readonly kind: 'released' }
   | { readonly kind: 'tidied' }
+  | { readonly kind: 'confirmed' }
   | ({ readonly kind: 'share-failed'; readonly inDoubt: boolean } & Unsettled)
+  /** Another host may have taken the volume over, and nobody would have told this one. */
+  | { readonly kind: 'unsure' }
   | { readonly kind: 'retry' };
 
 export const STOPPED: Lifecycle = {
@@ -167,6 +174,7 @@ export const STOPPED: Lifecycle = {
   spoolFailed: false,
   unread: false,
   outdated: [],
+  unconfirmed: false,
   untidy: false,
   capturesOver: false,
   stopOverdue: false,

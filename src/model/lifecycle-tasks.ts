@@ -57,7 +57,9 @@ function nextHeldTask(
   if (isAllTaken(state) && !state.unread) {
     return { kind: 'release', epoch, slot: next, reason: state.reason };
   }
-  return state.untidy && !final ? { kind: 'tidy', epoch } : undefined;
+  if (final) return undefined;
+  if (state.unconfirmed) return { kind: 'confirm', epoch, slot: next };
+  return state.untidy ? { kind: 'tidy', epoch } : undefined;
 }
 
 /** Whether the domain has stopped and nothing more of it is to be read. */
@@ -75,6 +77,8 @@ export function begin(state: Lifecycle, task: LocalTask | ShareTask): Lifecycle 
     case 'publish':
     case 'diverge':
       return { ...state, share: task.kind, carrying: state.pending?.digest };
+    case 'confirm':
+      return { ...state, share: task.kind, unconfirmed: false };
     default:
       return { ...state, share: task.kind };
   }

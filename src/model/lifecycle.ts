@@ -32,35 +32,10 @@
  * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
  *    the domain has stopped.
  */
-import {
-  advance,
-  atStop,
-  doubted,
-  epochOf,
-  fenced,
-  hasNothingToGiveBack,
-  whenIncoming,
-  whenOver,
-} from './hold.js';
-import {
-  STOPPED,
-  type Hold,
-  type Pending,
-  type PublishedState,
-  type Lifecycle,
-  type LifecycleEvent,
-} from './lifecycle-state.js';
-
-/** Sweep and prune follow the first publish of an epoch and every so many after it. */
-const TIDY_EVERY = 16;
-
-/** More than there are captures between two looks at one; an older one that is seen again is kept again. */
-const OUTDATED_MAX = 8;
-
-/** Whether two digests name one content; either may be a prefix. */
-export function sameDigest(one: string, other: string): boolean {
-  return one.startsWith(other) || other.startsWith(one);
-}
+import { atStop, hasNothingToGiveBack, whenIncoming, whenOver } from './hold.js';
+import { isInUse, isUp, sameDigest } from './lifecycle-facts.js';
+import { stepShare, wantIfNeeded } from './lifecycle-share.js';
+import { STOPPED, type Hold, type Lifecycle, type LifecycleEvent, type Pending } from './lifecycle-state.js';
 
 export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
   switch (event.kind) {
@@ -92,66 +67,12 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
       return spooled({ ...state, local: 'idle' }, event.digest);
     case 'spool-failed':
       return settle({ ...state, local: 'idle', spoolFailed: true });
+    case 'unsure':
+      return isUp(state) ? { ...state, unconfirmed: true } : state;
     case 'retry':
       return { ...state, backoff: false, spoolFailed: false };
     default:
       return settle(takeAgain(stepShare(state, event)));
-  }
-}
-
-type ShareEvent = Extract<
-  LifecycleEvent,
-  { kind: 'acquired' | 'fenced' | 'published' | 'diverged' | 'released' | 'tidied' | 'share-failed' }
->;
-
-/** Outcomes of the share lane, whose task has ended. */
-function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
-  const state: Lifecycle = { ...before, share: 'idle', carrying: undefined };
-  const fine = { ...state, trouble: false };
-  switch (event.kind) {
-    case 'acquired':
-      return withoutPublished({
-        ...fine,
-        hold: { kind: 'held', epoch: event.epoch, next: event.epoch + 1 },
-        published: event.published,
-        pending: stillPending(state.pending, event, event.outdated ?? state.outdated),
-        outdated: event.outdated ?? state.outdated,
-        unjudged: false,
-        dirty:
-          state.dirty ||
-          (!event.onlySettles && isInUse(state) && !isSameState(state.published, event.published)),
-        untidy: true,
-      });
-    case 'fenced':
-      return { ...fine, hold: fenced(state.hold, event) };
-    case 'published':
-      return withoutPublished({
-        ...fine,
-        hold: advance(state.hold, event.slot),
-        published: { slot: event.slot, digest: event.digest, at: event.at },
-        untidy: state.untidy || (event.slot - epochOf(state.hold)) % TIDY_EVERY === 1,
-      });
-    case 'diverged':
-      return {
-        ...fine,
-        pending: state.pending?.digest === event.digest ? undefined : state.pending,
-        outdated: [...state.outdated.filter((digest) => digest !== event.digest), event.digest].slice(
-          -OUTDATED_MAX,
-        ),
-      };
-    case 'released':
-      return state.hold.kind === 'fenced'
-        ? { ...fine, hold: fenced(state.hold, { by: state.hold.by }) }
-        : wantIfNeeded({ ...fine, hold: { kind: 'none' } });
-    case 'tidied':
-      return { ...fine, untidy: false };
-    case 'share-failed':
-      return {
-        ...state,
-        hold: event.inDoubt ? doubted(state.hold, before.share === 'acquire', event.logTop) : state.hold,
-        trouble: true,
-        backoff: true,
-      };
   }
 }
 
@@ -175,6 +96,7 @@ function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecyc
     reason,
     capturesOver,
     dirty: !capturesOver,
+    unconfirmed: false,
     stopOverdue: false,
   });
 }
@@ -225,36 +147,10 @@ function spooled(state: Lifecycle, digest: string): Lifecycle {
   );
 }
 
-/** A domain that came back, or a change that was seen, while the volume was given up. */
-function wantIfNeeded(state: Lifecycle): Lifecycle {
-  const needed = state.hold.kind === 'none' && (state.run === 'running' || state.pending !== undefined);
-  return needed ? { ...state, hold: { kind: 'wanted', how: 'adopt' } } : state;
-}
-
 /** There is room again for a capture that was passed over. */
 function takeAgain(state: Lifecycle): Lifecycle {
   if (!state.passedOver || state.pending) return state;
   return { ...state, passedOver: false, dirty: state.dirty || isInUse(state) };
-}
-
-/** Not a capture that the spool kept although it was published, and something newer after it; nor one that is from before the head. */
-function stillPending(
-  pending: Pending | undefined,
-  { history, foreign }: Extract<LifecycleEvent, { kind: 'acquired' }>,
-  outdated: readonly string[],
-): Pending | undefined {
-  if (!pending) return undefined;
-  const isPublished = pending.spooled && history.some((digest) => sameDigest(digest, pending.digest));
-  if (isPublished || outdated.includes(pending.digest)) return undefined;
-  return foreign ? { ...pending, foreign } : pending;
-}
-
-/** A pending capture that turns out to be the head is published. */
-function withoutPublished(state: Lifecycle): Lifecycle {
-  const { pending, published } = state;
-  return pending && published && sameDigest(pending.digest, published.digest)
-    ? { ...state, pending: undefined }
-    : state;
 }
 
 /** Ends a stop that has nothing left to do. */
@@ -273,12 +169,4 @@ function settle(state: Lifecycle): Lifecycle {
 
 function isQuiet(state: Lifecycle): boolean {
   return !state.dirty && state.local === 'idle' && state.share === 'idle' && state.pending === undefined;
-}
-
-function isInUse(state: Lifecycle): boolean {
-  return state.run === 'running' || (state.run === 'finishing' && !state.capturesOver);
-}
-
-function isSameState(one: PublishedState | undefined, other: PublishedState | undefined): boolean {
-  return one && other ? sameDigest(one.digest, other.digest) : one === other;
 }

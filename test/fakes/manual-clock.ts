@@ -14,10 +14,11 @@ const START_MS = Date.parse('2026-01-01T00:00:00Z');
 export class ManualClock implements Clock {
   readonly #timers = new Set<Timer>();
   #elapsedMs = 0;
+  #sleptMs = 0;
   #order = 0;
 
   nowMs(): number {
-    return START_MS + this.#elapsedMs;
+    return START_MS + this.#elapsedMs + this.#sleptMs;
   }
 
   monotonicMs(): number {
@@ -33,6 +34,11 @@ export class ManualClock implements Clock {
   /** Timers that are set and neither cancelled nor called. */
   get pending(): number {
     return this.#timers.size;
+  }
+
+  /** The machine sleeps: only the wall clock goes on. */
+  sleep(forMs: number): void {
+    this.#sleptMs += forMs;
   }
 
   /** Lets time pass: every timer that falls due runs at its own moment, and what it set off settles before the next. */

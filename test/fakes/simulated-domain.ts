@@ -4,7 +4,8 @@
  *
  * Each step checks the invariants of model/lifecycle.ts; what breaks one throws with its name.
  */
-import { sameDigest, step } from '../../src/model/lifecycle.js';
+import { sameDigest } from '../../src/model/lifecycle-facts.js';
+import { step } from '../../src/model/lifecycle.js';
 import {
   STOPPED,
   type Lifecycle,
@@ -274,6 +275,7 @@ export class SimulatedDomain {
         }
       case 'publish':
       case 'release':
+      case 'confirm':
       case 'tidy':
         check(
           hold.kind === 'held' && hold.epoch === task.epoch,
@@ -283,7 +285,9 @@ export class SimulatedDomain {
           check(pending !== undefined, 'what is published is pending');
           check(!this.#foreign.has(pending?.digest ?? ''), 'I6: what is of another TPM is not published');
         }
-        if (task.kind === 'tidy') check(run !== 'finishing', 'a stop does not wait for tidying');
+        if (task.kind === 'tidy' || task.kind === 'confirm') {
+          check(run !== 'finishing', `a stop does not wait for what ${task.kind} finds`);
+        }
         if (task.kind !== 'release') break;
         check(run === 'finishing', 'I4: only a stop releases');
         check(
@@ -388,9 +392,25 @@ export class SimulatedDomain {
       case 'give-back':
         this.#giveBack();
         return { kind: 'released' };
+      case 'confirm': {
+        const stands = this.#isOurs(task.epoch) && this.#slots.length < task.slot;
+        return stands ? { kind: 'confirmed' } : { kind: 'share-failed', inDoubt: true };
+      }
       case 'tidy':
         return compacts ? this.#acquire('recover') : { kind: 'tidied' };
     }
+  }
+
+  /** Whether an epoch that this host claimed is the last one, and open. */
+  #isOurs(epoch: number): boolean {
+    const claim = this.#slots.findLastIndex((entry) => entry.kind === 'claim');
+    return claim + 1 === epoch && this.holder === 'us';
+  }
+
+  /** Whether the machine takes the volume for held by this host, and it is not. */
+  get isDeluded(): boolean {
+    const { hold } = this.state;
+    return hold.kind === 'held' && !this.#isOurs(hold.epoch);
   }
 
   /** @returns what went wrong */

@@ -135,6 +135,13 @@ export async function requestsEnded(bench: Bench, host: Host): Promise<void> {
   );
 }
 
+/** The host finds out that it has lost the volume, whether or not it has anything to publish. */
+export async function expectFenced(bench: Bench, host: Host): Promise<void> {
+  const { mirror, verdict } = bench;
+  const knows = await bench.eventually(async () => (await mirror.safety(host)) === 'fenced');
+  verdict.check('G3: a host that was cut off learns that it is fenced', knows, await mirror.safety(host));
+}
+
 /** The head, as `reader` sees it, has the value that was published last. */
 export async function expectHead(bench: Bench, reader: Host, value: number, name: string): Promise<void> {
   const head = await bench.headValue(reader);

@@ -10,6 +10,9 @@ export function act(site: Site, action: Action): void {
   switch (action.do) {
     case 'wait':
       return;
+    case 'quiet':
+      site.restMs = undefined;
+      return;
     case 'crash-server':
       site.crashServer(action.downMs, action.graceMs);
       return;
@@ -25,7 +28,7 @@ export function act(site: Site, action: Action): void {
   }
 }
 
-type HostAction = Exclude<Action, { do: 'wait' | 'crash-server' | 'fill-share' }>;
+type HostAction = Exclude<Action, { do: 'wait' | 'quiet' | 'crash-server' | 'fill-share' }>;
 
 function actOnHost(site: Site, host: AgentHost, action: HostAction): void {
   if ('domain' in action) {

@@ -359,7 +359,7 @@ export const MUTANTS = [
     name: 'a claim that does not count is kept for ever',
     edits: [
       {
-        file: 'model/lifecycle.ts',
+        file: 'model/lifecycle-share.ts',
         find: '      return { ...fine, hold: fenced(state.hold, event) };\n',
         replace: '      return { ...fine, hold: fenced(state.hold, { by: event.by }) };\n',
       },
@@ -422,6 +422,27 @@ export const MUTANTS = [
         file: 'agent/supervisor.ts',
         find: '    await this.#abandoned.look();\n',
         replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a host that nobody heard of for a while does not look whether its claims stand',
+    edits: [
+      {
+        file: 'agent/supervisor.ts',
+        find: '        for (const replicator of this.replicators()) replicator.confirmClaim();\n',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a look at a claim is content that it stands in the log',
+    edits: [
+      {
+        file: 'agent/share-tasks.ts',
+        find: 'volume?.holder?.self && volume.log.epoch === epoch && volume.log.top < slot;',
+        replace:
+          'volume !== undefined && volume.log.entries.some((entry) => entry.slot === epoch) && slot > 0;',
       },
     ],
   },

@@ -71,6 +71,7 @@ class Play {
     site.restMs = undefined;
     await this.#rest();
     this.#expectStored();
+    for (const host of site.hosts) for (const domain of site.domains) this.#expectAware(host, domain);
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
     this.#expectStored();
@@ -141,6 +142,18 @@ class Play {
     return !(replicator && isStuck(replicator.state));
   }
 
+  /** G3: a host whose domain runs, and who believes to hold the volume, does so: it was told, or has looked, when others may have taken it for dead. */
+  #expectAware({ name, agent, hypervisor }: AgentHost, domain: Domain): void {
+    const hold = agent?.supervisor.find(domain.uuid)?.state.hold;
+    if (hold?.kind !== 'held' || !hypervisor?.guest(domain.uuid)) return;
+    // Of what is taken by hand from a host that is alive that host learns much later.
+    if (this.#wasTakenOver(domain, true)) return;
+    const { holder, claim } = this.#viewOf(domain);
+    if (holder === name && claim?.slot === hold.epoch) return;
+    const seen = `${name} believes to hold it in epoch ${hold.epoch}, and ${holder ?? 'nobody'} holds it`;
+    throw broken('G3', domain, seen);
+  }
+
   #viewOf({ uuid }: Domain): LogView {
     return this.#site.oracle.share.volume(uuid)?.view ?? EMPTY_LOG;
   }
@@ -178,9 +191,11 @@ class Play {
   }
 
   /** By somebody's hand: nobody knows then whether its last holder had a TPM. */
-  #wasTakenOver({ uuid }: Domain): boolean {
+  #wasTakenOver({ uuid }: Domain, byForce = false): boolean {
     const at = this.#site.domains.findIndex((domain) => domain.uuid === uuid);
-    return this.#site.schedule.steps.some((step) => step.do === 'take-over' && step.domain === at);
+    return this.#site.schedule.steps.some(
+      (step) => step.do === 'take-over' && step.domain === at && (step.force || !byForce),
+    );
   }
 
   #refusal({ name }: AgentHost, call: 'prepare' | 'stop'): string {

@@ -109,6 +109,7 @@ class ScheduleMaker {
     [2, () => ({ do: 'fill-share', ms: this.#length() })],
     [2, () => this.#crashServer()],
     [12, () => this.#arm()],
+    [1, () => ({ do: 'quiet' })],
     [3, () => ({ do: 'wait' })],
   ];
 

@@ -55,6 +55,8 @@ export type Action =
   | { readonly do: 'fill-share'; readonly ms: number }
   | { readonly do: 'crash-server'; readonly downMs: number; readonly graceMs: number }
   | ({ readonly do: 'arm'; readonly arm: Arm } & OnHost)
+  /** From here on guests write only what steps tell them to. */
+  | { readonly do: 'quiet' }
   | { readonly do: 'wait' };
 
 /** What is done, and how long the world goes on before the next. */

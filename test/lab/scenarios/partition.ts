@@ -4,6 +4,7 @@
 import {
   beginOn,
   catchCommit,
+  expectFenced,
   expectHead,
   expectWhole,
   goOn,
@@ -73,6 +74,21 @@ async function longerThanExpiry(bench: Bench): Promise<void> {
   await expectWhole(bench);
 }
 
+/** Nothing is left to be published by the host that was cut off, so that no publish of it could lose its slot. */
+async function nothingToPublish(bench: Bench): Promise<void> {
+  const { hostA, hostB } = bench;
+  await beginOn(bench, hostA);
+  await restPublished(bench, hostA);
+  hostA.cable.cut();
+  await takeOver(bench, hostB, hostA);
+  const value = await goOn(bench, hostB);
+  hostA.cable.heal();
+  await expectFenced(bench, hostA);
+  await expectHead(bench, hostB, value, 'G3: the host that came back changes nothing');
+  await stopVm(bench, hostA);
+  await expectWhole(bench);
+}
+
 /** The commit is lost on the wire and the process that sent it killed; its kernel sends it again when the network is back. */
 async function commitInFlight(bench: Bench): Promise<void> {
   const { hostA, hostB } = bench;
@@ -132,6 +148,11 @@ export const partitions: readonly Scenario[] = [
     short: true,
     control: true,
     play: longerThanExpiry,
+  },
+  {
+    name: 'partition-quiet',
+    title: 'the same with nothing left to publish: the host that was cut off must find out by itself',
+    play: nothingToPublish,
   },
   {
     name: 'commit-in-flight',

@@ -2,14 +2,17 @@ import t from 'tap';
 import { ShareHealth } from '../../../src/agent/share-health.js';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
 import { parseConfig } from '../../../src/model/config.js';
+import { sleep } from '../../../src/model/environment.js';
 import { MirrorError, type ErrorCode } from '../../../src/model/errors.js';
 import { ManualClock } from '../../fakes/manual-clock.js';
 
 const HEARTBEAT_MS = 5_000;
 const LATENCY_MS = 3;
+/** Longer than half of the default expiry. */
+const SILENCE_MS = 16_000;
 
 /** A health whose beats end as the script says, the last entry for ever. */
-async function scripted(script: readonly ('ok' | ErrorCode)[], known?: string) {
+async function scripted(script: readonly ('ok' | 'late' | ErrorCode)[], known?: string) {
   const clock = new ManualClock();
   const beats: (string | undefined)[] = [];
   const heard: string[] = [];
@@ -29,6 +32,7 @@ async function scripted(script: readonly ('ok' | ErrorCode)[], known?: string) {
       beat: ({ shareId }: { shareId: string | undefined }) => {
         const outcome = script[Math.min(beats.length, script.length - 1)] ?? 'ok';
         beats.push(shareId);
+        if (outcome === 'late') return sleep(clock, SILENCE_MS).then(() => ({ latencyMs: SILENCE_MS }));
         if (outcome === 'ok') return Promise.resolve({ latencyMs: LATENCY_MS });
         return Promise.reject(new MirrorError(outcome, `it is ${outcome}`, { next: 'look' }));
       },
@@ -38,6 +42,7 @@ async function scripted(script: readonly ('ok' | ErrorCode)[], known?: string) {
   const health = new ShareHealth(context, {
     returned: () => heard.push('returned'),
     lost: () => heard.push('lost'),
+    unheard: () => heard.push('unheard'),
   });
   await health.start();
   return { health, clock, beats, heard };
@@ -64,7 +69,7 @@ t.test(
     t.same(states, ['online', 'online', 'online', 'online', 'offline', 'offline', 'online']);
     t.same(
       heard,
-      ['returned', 'returned', 'lost', 'returned'],
+      ['returned', 'returned', 'lost', 'returned', 'unheard'],
       'what waits is tried again after a single failed beat too',
     );
     t.match(health.report(), { latencyMs: LATENCY_MS, beatAgeMs: 0, error: undefined });
@@ -81,7 +86,7 @@ t.test('a share without our marker is wrong at once, and online when the right o
     t.equal(health.report().state, 'wrong');
     await clock.advance(HEARTBEAT_MS);
     t.match(health.report(), { state: 'online', error: undefined });
-    t.same(heard, ['returned', 'lost', 'returned'], code);
+    t.same(heard, ['returned', 'lost', 'returned', 'unheard'], code);
   }
 });
 
@@ -92,6 +97,7 @@ t.test('a share that was never asked is not known to be away; one that did not a
   const fresh = new ShareHealth({ clock: new ManualClock() } as unknown as AgentContext, {
     returned: () => undefined,
     lost: () => undefined,
+    unheard: () => undefined,
   });
   t.match(fresh.report(), { state: 'offline' });
   t.notOk(fresh.isAway);
@@ -105,4 +111,22 @@ t.test('the first share that answers is remembered, and every beat asks for that
   health.close();
   await clock.advance(10 * HEARTBEAT_MS);
   t.equal(beats.length, 3, 'nothing beats after the end');
+});
+
+t.test('G3: a host learns that others may have taken it for dead', async (t) => {
+  const { clock, heard } = await scripted(['ok', 'SHARE_TIMEOUT', 'ok', 'late', 'ok', 'ok'], 'the-share');
+  await clock.advance(2 * HEARTBEAT_MS);
+  t.notMatch(heard, ['unheard'], 'a single beat that failed is soon made up for');
+  heard.length = 0;
+  await clock.advance(HEARTBEAT_MS + SILENCE_MS);
+  t.same(heard, ['unheard'], 'nobody knows when a beat that took long was seen');
+  heard.length = 0;
+  await clock.advance(HEARTBEAT_MS);
+  t.same(heard, ['unheard'], 'nor how long after it the next one was');
+  heard.length = 0;
+  await clock.advance(HEARTBEAT_MS);
+  t.same(heard, []);
+  clock.sleep(SILENCE_MS);
+  await clock.advance(HEARTBEAT_MS);
+  t.same(heard, ['unheard'], 'a machine that slept finds no time gone on its monotonic clock');
 });

@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { sameDigest, step } from '../../../src/model/lifecycle.js';
+import { sameDigest } from '../../../src/model/lifecycle-facts.js';
+import { step } from '../../../src/model/lifecycle.js';
 import { STOPPED, type Lifecycle } from '../../../src/model/lifecycle-state.js';
 import { begin, nextTasks } from '../../../src/model/lifecycle-tasks.js';
 import { digestOf, SimulatedDomain, type LocalFate, type ShareFate } from '../../fakes/simulated-domain.js';
@@ -46,6 +47,7 @@ const anyMove = fc.oneof(
     move('stop, handed over', (domain) => domain.stop(true)),
     move('stop overdue', (domain) => domain.dispatch({ kind: 'stop-overdue' })),
     move('another TPM', (domain) => domain.becomeAnother()),
+    move('unsure', (domain) => domain.dispatch({ kind: 'unsure' })),
     move('late watcher event', (domain) => domain.dispatch({ kind: 'changed' })),
   ),
   moves(
@@ -118,11 +120,13 @@ t.test(
       const domain = new SimulatedDomain();
       for (const act of life) act(domain);
       if (stops) domain.stop();
+      domain.dispatch({ kind: 'unsure' });
       comeToRest(domain);
       const { run, hold, pending, dirty, published } = domain.state;
       t.match({ pending, dirty }, { pending: undefined, dirty: false });
       if (run === 'running') {
         t.ok(hold.kind === 'held' || hold.kind === 'fenced', 'a running domain holds its volume or lost it');
+        t.notOk(domain.isDeluded, 'G3: a host that was silent knows whether it holds its volume');
         const stored =
           domain.captureFailed ||
           hold.kind === 'fenced' ||
@@ -654,6 +658,43 @@ t.test('G3: a volume that was forced back is given back when the fenced domain h
   t.strictSame(domain.head, head, 'the other host has published the head');
   t.equal(domain.holder, undefined);
   t.equal(domain.state.run, 'stopped');
+  t.end();
+});
+
+t.test('G3: a host that was silent looks whether its claim stands, and learns that it does not', (t) => {
+  const domain = running();
+  comeToRest(domain);
+  const { slots } = domain;
+  domain.dispatch({ kind: 'unsure' });
+  t.match(domain.shareTask, { kind: 'confirm' });
+  domain.endShareTask('failed');
+  t.notOk(domain.busy, 'it waits for its retry');
+  domain.dispatch({ kind: 'retry' });
+  domain.endShareTask('done');
+  t.match(domain.state, { hold: { kind: 'held' }, unconfirmed: false, trouble: false });
+  t.notOk(domain.busy);
+  t.equal(slots.length, domain.slots.length, 'a look writes nothing');
+
+  domain.dispatch({ kind: 'unsure' });
+  domain.dispatch({ kind: 'unsure' });
+  domain.endShareTask('done');
+  t.match(domain.shareTask, { kind: 'confirm' }, 'silent once more while it looked: it looks again');
+  domain.othersClaim(false);
+  comeToRest(domain);
+  t.match(domain.state.hold, { kind: 'fenced', by: 'them' });
+  t.equal(domain.began.filter(({ kind }) => kind === 'publish').length, 1, 'with nothing to publish');
+  t.end();
+});
+
+t.test('a stop does not wait for what a look would find', (t) => {
+  const domain = running();
+  comeToRest(domain);
+  domain.dispatch({ kind: 'unsure' });
+  domain.endShareTask('failed');
+  domain.stop();
+  domain.dispatch({ kind: 'retry' });
+  domain.endLocalTask('done');
+  t.match(domain.shareTask, { kind: 'release' });
   t.end();
 });
 
