@@ -5,6 +5,7 @@ import t from 'tap';
 import { DOMAIN, Guest, mustRun } from '../fixtures/guest.js';
 import type { HostFixture } from '../fixtures/host.js';
 import { Site } from '../fixtures/site.js';
+import { waitUntil } from '../fixtures/wait-until.js';
 
 const SIZE = 64;
 
@@ -44,6 +45,10 @@ t.test(
     const before = await volume.entries();
 
     agentA.signal('SIGCONT');
+    await waitUntil('A to find out by itself', 60_000, async () =>
+      (await domainOn(a))?.state === 'fenced' ? true : undefined,
+    );
+    t.strictSame(await volume.entries(), before, 'and to write nothing for that');
     await onA.write(value('of host A, too late'));
     await volume.waitForDiverged(await onA.permall());
     t.strictSame((await volume.entries()).slice(0, before.length), before, 'A changed nothing in the log');
