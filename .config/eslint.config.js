@@ -2,7 +2,7 @@
  * The rules of the house, as far as a machine can hold them. test/unit/house.test.ts proves that each of them bites.
  *
  * The rooms of src/ import one way: cli -> agent -> libvirt, host, volume -> bundle -> model. `storage` implements the ports and
- * only main.ts and wiring/ may know it. A module that is not an adapter takes files, time, timers and randomness through a port.
+ * only main.ts and wiring/ may know it. Within the agent: api -> watch -> domain -> start -> share -> what lies beside them. A module that is not an adapter takes files, time, timers and randomness through a port.
  */
 import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
@@ -18,6 +18,15 @@ const ROOMS = {
   agent: ['libvirt', 'host', 'volume', 'bundle', 'model'],
   cli: ['agent', 'libvirt', 'host', 'volume', 'bundle', 'model'],
   storage: ['volume', 'bundle', 'model'],
+};
+
+/** Within the agent: what each room may import besides itself and the files beside the rooms, which import none of them. */
+const AGENT_ROOMS = {
+  share: [],
+  start: ['share'],
+  domain: ['start', 'share'],
+  watch: ['domain', 'start', 'share'],
+  api: ['watch', 'domain', 'start', 'share'],
 };
 
 const NODE_FILE_MODULES = ['node:fs', 'node:fs/promises'];
@@ -62,24 +71,48 @@ const PURE_IMPORTS = [
   ...forbid(['node:crypto'], 'use the Random port, or model/hash.ts'),
 ];
 
-function directionOf(room) {
-  const allowed = ROOMS[room].map((name) => `${name}/`);
+/** @param up leads out of the place whose imports are judged */
+function directionOf(room, up, allowed) {
   return {
-    regex: `^(?:\\.\\./)+(?!${['\\.\\./', ...allowed].join('|')})`,
-    message: `${room} may import ${ROOMS[room].join(', ') || 'no other room'}`,
+    regex: `^${up}(?!${['\\.\\./', ...allowed.map((name) => `${name}/`)].join('|')})`,
+    message: `${room} may import ${allowed.join(', ') || 'no other room'}`,
   };
 }
 
-function importRule(room, paths) {
-  return { 'no-restricted-imports': ['error', { paths, patterns: [directionOf(room)] }] };
+/** For imports that leave a room of src/. */
+function outOf(room) {
+  return directionOf(room, '(?:\\.\\./)+', ROOMS[room]);
+}
+
+function importRule(paths, ...patterns) {
+  return { 'no-restricted-imports': ['error', { paths, patterns }] };
 }
 
 /** For one room: its imports in ordinary modules, and the same without the purity rules in its adapters. */
 function roomConfigs(room) {
   const imports = roomImports(room);
   return [
-    { files: [`src/${room}/**/*.ts`], rules: importRule(room, [...imports, ...PURE_IMPORTS]) },
-    { files: adaptersOf(room), rules: importRule(room, imports) },
+    { files: [`src/${room}/**/*.ts`], rules: importRule([...imports, ...PURE_IMPORTS], outOf(room)) },
+    { files: adaptersOf(room), rules: importRule(imports, outOf(room)) },
+  ];
+}
+
+function agentConfigs() {
+  const paths = [...roomImports('agent'), ...PURE_IMPORTS];
+  const outward = directionOf('agent', '(?:\\.\\./){2,}', ROOMS.agent);
+  const beside = {
+    regex: '^\\./[^/]+/',
+    message: 'what lies beside the rooms of the agent imports none of them',
+  };
+  return [
+    {
+      files: ['src/agent/*.ts'],
+      rules: importRule(paths, outOf('agent'), beside),
+    },
+    ...Object.entries(AGENT_ROOMS).map(([room, allowed]) => ({
+      files: [`src/agent/${room}/**/*.ts`],
+      rules: importRule(paths, outward, directionOf(`agent/${room}`, '\\.\\./(?![^/]+$)', allowed)),
+    })),
   ];
 }
 
@@ -180,13 +213,17 @@ export default defineConfig(
   },
   { files: ['src/cli/**/*.ts'], rules: { 'no-console': 'off' } },
   ...Object.keys(ROOMS).flatMap(roomConfigs),
+  ...agentConfigs(),
   {
     files: ['src/model/hash.ts'],
-    rules: importRule('model', [
-      ...roomImports('model'),
-      ...forbid(TIME_MODULES, 'use the Clock port'),
-      { name: 'node:crypto', allowImportNames: ['createHash'], message: 'the model only hashes' },
-    ]),
+    rules: importRule(
+      [
+        ...roomImports('model'),
+        ...forbid(TIME_MODULES, 'use the Clock port'),
+        { name: 'node:crypto', allowImportNames: ['createHash'], message: 'the model only hashes' },
+      ],
+      outOf('model'),
+    ),
   },
   {
     files: WIRING,

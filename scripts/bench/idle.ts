@@ -2,7 +2,7 @@
  * idle: what the agent uses while nothing happens, by how many domains it looks after.
  */
 import { join } from 'node:path';
-import type { Status } from '../../src/agent/status.js';
+import type { Status } from '../../src/agent/api/status.js';
 import { waitUntil } from '../../test/fixtures/wait-until.js';
 import type { Settings } from '../../test/fixtures/host.js';
 import { Crowd } from './crowd.js';

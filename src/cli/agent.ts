@@ -9,11 +9,11 @@
  */
 import { createServer, type Server } from 'node:http';
 import type { Command } from 'commander';
-import { controlApi } from '../agent/control-api.js';
-import { eventsApi } from '../agent/events-api.js';
-import { metricsApi } from '../agent/metrics-api.js';
-import { ServiceReport } from '../agent/service-report.js';
-import { Supervisor } from '../agent/supervisor.js';
+import { controlApi } from '../agent/api/control-api.js';
+import { eventsApi } from '../agent/api/events-api.js';
+import { metricsApi } from '../agent/api/metrics-api.js';
+import { ServiceReport } from '../agent/api/service-report.js';
+import { Supervisor } from '../agent/watch/supervisor.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
 

@@ -5,8 +5,8 @@
  *    meanwhile; an agent that starts later waits for that lock before it takes the domain up.
  * I2 (G8) The share is remembered before anything is done on it: a host on which no agent ever runs refuses another one in its place all the same.
  */
-import { rememberShare } from '../agent/remember-share.js';
-import { Replicator } from '../agent/replicator.js';
+import { rememberShare } from '../agent/share/remember-share.js';
+import { Replicator } from '../agent/domain/replicator.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
 import type { DomainUuid } from '../model/identifiers.js';

@@ -2,7 +2,7 @@
  * domain: the life cycle for a host without libvirt's hook: `domain prepare`, `domain started`, `domain stopped`.
  */
 import { Command } from 'commander';
-import { DOMAIN_NAME_CHARACTERS_MAX } from '../agent/domain-record.js';
+import { DOMAIN_NAME_CHARACTERS_MAX } from '../agent/domain/domain-record.js';
 import { MirrorError } from '../model/errors.js';
 import { parseDomainUuid, quoted } from '../model/identifiers.js';
 import { plainPath } from '../model/plain-path.js';

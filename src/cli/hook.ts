@@ -8,7 +8,7 @@
  * I2 Only what is about to start can be failed: `reconnect` and `attach` always succeed, or libvirt would kill a running domain.
  */
 import type { Command } from 'commander';
-import { carryOutHook, type HookedDomains } from '../agent/libvirt-hook.js';
+import { carryOutHook, type HookedDomains } from '../agent/api/libvirt-hook.js';
 import { DOMAIN_XML_LENGTH_MAX, mustSucceed } from '../libvirt/hook-operation.js';
 import { readHookRequest } from '../libvirt/hook-request.js';
 import type { Config } from '../model/config.js';

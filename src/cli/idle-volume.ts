@@ -9,8 +9,8 @@
  */
 import type { AgentContext } from '../agent/agent-context.js';
 import { domainPlace } from '../agent/domain-place.js';
-import { inUse } from '../agent/refusal.js';
-import { lookAtVolume, type VolumeLook } from '../agent/volume-look.js';
+import { inUse } from '../agent/start/refusal.js';
+import { lookAtVolume, type VolumeLook } from '../agent/share/volume-look.js';
 import { isAtRest, type JournalRecord } from '../host/journal-record.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';

@@ -10,7 +10,7 @@
  * I1 A failure before P4 leaves the head as it was. One after it leaves the new head, held by this host, and says so. A Ctrl-C waits from P3 to P5.
  */
 import type { GenerationReason } from '../bundle/manifest.js';
-import { publishNote } from '../agent/publish-note.js';
+import { publishNote } from '../agent/share/publish-note.js';
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';

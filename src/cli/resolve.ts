@@ -14,7 +14,7 @@
  */
 import { Option, type Command } from 'commander';
 import { domainPlace, type DomainPlace } from '../agent/domain-place.js';
-import { publishNote } from '../agent/publish-note.js';
+import { publishNote } from '../agent/share/publish-note.js';
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';

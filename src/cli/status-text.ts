@@ -3,7 +3,7 @@
  *
  * Words are folded to the given width; only names give way in the table.
  */
-import type { DomainStatus, Status } from '../agent/status.js';
+import type { DomainStatus, Status } from '../agent/api/status.js';
 import { attentionText, type Concern } from './attention-text.js';
 import { painter, paintRows, type Colour, type Paint } from './paint.js';
 import { displayTime, foldedText, printable, shortDuration, takenText, textTable } from './text-table.js';

@@ -5,9 +5,9 @@
 import type { AgentContext } from '../agent/agent-context.js';
 import type { Attention } from '../agent/attention.js';
 import { domainPlace } from '../agent/domain-place.js';
-import { ofAnotherShare } from '../agent/remember-share.js';
-import { isWrongShare, type ShareHealthReport } from '../agent/share-health.js';
-import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/status.js';
+import { ofAnotherShare } from '../agent/share/remember-share.js';
+import { isWrongShare, type ShareHealthReport } from '../agent/share/share-health.js';
+import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/api/status.js';
 import type { JournalRecord } from '../host/journal-record.js';
 import type { SpoolEntry } from '../host/spool.js';
 import { asMirrorError, type MirrorError } from '../model/errors.js';

@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander';
 import * as z from 'zod';
-import type { Status } from '../agent/status.js';
+import type { Status } from '../agent/api/status.js';
 import type { Config } from '../model/config.js';
 import { MirrorError } from '../model/errors.js';
 import { quoted } from '../model/identifiers.js';

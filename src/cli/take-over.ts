@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander';
 import type { AgentContext } from '../agent/agent-context.js';
-import { lookAtVolume } from '../agent/volume-look.js';
+import { lookAtVolume } from '../agent/share/volume-look.js';
 import { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { takeOverIn } from '../model/take-over.js';

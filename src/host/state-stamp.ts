@@ -7,7 +7,7 @@
  * I1 A file that was renamed into place, made, removed or written to is told from the one before: by its inode, or by its own or its directory's times.
  * Not guaranteed: that equal stamps mean equal contents. A second write within one tick of the file system's clock shows nowhere, nor does one through
  * a memory map whose page was written to shortly before, nor one after which the host's clock was set back to the very tick. Whoever relies on stamps
- * reads only once they have rested, and reads all the same from time to time (`agent/reread.ts`).
+ * reads only once they have rested, and reads all the same from time to time (`agent/domain/reread.ts`).
  */
 import { STATE_FILE_NAMES } from '../model/capture.js';
 import type { FileSystem } from '../model/filesystem.js';

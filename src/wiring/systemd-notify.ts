@@ -5,7 +5,7 @@
  * (hence `NotifyAccess=all`), and ends only when systemd has read what it sent, so that systemd still knows whose it was.
  */
 import { execFile } from 'node:child_process';
-import type { ServiceManager } from '../agent/service-report.js';
+import type { ServiceManager } from '../agent/api/service-report.js';
 
 const PROGRAM = 'systemd-notify';
 const DEADLINE_MS = 10_000;

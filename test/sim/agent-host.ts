@@ -1,9 +1,9 @@
 /**
  * agent-host: one simulated host: power, hypervisor, and the real agent in one life after another.
  */
-import { Supervisor } from '../../src/agent/supervisor.js';
+import { Supervisor } from '../../src/agent/watch/supervisor.js';
 import type { AgentContext } from '../../src/agent/agent-context.js';
-import { isSettled, isStuck } from '../../src/agent/settling.js';
+import { isSettled, isStuck } from '../../src/agent/domain/settling.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
 import { Arms, type ArmedFault } from './arms.js';

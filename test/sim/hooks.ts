@@ -4,9 +4,9 @@
  *
  * I1 A call of which the agent did not live to see the end fails, whatever of it took place.
  */
-import type { Prepared } from '../../src/agent/prepared.js';
-import { Replicator, type StopOutcome } from '../../src/agent/replicator.js';
-import type { Supervisor } from '../../src/agent/supervisor.js';
+import type { Prepared } from '../../src/agent/start/prepared.js';
+import { Replicator, type StopOutcome } from '../../src/agent/domain/replicator.js';
+import type { Supervisor } from '../../src/agent/watch/supervisor.js';
 import { MirrorError } from '../../src/model/errors.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import type { AgentProgram } from './agent-program.js';

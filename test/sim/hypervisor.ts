@@ -8,7 +8,7 @@
  * I1 One job at a time for a domain on this host; a job that cannot begin is passed over.
  * I2 With the host's power everything here ends, in the middle of whatever it did.
  */
-import type { Prepared } from '../../src/agent/prepared.js';
+import type { Prepared } from '../../src/agent/start/prepared.js';
 import { errnoOf } from '../../src/model/errors.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import { sleep } from '../../src/model/environment.js';

@@ -94,7 +94,7 @@ export const MUTANTS = [
     name: 'a fenced host goes on in the next slot',
     edits: [
       {
-        file: 'agent/share-tasks.ts',
+        file: 'agent/domain/share-tasks.ts',
         find: "  if (outcome.kind !== 'committed') return lostSlot(context, outcome.by);\n  const at",
         replace:
           "  if (outcome.kind !== 'committed') return await publish(context, { uuid, name, capture, bootId, reason } as DomainTask, " +
@@ -167,7 +167,7 @@ export const MUTANTS = [
     name: 'the head is restored without a claim',
     edits: [
       {
-        file: 'agent/prepare.ts',
+        file: 'agent/start/prepare.ts',
         find: '  const claimed = await claimFor(attempt);\n',
         replace:
           "  const { volume } = situation;\n  const claimed = decision.kind === 'restore-head' && volume ? { epoch: volume.log.top, log: volume.log } : await claimFor(attempt);\n",
@@ -188,7 +188,7 @@ export const MUTANTS = [
     name: 'a domain starts anew when the share is away',
     edits: [
       {
-        file: 'agent/prepare.ts',
+        file: 'agent/start/prepare.ts',
         find: '    const decision = planRestore(situation.facts);\n',
         replace:
           "    const away = situation.facts.share === 'unreachable';\n" +
@@ -211,7 +211,7 @@ export const MUTANTS = [
     name: 'the spool is cleared before the publish is acknowledged',
     edits: [
       {
-        file: 'agent/share-tasks.ts',
+        file: 'agent/domain/share-tasks.ts',
         find: "  invariant(capture !== undefined, 'a publish carries a capture');\n",
         replace:
           "  invariant(capture !== undefined, 'a publish carries a capture');\n" +
@@ -234,7 +234,7 @@ export const MUTANTS = [
     name: 'a start is answered before the journal is written',
     edits: [
       {
-        file: 'agent/replicator.ts',
+        file: 'agent/domain/replicator.ts',
         find: '      await run.record.saved();\n      const carried',
         replace: '      const carried',
       },
@@ -244,7 +244,7 @@ export const MUTANTS = [
     name: 'a stop is answered before its state is safe',
     edits: [
       {
-        file: 'agent/replicator.ts',
+        file: 'agent/domain/replicator.ts',
         find: '          (state.stopOverdue && isSafe(state)) ||\n',
         replace: '          state.stopOverdue ||\n',
       },
@@ -252,13 +252,15 @@ export const MUTANTS = [
   },
   {
     name: 'what a former run left is published unjudged when the share does not answer',
-    edits: [{ file: 'agent/left-behind.ts', find: '  if (shareError) throw shareError;\n', replace: '' }],
+    edits: [
+      { file: 'agent/domain/left-behind.ts', find: '  if (shareError) throw shareError;\n', replace: '' },
+    ],
   },
   {
     name: 'a blank TPM that came up past the hook is published',
     edits: [
       {
-        file: 'agent/domain-run.ts',
+        file: 'agent/domain/domain-run.ts',
         find: '    return isOtherTpm(identity, this.#identity);\n',
         replace: '    return isOtherTpm(identity, identity);\n',
       },
@@ -268,7 +270,7 @@ export const MUTANTS = [
     name: 'what was spooled before a power loss passes for a capture of this boot',
     edits: [
       {
-        file: 'agent/pending-capture.ts',
+        file: 'agent/domain/pending-capture.ts',
         find: '    this.#bootId = newest.manifest.bootId;\n',
         replace: '',
       },
@@ -288,7 +290,7 @@ export const MUTANTS = [
     name: 'a release by the source of another migration passes for that of its own',
     edits: [
       {
-        file: 'agent/arrived-by-migration.ts',
+        file: 'agent/domain/arrived-by-migration.ts',
         find: "  if (!isOfOneRun(volume.log, sourceOf(known, volume.log, host), host)) return 'no';\n",
         replace: '',
       },
@@ -298,7 +300,7 @@ export const MUTANTS = [
     name: 'a host whose VM another host has had goes on from the head',
     edits: [
       {
-        file: 'agent/acquire.ts',
+        file: 'agent/domain/acquire.ts',
         find: '  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, host, epoch);\n',
         replace: '  void hasRunElsewhere;\n  const isLost = !isUnmoved(outcome.log, domain.published);\n',
       },
@@ -308,7 +310,7 @@ export const MUTANTS = [
     name: 'a claim follows whatever log there is by then',
     edits: [
       {
-        file: 'agent/acquire.ts',
+        file: 'agent/domain/acquire.ts',
         find: "const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);",
         replace:
           "void onTopOf;\n  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');",
@@ -329,7 +331,7 @@ export const MUTANTS = [
     name: 'a stop counts as over while its final state is read',
     edits: [
       {
-        file: 'agent/domain-run.ts',
+        file: 'agent/domain/domain-run.ts',
         find: " && !dirty && local === 'idle';",
         replace: ' && !dirty;\n    void local;',
       },
@@ -369,7 +371,7 @@ export const MUTANTS = [
     name: 'a claim in doubt counts as settled where the volume looks free',
     edits: [
       {
-        file: 'agent/acquire.ts',
+        file: 'agent/domain/acquire.ts',
         find: "  if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };\n",
         replace: "  void claiming;\n  if (domain.over) return { event: { kind: 'released' } };\n",
       },
@@ -389,7 +391,7 @@ export const MUTANTS = [
     name: 'a claim in doubt counts as settled where another host holds the volume',
     edits: [
       {
-        file: 'agent/acquire.ts',
+        file: 'agent/domain/acquire.ts',
         find: "    if (outcome.kind !== 'free') return inDoubt(domain.uuid, outcome.log, logTop);\n",
         replace: "    if (outcome.kind !== 'free') return { event: { kind: 'released' } };\n",
       },
@@ -399,7 +401,7 @@ export const MUTANTS = [
     name: 'an arrival waits for its source whoever holds the volume',
     edits: [
       {
-        file: 'agent/acquire.ts',
+        file: 'agent/domain/acquire.ts',
         find: '  return isWaiting && !(await wentOnElsewhere(context, domain, situation))\n',
         replace: '  return isWaiting\n',
       },
@@ -409,7 +411,7 @@ export const MUTANTS = [
     name: 'a claim of an adoption is forgotten when its host loses its power',
     edits: [
       {
-        file: 'agent/recalled-run.ts',
+        file: 'agent/domain/recalled-run.ts',
         find: "    ? { kind: 'wanted', how: 'adopt', inDoubt: true }\n",
         replace: "    ? { kind: 'wanted', how: 'adopt' }\n",
       },
@@ -419,7 +421,7 @@ export const MUTANTS = [
     name: 'a start that has ended without a word holds its volume',
     edits: [
       {
-        file: 'agent/supervisor.ts',
+        file: 'agent/watch/supervisor.ts',
         find: '    await this.#abandoned.look();\n',
         replace: '',
       },
@@ -429,7 +431,7 @@ export const MUTANTS = [
     name: 'a host that nobody heard of for a while does not look whether its claims stand',
     edits: [
       {
-        file: 'agent/supervisor.ts',
+        file: 'agent/watch/supervisor.ts',
         find: '        for (const replicator of this.replicators()) replicator.confirmClaim();\n',
         replace: '',
       },
@@ -439,7 +441,7 @@ export const MUTANTS = [
     name: 'a look at a claim is content that it stands in the log',
     edits: [
       {
-        file: 'agent/share-tasks.ts',
+        file: 'agent/domain/share-tasks.ts',
         find: 'volume?.holder?.self && volume.log.epoch === epoch && volume.log.top < slot;',
         replace:
           'volume !== undefined && volume.log.entries.some((entry) => entry.slot === epoch) && slot > 0;',

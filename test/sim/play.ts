@@ -2,7 +2,7 @@
  * play: runs a schedule to its end, then mends everything and expects the site to come to rest: what was owed is stored, and every domain can be stopped
  * and started.
  */
-import { isStuck } from '../../src/agent/settling.js';
+import { isStuck } from '../../src/agent/domain/settling.js';
 import { act } from './actions.js';
 import type { AgentHost } from './agent-host.js';
 import type { Counts } from './coverage.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { AbandonedStarts } from '../../../src/agent/abandoned-starts.js';
+import { AbandonedStarts } from '../../../src/agent/watch/abandoned-starts.js';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
-import { Arrivals } from '../../../src/agent/arrivals.js';
+import { Arrivals } from '../../../src/agent/watch/arrivals.js';
 import { parseConfig } from '../../../src/model/config.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { ManualClock } from '../../fakes/manual-clock.js';

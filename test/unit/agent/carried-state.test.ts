@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
-import { carriedUsed, readCarried } from '../../../src/agent/carried-state.js';
+import { carriedUsed, readCarried } from '../../../src/agent/start/carried-state.js';
 import { describeCapture, encodeBundle } from '../../../src/bundle/archive.js';
 import type { CarriedState } from '../../../src/bundle/metadata-element.js';
 import type { Capture } from '../../../src/model/capture.js';

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
-import { DomainEvents } from '../../../src/agent/domain-events.js';
+import { DomainEvents } from '../../../src/agent/watch/domain-events.js';
 import { parseConfig } from '../../../src/model/config.js';
 import { ManualClock } from '../../fakes/manual-clock.js';
 

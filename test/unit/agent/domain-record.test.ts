@@ -1,5 +1,5 @@
 import t from 'tap';
-import { DomainRecord } from '../../../src/agent/domain-record.js';
+import { DomainRecord } from '../../../src/agent/domain/domain-record.js';
 import type { Journal } from '../../../src/host/journal.js';
 import type { JournalRecord } from '../../../src/host/journal-record.js';
 import { MirrorError } from '../../../src/model/errors.js';

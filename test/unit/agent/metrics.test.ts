@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import t from 'tap';
-import { Metrics } from '../../../src/agent/metrics.js';
-import type { DomainStatus, Status } from '../../../src/agent/status.js';
+import { Metrics } from '../../../src/agent/api/metrics.js';
+import type { DomainStatus, Status } from '../../../src/agent/api/status.js';
 import { parseDomainUuid } from '../../../src/model/identifiers.js';
 
 const UUID = parseDomainUuid('6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Pace } from '../../../src/agent/pace.js';
+import { Pace } from '../../../src/agent/domain/pace.js';
 import { ManualClock } from '../../fakes/manual-clock.js';
 
 const INTERVAL_MS = 100;

@@ -3,8 +3,8 @@
  */
 import t from 'tap';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
-import { DomainRecord } from '../../../src/agent/domain-record.js';
-import { recalledRun } from '../../../src/agent/recalled-run.js';
+import { DomainRecord } from '../../../src/agent/domain/domain-record.js';
+import { recalledRun } from '../../../src/agent/domain/recalled-run.js';
 import { HANDED_OVER, START_FAILED } from '../../../src/model/log-entry.js';
 import type { JournalRecord } from '../../../src/host/journal-record.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { RecoveryPoint } from '../../../src/agent/recovery-point.js';
+import { RecoveryPoint } from '../../../src/agent/domain/recovery-point.js';
 import { ManualClock } from '../../fakes/manual-clock.js';
 
 t.test('the changes that the share has not, and since when', async (t) => {

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { StateStamp } from '../../../src/host/state-stamp.js';
-import { LOOKS_A_READING, Reread } from '../../../src/agent/reread.js';
+import { LOOKS_A_READING, Reread } from '../../../src/agent/domain/reread.js';
 import { parseDomainUuid } from '../../../src/model/identifiers.js';
 
 /** Its count of looks begins at 0. */

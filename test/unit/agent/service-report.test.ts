@@ -1,5 +1,5 @@
 import t from 'tap';
-import { ServiceReport, type ServiceManager } from '../../../src/agent/service-report.js';
+import { ServiceReport, type ServiceManager } from '../../../src/agent/api/service-report.js';
 import { systemdManager } from '../../../src/wiring/systemd-notify.js';
 import { ManualClock } from '../../fakes/manual-clock.js';
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { ShareHealth } from '../../../src/agent/share-health.js';
+import { ShareHealth } from '../../../src/agent/share/share-health.js';
 import type { AgentContext } from '../../../src/agent/agent-context.js';
 import { parseConfig } from '../../../src/model/config.js';
 import { sleep } from '../../../src/model/environment.js';

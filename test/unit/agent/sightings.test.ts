@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Sightings } from '../../../src/agent/sightings.js';
+import { Sightings } from '../../../src/agent/watch/sightings.js';
 import type { DomainUuid } from '../../../src/model/identifiers.js';
 import { OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { DomainStatus, Status } from '../../../src/agent/status.js';
+import type { DomainStatus, Status } from '../../../src/agent/api/status.js';
 import { statusText as sectionsOf } from '../../../src/cli/status-text.js';
 import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
 

@@ -1,0 +1,98 @@
+/**
+ * libvirt-hook: what a call of libvirt's hook means for its domain. The same where an agent runs and where the hook does the work itself.
+ *
+ * libvirt waits for the hook without a time limit and holds the domain's lock meanwhile.
+ *
+ * I1 libvirt is never called from here: it waits for this very hook.
+ * I2 Every wait in here has a deadline of the configuration's.
+ */
+import { announceIncoming, takeAnnouncement } from '../../host/incoming-marker.js';
+import { readStopReason } from '../../libvirt/domain-log.js';
+import { readDomainWithoutTpm, type DomainXml } from '../../libvirt/domain-xml.js';
+import { actionOf } from '../../libvirt/hook-operation.js';
+import { readHookRequest, type HookArguments, type HookRequest } from '../../libvirt/hook-request.js';
+import { nvramPathOf } from '../../libvirt/nvram-path.js';
+import type { Config } from '../../model/config.js';
+import type { Clock } from '../../model/environment.js';
+import type { FileSystem } from '../../model/filesystem.js';
+import type { DomainUuid } from '../../model/identifiers.js';
+import type { DomainFacts } from '../domain-place.js';
+import type { StartRequest } from '../start/prepared.js';
+
+export interface HookHost {
+  readonly config: Config;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+}
+
+/** Those who are told. Each promise is waited for, and its failure is the hook's. */
+export interface HookedDomains {
+  prepare(uuid: DomainUuid, request: StartRequest): Promise<unknown>;
+  launched(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
+  /** libvirtd has come back to a domain that runs. */
+  running(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
+  stopped(uuid: DomainUuid, reason: string): Promise<unknown>;
+  /** A domain whose definition has no TPM is about to start. News, for which it does not wait. */
+  withoutTpm(uuid: DomainUuid, name: string): void;
+}
+
+/**
+ * @param xml the domain's, from standard input
+ * @throws MirrorError why the operation is refused, for whoever asked libvirt for it
+ */
+export async function carryOutHook(
+  host: HookHost,
+  domains: HookedDomains,
+  call: HookArguments,
+  xml: string,
+): Promise<void> {
+  const request = readHookRequest(call, xml);
+  if (actionOf(call.operation) === 'prepare') {
+    const bare = readDomainWithoutTpm(xml);
+    if (bare) domains.withoutTpm(bare.uuid, bare.name);
+  }
+  if (request.action === 'none' || !isInLibvirtsPlace(request.domain, host.config)) return;
+  await act(host, domains, request);
+}
+
+type ActiveRequest = Exclude<HookRequest, { action: 'none' }>;
+
+async function act(host: HookHost, domains: HookedDomains, request: ActiveRequest): Promise<void> {
+  const { config, fs, clock } = host;
+  const { domain, action } = request;
+  const { uuid, name } = domain;
+  const marker = { fs, clock, runDirectory: config.runDir };
+  const facts = { name, nvramPath: nvramPathOf(domain, config.libvirt.nvramDir) };
+  switch (action) {
+    case 'announce-incoming':
+      await announceIncoming(marker, uuid);
+      return;
+    case 'prepare':
+      await domains.prepare(uuid, {
+        ...facts,
+        incoming: await takeAnnouncement(marker, uuid),
+        byHook: true,
+        carried: domain.carried,
+      });
+      return;
+    case 'launched':
+      await domains.launched(uuid, facts);
+      return;
+    case 'running':
+      await domains.running(uuid, facts);
+      return;
+    case 'released':
+      await domains.stopped(uuid, await stopReason(host, request));
+      return;
+  }
+}
+
+/** State that the domain's owner put elsewhere is not in any place that this program watches: such a domain is left alone. */
+function isInLibvirtsPlace({ uuid, tpm }: DomainXml, { libvirt }: Config): boolean {
+  const own = `${libvirt.swtpmDir}/${uuid}/tpm2`;
+  return tpm.source === undefined || (tpm.source.type === 'dir' && tpm.source.path === own);
+}
+
+async function stopReason({ fs, config }: HookHost, { domain, reason }: ActiveRequest): Promise<string> {
+  return reason ?? (await readStopReason(fs, config.libvirt.logDir, domain.name)) ?? 'stopped';
+}

@@ -1,0 +1,310 @@
+/**
+ * domain-run: one domain's state machine at work. Every event goes through the pure `model/lifecycle.ts`; after each one the journal follows, and the tasks
+ * that the new state wants are begun, at most one a lane. Nothing here decides, and nobody is answered here: that is the replicator.
+ *
+ * I1 A capture that the lifecycle calls pending is kept in memory here until the lifecycle lets go of it.
+ * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
+ */
+import type { Arrival } from '../../host/journal-record.js';
+import { asMirrorError, type MirrorError } from '../../model/errors.js';
+import type { DomainUuid } from '../../model/identifiers.js';
+import { step } from '../../model/lifecycle.js';
+import {
+  STOPPED,
+  type Lifecycle,
+  type LifecycleEvent,
+  type LocalTask,
+  type ShareTask,
+} from '../../model/lifecycle-state.js';
+import { begin, nextTasks } from '../../model/lifecycle-tasks.js';
+import type { Capture } from '../../model/capture.js';
+import { isOtherTpm } from '../../model/restore-plan.js';
+import type { TakeOver } from '../../model/take-over.js';
+import type { AgentContext } from '../agent-context.js';
+import { AttentionList } from '../attention.js';
+import { Backoff } from '../backoff.js';
+import { DivergedCopies } from './diverged-copies.js';
+import { domainPlace, type DomainPlace } from '../domain-place.js';
+import { DomainRecord } from './domain-record.js';
+import { Pace } from './pace.js';
+import { PendingCapture } from './pending-capture.js';
+import type { Prepared } from '../start/prepared.js';
+import { RecoveryPoint } from './recovery-point.js';
+import { recalledRun } from './recalled-run.js';
+import { anotherTpm, nothingLeft } from '../start/refusal.js';
+import { Reread } from './reread.js';
+import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
+import { ShareLane } from './share-lane.js';
+
+export class DomainRun {
+  readonly uuid: DomainUuid;
+  readonly attention = new AttentionList();
+  readonly record: DomainRecord;
+  readonly #context: AgentContext;
+  /** The capture behind the lifecycle's `pending`. */
+  readonly #pending: PendingCapture;
+  readonly #shareLane: ShareLane;
+  /** Before a final state is read again that could not be read. */
+  readonly #captureBackoff: Backoff;
+  readonly #waiters: Waiters;
+  readonly #recoveryPoint: RecoveryPoint;
+  readonly #reread: Reread;
+  readonly #pace: Pace;
+  #state: Lifecycle = STOPPED;
+  #identity: string | undefined;
+  /** What this host holds was claimed by a former run of this program. */
+  #recalled = false;
+  #diverged = new DivergedCopies();
+  #closed = false;
+  #paused = false;
+
+  constructor(context: AgentContext, uuid: DomainUuid) {
+    this.uuid = uuid;
+    this.#context = context;
+    this.record = new DomainRecord(context, uuid, (error) => {
+      this.attention.clear('journal');
+      if (!error) return;
+      this.attention.raise('journal', error);
+      context.log.error({ uuid, code: error.code }, `cannot write the journal: ${error.message}`);
+    });
+    this.#pending = new PendingCapture(context, uuid, this.attention);
+    this.#shareLane = new ShareLane(context, uuid, this.attention, () => {
+      this.dispatch({ kind: 'retry' });
+    });
+    this.#captureBackoff = new Backoff(context);
+    this.#waiters = new Waiters(context.clock);
+    this.#recoveryPoint = new RecoveryPoint(context.clock);
+    this.#reread = new Reread(context, uuid);
+    this.#pace = new Pace(context.clock, context.config.timing.settleMs);
+  }
+
+  get state(): Lifecycle {
+    return this.#state;
+  }
+
+  get name(): string {
+    return this.record.current?.name ?? '';
+  }
+
+  get place(): DomainPlace {
+    return domainPlace(
+      this.#context.config,
+      this.uuid,
+      this.record.current?.nvramPath,
+      this.record.current?.live,
+    );
+  }
+
+  /** When the head that this host knows of was stored, RFC 3339 UTC, where that is known. */
+  get publishedAt(): string | null {
+    return this.record.current?.publishedAt ?? null;
+  }
+
+  /** How this host came to the volume for this run, when it took it from another one. */
+  get takenOver(): TakeOver | undefined {
+    return this.#state.run === 'stopped' ? undefined : (this.record.current?.takenOver ?? undefined);
+  }
+
+  /** How long the share has been behind, ms; `undefined` when it is not. */
+  get lagMs(): number | undefined {
+    return this.#recoveryPoint.lagMs;
+  }
+
+  /** How many changes the share has not, at least. */
+  get pendingChanges(): number {
+    return this.#recoveryPoint.changes;
+  }
+
+  /** Of a domain that came, or is to come, by migration. */
+  get arrival(): Arrival | undefined {
+    return this.record.current?.arrival ?? undefined;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Takes up what the journal and the spool say of a former run of this program. */
+  async recall(): Promise<void> {
+    const record = await this.record.load();
+    if (!record) return;
+    this.#identity = record.identity ?? undefined;
+    const spooled = await this.#pending.recall();
+    if (spooled) this.#recoveryPoint.recalled(spooled.ageMs);
+    this.#recalled = true;
+    this.#apply(recalledRun(record, spooled?.digest, this.#context.bootId));
+  }
+
+  /** A start was allowed: a new run of the domain begins with what its preparation found. */
+  begin({ decision, hold, published, pending, identity }: Prepared): void {
+    this.#identity = identity;
+    this.#pending.begin(pending);
+    this.#recalled = false;
+    this.#diverged = new DivergedCopies();
+    this.dispatch(
+      decision === 'wait-incoming'
+        ? { kind: 'incoming' }
+        : { kind: 'prepared', hold, published, pending: pending?.state },
+    );
+  }
+
+  dispatch(event: LifecycleEvent): void {
+    this.#apply(step(this.#state, event));
+  }
+
+  /** Nobody said that files changed: whether they are to be read again all the same. */
+  async isToBeReread(): Promise<boolean> {
+    return (await this.#reread.isDue(this.place)) || !isSettled(this.#state);
+  }
+
+  /** What failed on the share is tried again now; the next pauses begin short. */
+  retry(): void {
+    this.#shareLane.reset();
+    if (!this.#closed) this.dispatch({ kind: 'retry' });
+  }
+
+  /** Nothing is begun until `resume`: a preparation commits by itself, and nothing else of the domain may be under way beside it. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#apply(this.#state);
+  }
+
+  /** Resolves as soon as the condition holds; after `patienceMs` with false. */
+  until(holds: Condition, patienceMs?: number): Promise<boolean> {
+    return this.#waiters.until(this.#state, holds, patienceMs);
+  }
+
+  /** Begins nothing more, and resolves when what was begun has ended and the journal is written. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#shareLane.reset();
+    this.#captureBackoff.reset();
+    await this.until(isIdle);
+    await this.record.saved();
+  }
+
+  /** Takes a new state, and begins what it wants. */
+  #apply(state: Lifecycle): void {
+    this.#state = state;
+    this.record.follow(state, this.#identity);
+    this.record.save();
+    this.#recoveryPoint.follow(state.dirty || state.pending !== undefined);
+    if (!this.#closed && !this.#paused) this.#beginTasks();
+    this.#waiters.show(this.#state);
+  }
+
+  #beginTasks(): void {
+    const { local, share } = nextTasks(this.#state);
+    for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
+    if (share?.kind === 'publish' || share?.kind === 'diverge') this.#recoveryPoint.carried();
+    if (local) void this.#runLocal(local);
+    if (share) void this.#runShare(share);
+  }
+
+  async #runLocal(task: LocalTask): Promise<void> {
+    const { hold } = this.#state;
+    const epoch = hold.kind === 'none' || hold.kind === 'wanted' ? 0 : hold.epoch;
+    if (task.kind === 'capture') {
+      await this.#capture(task.final);
+      return;
+    }
+    this.dispatch(await this.#pending.spool(this.name, epoch, task.diverged));
+    // Published while it was spooled: the entry must not outlive that.
+    if (this.#state.pending === undefined) await this.#pending.clear();
+  }
+
+  async #capture(final: boolean): Promise<void> {
+    const { files, log } = this.#context;
+    if (!final) await this.#pace.next();
+    if (this.#state.capturesOver) {
+      this.dispatch({ kind: 'capture-failed', again: false, missing: false });
+      return;
+    }
+    this.dispatch({ kind: 'reading' });
+    const wasRead = this.#reread.begin();
+    try {
+      const capture = await files.read(this.place, final);
+      wasRead();
+      const foreign = this.#isForeign(capture);
+      if (foreign) this.#reportForeign();
+      else this.attention.clear('capture');
+      this.#captureBackoff.reset();
+      this.#identity ??= capture.identity;
+      const next = step(this.#state, { kind: 'captured', digest: capture.digest, foreign });
+      // In one turn with the state, so that a pending digest always has its capture.
+      if (next.pending?.digest === capture.digest) {
+        if (this.#state.pending?.digest !== capture.digest) this.#recoveryPoint.changed();
+        this.#pending.replace(capture);
+      }
+      this.#apply(next);
+    } catch (error) {
+      const cause = this.#worded(asMirrorError(error), final);
+      // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
+      const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
+      if (!isOver) {
+        this.attention.raise('capture', cause);
+        log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
+      }
+      const again = cause.code === 'STATE_UNSTABLE' && !final;
+      this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
+      if (this.#state.unread && cause.code === 'HOST_IO') this.#readAgainLater();
+    }
+  }
+
+  #worded(cause: MirrorError, final: boolean): MirrorError {
+    const { pending, published } = this.#state;
+    const isLost = cause.code === 'NO_STATE' && final && !pending && !published;
+    return isLost ? nothingLeft(this.uuid) : cause;
+  }
+
+  #readAgainLater(): void {
+    this.#captureBackoff.schedule(() => {
+      this.dispatch({ kind: 'changed' });
+    });
+  }
+
+  /** Of another TPM than the one that this run began with: a blank one that came up while nobody looked, most likely. */
+  #isForeign({ identity }: Capture): boolean {
+    return isOtherTpm(identity, this.#identity);
+  }
+
+  #reportForeign(): void {
+    if (this.attention.has('capture')) return;
+    const error = anotherTpm(this.uuid);
+    this.attention.raise('capture', error);
+    this.#context.log.error({ uuid: this.uuid, code: error.code }, error.message);
+  }
+
+  async #runShare(task: ShareTask): Promise<void> {
+    const { capture, bootId } = this.#pending;
+    const { run, pending, published, dirty, local } = this.#state;
+    const reason = task.kind === 'publish' && task.final ? 'stop' : published ? 'change' : 'adopt';
+    // A capture under way may find something that is left.
+    const over = run === 'finishing' && pending === undefined && !dirty && local === 'idle';
+    const recalled = this.#recalled;
+    const { arrival } = this;
+    const supersedes = capture && this.#diverged.before(capture, bootId);
+    const known = { capture, bootId, published, reason, over, recalled, arrival, supersedes } as const;
+    const domain = { ...this.place, name: this.name, ...known };
+    const { event, identity, takenOver } = await this.#shareLane.run(domain, task);
+    if (takenOver) this.record.change({ takenOver });
+    if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
+    if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();
+    if (event.kind === 'acquired') {
+      this.#recalled = false;
+      this.#identity = identity ?? this.#identity;
+      // What was captured meanwhile was not judged against the head.
+      const waiting = this.#state.pending && this.#pending.capture;
+      const foreign = waiting !== undefined && this.#isForeign(waiting);
+      if (foreign) this.#reportForeign();
+      this.dispatch({ ...event, foreign });
+    } else {
+      this.dispatch(event);
+    }
+    if (this.#state.pending === undefined) await this.#pending.clear();
+  }
+}

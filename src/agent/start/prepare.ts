@@ -1,0 +1,160 @@
+/**
+ * prepare: everything between "this domain is about to start" and "its swtpm may start now".
+ *
+ *   P1 gather the situation, plan          a refusal ends here; nothing has been touched
+ *   P2 claim the volume                    lost or changed meanwhile: back to P1
+ *   P3 publish or keep what is ahead       local state that is newer becomes the head; what lost becomes a diverged copy
+ *   P4 restore                             the state directory holds the head
+ *
+ * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away.
+ * I2 A crash anywhere leaves what the next prepare decides anew; nothing before it is undone.
+ */
+import type { Arrival } from '../../host/journal-record.js';
+import { sleep } from '../../model/environment.js';
+import { asMirrorError, MirrorError } from '../../model/errors.js';
+import type { Slot } from '../../model/generation-name.js';
+import type { DomainUuid } from '../../model/identifiers.js';
+import { takeOverIn } from '../../model/take-over.js';
+import { mustFinishFirst, planRestore, type RestoreDecision } from '../../model/restore-plan.js';
+import type { ClaimOutcome } from '../../volume/share-store.js';
+import type { AgentContext } from '../agent-context.js';
+import { HeldStart, type StartAttempt } from './held-start.js';
+import { prepared, type Prepared, type PrepareRequest } from './prepared.js';
+import { refusal, stillFinishing } from './refusal.js';
+import { gatherSituation, type Situation } from './situation.js';
+import { StartDeadline } from './start-deadline.js';
+import { prepareWithoutShare } from './start-without-share.js';
+
+/** What the domain's replicator does for its preparation, and learns from it. */
+export interface PreparingDomain {
+  /** Lets what a former run left reach the share: one try, of `patienceMs` at most. @returns whether nothing of it is left */
+  finishLastRun(patienceMs: number): Promise<boolean>;
+  /** The start waits, and this is why. */
+  waiting(error: MirrorError): void;
+  /** A claim is about to be made. Resolves when a crash cannot make anybody forget that. */
+  claiming(): Promise<void>;
+  /** The volume is this host's under this claim, or may be: a start that fails from here on has to give it back. */
+  claimed(epoch: Slot | 'unknown'): void;
+}
+
+/** Between two looks at a holder that may expire, or at a share that may come back. */
+const LOOK_AGAIN_MS = 250;
+
+/**
+ * @throws MirrorError the refusal, or what kept the start from being decided within `timing.start_deadline`
+ */
+export async function prepareDomain(
+  context: AgentContext,
+  request: PrepareRequest,
+  domain: PreparingDomain,
+): Promise<Prepared> {
+  const deadline = new StartDeadline(context, request.uuid);
+  let lastAgeMs: number | undefined;
+  for (;;) {
+    const isFinished = await domain.finishLastRun(deadline.leftMs);
+    const gathering = gatherSituation(context, request, request.incoming, request.carried);
+    const situation = await deadline.within(gathering);
+    const decision = planRestore(situation.facts);
+    const late = deadline.leftMs < LOOK_AGAIN_MS;
+    if (!isFinished && mustFinishFirst(decision, situation.facts)) {
+      if (late) throw stillFinishing(request.uuid);
+    } else if (decision.kind !== 'refuse') {
+      const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
+      if (prepared) return prepared;
+      if (late) throw unsettled(request.uuid);
+    } else {
+      const error = refusal(decision.code, situation);
+      const ageMs = situation.volume?.holder?.heartbeatAgeMs;
+      // A heartbeat that got younger between two looks is a host that lives: waiting longer would change nothing.
+      const livesOn = ageMs !== undefined && lastAgeMs !== undefined && ageMs < lastAgeMs;
+      lastAgeMs = ageMs;
+      if (late || livesOn || !mayPass(context, situation)) throw error;
+      domain.waiting(error);
+      deadline.because(error);
+    }
+    await sleep(context.clock, LOOK_AGAIN_MS);
+  }
+}
+
+function unsettled(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'TAKE_OVER_LOST',
+    `the volume of ${uuid} kept changing while this host prepared the start`,
+    {
+      next: 'see with `swtpm-mirror history --all` which other host starts the domain; then try again',
+      retriable: true,
+    },
+  );
+}
+
+/** Whether time alone can turn a refusal: a share that comes back, or a holder that expires. */
+function mayPass({ config }: AgentContext, { facts }: Situation): boolean {
+  if (facts.share !== 'verified') return facts.share === 'unreachable';
+  return facts.holder === 'other-alive' && config.start.takeOver === 'expired';
+}
+
+interface Start extends StartAttempt {
+  readonly domain: PreparingDomain;
+}
+
+/** @returns `undefined` when the situation changed meanwhile and must be judged anew */
+async function carryOut(
+  attempt: Start,
+  decision: Exclude<RestoreDecision, { kind: 'refuse' }>,
+): Promise<Prepared | undefined> {
+  const { context, request, situation } = attempt;
+  if (decision.kind === 'wait-incoming') {
+    const arrival = announced(context, situation);
+    return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival };
+  }
+  if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
+    return await prepareWithoutShare(context, request, situation, decision);
+  }
+  const claimed = await claimFor(attempt);
+  if (!claimed) return undefined;
+  const start = await new HeldStart(attempt, claimed.epoch).run(decision);
+  return { ...start, takenOver: takeOverIn(claimed.log) };
+}
+
+/** What an incoming domain's start was announced with: its source is looked for in it when the domain has arrived. */
+function announced({ clock, bootId }: AgentContext, { volume, facts }: Situation): Arrival {
+  const claim = volume?.log.lastClaim;
+  return {
+    bootId,
+    atMs: clock.monotonicMs(),
+    source: claim ? { slot: claim.slot, host: claim.host } : null,
+    logTop: facts.share === 'verified' ? (volume?.log.top ?? 0) : null,
+  };
+}
+
+/** @returns `undefined` when the volume is not what the plan was made for */
+async function claimFor({
+  context,
+  situation,
+  deadline,
+  domain,
+}: Start): Promise<Extract<ClaimOutcome, { kind: 'claimed' }> | undefined> {
+  const { timing, start } = context.config;
+  const expired = situation.facts.holder === 'other-expired';
+  await domain.claiming();
+  const claiming = context.share.claim({
+    uuid: situation.uuid,
+    reason: expired ? 'take-over' : 'start',
+    scope: expired && start.takeOver === 'expired' ? 'expired' : 'free',
+    hostExpiryMs: timing.hostExpiryMs,
+    revive: false,
+    shareId: situation.shareId,
+  });
+  const outcome = await deadline.within(claiming).catch((error: unknown) => {
+    if (asMirrorError(error).code === 'OUTCOME_UNKNOWN' || deadline.isOver) {
+      domain.claimed('unknown');
+    }
+    throw error;
+  });
+  if (outcome.kind !== 'claimed') return undefined;
+  domain.claimed(outcome.epoch);
+  const seen = situation.volume?.log;
+  const unchanged =
+    outcome.log.head?.slot === seen?.head?.slot && outcome.from?.epoch === seen?.holder?.epoch;
+  return unchanged ? outcome : undefined;
+}

@@ -1,0 +1,81 @@
+/**
+ * prepared: what a start is asked with, and what it is allowed with.
+ */
+import type { Arrival } from '../../host/journal-record.js';
+import type { CarriedState } from '../../bundle/metadata-element.js';
+import type { Capture } from '../../model/capture.js';
+import type { MirrorError } from '../../model/errors.js';
+import type { Slot } from '../../model/generation-name.js';
+import type { Hold, Pending, PublishedState } from '../../model/lifecycle-state.js';
+import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
+import type { TakeOver } from '../../model/take-over.js';
+import type { DomainPlace } from '../domain-place.js';
+import type { Situation } from './situation.js';
+
+export interface StartRequest {
+  readonly name: string;
+  readonly nvramPath: string | undefined;
+  /** The start is an incoming migration. */
+  readonly incoming: boolean;
+  /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
+  readonly byHook?: boolean;
+  /** The domain's state in its own definition: of use where there is no other. */
+  readonly carried?: CarriedState | undefined;
+}
+
+export type PrepareRequest = DomainPlace & StartRequest;
+
+/** A capture that is durable in the spool, still to be published. */
+export interface SpooledCapture {
+  readonly capture: Capture;
+  readonly state: Pending;
+  readonly spooledAs: string;
+  /** The boot of this host in which it was read from the disk. */
+  readonly bootId: string;
+}
+
+export interface Prepared {
+  readonly decision: RestoreDecision['kind'];
+  readonly hold: Hold;
+  readonly published: PublishedState | undefined;
+  readonly pending: SpooledCapture | undefined;
+  /** Identity of the TPM that the domain starts with, when it is known. */
+  readonly identity: string | undefined;
+  readonly shareId: string | undefined;
+  /** How this host came to the volume, when it took it from another one. */
+  readonly takenOver?: TakeOver | undefined;
+  /** What an operator should know of how the domain starts. */
+  readonly notice?: MirrorError | undefined;
+  /** The claim that names the directory in which swtpm is going to work on the share itself. */
+  readonly live?: Slot | undefined;
+  /** Of an incoming domain. */
+  readonly arrival?: Arrival;
+}
+
+/** @param identity of the volume's TPM, when it is known */
+export function inSpool(
+  capture: Capture,
+  { spooledAs, bootId }: Pick<SpooledCapture, 'spooledAs' | 'bootId'>,
+  identity?: string,
+): SpooledCapture {
+  const foreign = isOtherTpm(identity, capture.identity);
+  const state = { digest: capture.digest, spooled: true, ...(foreign && { foreign }) };
+  return { capture, state, spooledAs, bootId };
+}
+
+export function prepared(
+  { shareId, record }: Situation,
+  { kind }: RestoreDecision,
+  hold: Hold,
+  published: PublishedState | undefined,
+): Prepared {
+  const identity = record?.identity ?? undefined;
+  return {
+    decision: kind,
+    hold,
+    published,
+    pending: undefined,
+    identity,
+    shareId: shareId ?? record?.shareId ?? undefined,
+  };
+}

@@ -1,0 +1,220 @@
+/**
+ * refusal: why a domain's start, stop or capture is refused and what its operator does next, in one sentence each. Whoever ran
+ * `virsh start` reads these.
+ */
+import { MirrorError, type ErrorCode } from '../../model/errors.js';
+import type { DomainUuid } from '../../model/identifiers.js';
+import type { AttentionList } from '../attention.js';
+import type { Situation } from './situation.js';
+
+type Wording = (situation: Situation) => MirrorError;
+
+const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
+  HELD_ELSEWHERE: heldElsewhere,
+  STATE_MISSING: (situation) =>
+    new MirrorError('STATE_MISSING', `${missingState(situation)}, and a blank TPM would lock its user out`, {
+      next: waysToAState(situation),
+    }),
+  STATE_BEHIND: stateBehind,
+  TOMBSTONED: ({ uuid }) =>
+    new MirrorError(
+      'TOMBSTONED',
+      `the volume of ${uuid} was marked as forgotten; its last state is still there`,
+      { next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain` },
+    ),
+  FOREIGN_TPM: ({ uuid }) =>
+    new MirrorError('FOREIGN_TPM', `the local TPM of ${uuid} is another TPM than the one in its volume`, {
+      next: `choose: \`swtpm-mirror resolve ${uuid} --keep head\` goes on with the volume's TPM, \`--keep local\` with this host's; the other one is kept`,
+    }),
+  GENERATION_DAMAGED: (situation) =>
+    new MirrorError(
+      'GENERATION_DAMAGED',
+      `the newest state of ${situation.uuid} is damaged: ${damage(situation)}`,
+      {
+        next: `see \`swtpm-mirror verify ${situation.uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
+      },
+    ),
+  STATE_INVALID: ({ uuid, localError }) =>
+    new MirrorError(
+      'STATE_INVALID',
+      `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`,
+      {
+        next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
+      },
+    ),
+  CARRIED_INVALID: ({ uuid, carried }) =>
+    new MirrorError(
+      'CARRIED_INVALID',
+      `${uuid} has no TPM state but the one in its definition, which cannot be used: ${carried.kind === 'unusable' ? carried.error.message : ''}`,
+      {
+        next: `put a good state into its volume with \`swtpm-mirror import FILE --as ${uuid}\`; or, to start with a blank TPM, take the element <state xmlns="urn:swtpm-mirror:1"> out of the definition's metadata`,
+      },
+    ),
+};
+
+/** @param code what the plan refused with */
+export function refusal(code: ErrorCode, situation: Situation): MirrorError {
+  const word = WORDINGS[code];
+  if (word) return word(situation);
+  const unavailable = new MirrorError(code, `the start of ${situation.uuid} is refused`, {
+    next: 'see `swtpm-mirror status`',
+  });
+  return situation.shareError ?? unavailable;
+}
+
+function heldElsewhere(situation: Situation): MirrorError {
+  const { uuid, volume } = situation;
+  const holder = volume?.holder;
+  const next = holder?.alive
+    ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
+    : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`;
+  const who = `host ${holder?.host ?? '?'}, ${signOfLife(situation)}`;
+  return new MirrorError('HELD_ELSEWHERE', `the TPM state of ${uuid} is held by ${who}`, {
+    next,
+    retriable: true,
+  });
+}
+
+function stateBehind({ uuid, facts, record, volume }: Situation): MirrorError {
+  const headSlot = volume?.log.head?.slot ?? 0;
+  if (facts.spooled && (record?.slot ?? 0) <= headSlot) return spoolAhead(uuid);
+  return new MirrorError(
+    'STATE_BEHIND',
+    `the volume of ${uuid} ends at generation ${String(headSlot)}, but this host knows of generation ${String(record?.slot)}`,
+    {
+      next: 'the share was put back from an older backup, or another export is mounted: mount the one with the newer state',
+    },
+  );
+}
+
+function spoolAhead(uuid: string): MirrorError {
+  return new MirrorError(
+    'STATE_BEHIND',
+    `this host's spool has a state of ${uuid} that the share has not taken yet`,
+    {
+      next: 'it is published as soon as the share takes it: see `swtpm-mirror status`, then try again',
+      retriable: true,
+    },
+  );
+}
+
+function signOfLife({ volume }: Situation): string {
+  const age = volume?.holder?.heartbeatAgeMs;
+  if (age === undefined) return 'which has no heartbeat';
+  const state = volume?.holder?.alive ? 'alive' : 'expired';
+  return `which is ${state} (last heartbeat ${(age / 1000).toFixed(1)} s ago)`;
+}
+
+function missingState({ uuid, record, volume }: Situation): string {
+  if (record && record.slot > 0) {
+    return `the share has no state of ${uuid}, although this host published generation ${String(record.slot)} to it`;
+  }
+  const holder = volume?.holder;
+  return holder
+    ? `${uuid} was started on ${holder.host}, which never stored its state and released nothing`
+    : `${uuid} has run on this host, but no state of it is left`;
+}
+
+function waysToAState({ uuid, local, volume }: Situation): string {
+  if (local) {
+    return `bring its volume back from a backup of the share; or, if this host has the newest state, run \`swtpm-mirror resolve ${uuid} --keep local\``;
+  }
+  const elsewhere = volume?.holder?.self ? '' : 'start it on the host where it last ran, or ';
+  return `${elsewhere}put its state back into the swtpm directory from a backup; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up: then it starts with a blank TPM, and its guest asks for the recovery key`;
+}
+
+function damage({ volume }: Situation): string {
+  return volume?.head.kind === 'damaged' ? volume.head.error.message : 'it cannot be read';
+}
+
+/** A blank TPM that came up while nobody looked, most likely; the guest itself can make its TPM another one, too. */
+export function anotherTpm(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'FOREIGN_TPM',
+    `the TPM of ${uuid} is another one than in its volume; it is kept as a diverged copy`,
+    {
+      next: `see the copies with \`swtpm-mirror history --all ${uuid}\`; stop the domain and choose with \`swtpm-mirror resolve ${uuid} --keep head\` or \`--keep local\``,
+    },
+  );
+}
+
+export function alreadyPreparing(uuid: DomainUuid): MirrorError {
+  return new MirrorError('DOMAIN_BUSY', `the start of ${uuid} is already being prepared`, {
+    next: 'wait for the other start to end, then try again',
+    retriable: true,
+  });
+}
+
+export function alreadyRunning(uuid: DomainUuid): MirrorError {
+  return new MirrorError('DOMAIN_RUNNING', `${uuid} is running on this host already`, {
+    next: 'stop it before it is started again',
+  });
+}
+
+/** For what needs a domain that has stopped. */
+export function inUse(uuid: DomainUuid, run: string): MirrorError {
+  return new MirrorError('DOMAIN_RUNNING', `${uuid} is in use on this host (${run})`, {
+    next: 'shut the domain down first; `swtpm-mirror status` shows when its final state is stored',
+  });
+}
+
+export function stillFinishing(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'SHARE_TIMEOUT',
+    `the share has not yet taken the state that ${uuid} left when it last stopped`,
+    {
+      next: 'check that the NFS server answers; the state is safe in the spool, then try again',
+      retriable: true,
+    },
+  );
+}
+
+export function claimUnderWay(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'OUTCOME_UNKNOWN',
+    `a claim of this host for ${uuid} had no answer from the share; the volume is held elsewhere, and the claim may yet take place`,
+    {
+      next: 'nothing to do: should it take place, it is given back at once',
+      retriable: true,
+    },
+  );
+}
+
+export function notRunning(uuid: DomainUuid): MirrorError {
+  return new MirrorError('NO_SUCH_DOMAIN', `${uuid} is not running on this host`, {
+    next: 'start it, or see its generations with `swtpm-mirror history`',
+  });
+}
+
+/** What a start would make of it is a blank TPM, here or anywhere. */
+export function nothingLeft(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'NO_STATE',
+    `${uuid} has stopped, and no state of its TPM is left, neither here nor on the share; its volume stays held, so that it starts blank nowhere`,
+    {
+      next: `put its state back into the swtpm directory from a backup, then run \`swtpm-mirror domain stopped ${uuid}\`; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up`,
+      retriable: true,
+    },
+  );
+}
+
+/** The stop's own failure: the final state is where it was, and nowhere else. */
+export function neitherTookIt(uuid: DomainUuid, attention: AttentionList): MirrorError {
+  const known = attention.get('spool') ?? attention.get('capture');
+  if (known) return MirrorError.fromRecord({ ...known, retriable: true });
+  return new MirrorError('HOST_IO', `neither the share nor the spool took the final state of ${uuid}`, {
+    next: 'free space in the state directory, then run `swtpm-mirror domain stopped` again',
+    retriable: true,
+  });
+}
+
+/** @param by the host that has it */
+export function lostTo(uuid: DomainUuid, by: string): MirrorError {
+  return new MirrorError(
+    'FENCED',
+    `host ${by} holds the volume of ${uuid} now; what this host captures is kept as a diverged copy`,
+    {
+      next: `make sure that the domain runs on one host only; see the copies with \`swtpm-mirror history --all ${uuid}\``,
+    },
+  );
+}

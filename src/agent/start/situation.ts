@@ -1,0 +1,261 @@
+/**
+ * situation: everything that the restore plan wants to know about a domain, gathered from share, disk and journal.
+ */
+import type { JournalRecord } from '../../host/journal-record.js';
+import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
+import type { Manifest } from '../../bundle/manifest.js';
+import type { CarriedState } from '../../bundle/metadata-element.js';
+import type { DomainUuid, HostName } from '../../model/identifiers.js';
+import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
+import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../../model/restore-plan.js';
+import { claimedByAnother, hasAbandonedEpoch } from '../../model/volume-log.js';
+import type { Inspection, VolumeReading } from '../../volume/share-store.js';
+import { compareStateFiles, type Capture, type StateFile } from '../../model/capture.js';
+import { contentDigest } from '../../model/hash.js';
+import type { AgentContext } from '../agent-context.js';
+import { readCarried, type CarriedReading } from './carried-state.js';
+import type { DomainPlace } from '../domain-place.js';
+import { ofAnotherShare } from '../share/remember-share.js';
+
+export interface Situation {
+  readonly uuid: DomainUuid;
+  readonly facts: RestoreFacts;
+  readonly record: JournalRecord | undefined;
+  readonly local: Capture | undefined;
+  /** The domain's NVRAM is missing on this host: in `local` stands the head's, which is still to be written. */
+  readonly nvramMissing: boolean;
+  /** What is wrong with the local state, when it is invalid. */
+  readonly localError: MirrorError | undefined;
+  readonly carried: CarriedReading;
+  readonly shareId: string | undefined;
+  readonly volume: VolumeReading | undefined;
+  /** Why the share is not verified. */
+  readonly shareError: MirrorError | undefined;
+}
+
+/** What makes a share's absence a matter of time; anything else about it is reported as it is. */
+const UNREACHABLE: ReadonlySet<ErrorCode> = new Set([
+  'SHARE_UNAVAILABLE',
+  'SHARE_TIMEOUT',
+  'OUTCOME_UNKNOWN',
+]);
+
+/** Reasons of a generation that an operator put into the volume: what lies on this host's disk is not what came after it. */
+const PLACED: ReadonlySet<string> = new Set(['import', 'carried', 'rollback', 'revert', 'clone', 'resolve']);
+
+export async function gatherSituation(
+  context: AgentContext,
+  place: DomainPlace,
+  incoming: boolean,
+  carriedState?: CarriedState,
+): Promise<Situation> {
+  const { uuid } = place;
+  const record = await context.journal.read(uuid);
+  const share = await lookAtShare(context, uuid, record);
+  const disk = await lookAtDisk(context, place);
+  const volume = share.inspection?.volume;
+  const headNvram = missingNvram(place, disk.capture, volume);
+  const local = { error: disk.error, capture: headNvram ? withFile(disk.capture, headNvram) : disk.capture };
+  // Where there is another state its own has no say, and is not worth the work.
+  const isLast = !incoming && disk.capture === undefined && share.inspection && !volume?.log.head;
+  const carried = await readCarried(uuid, isLast ? carriedState : undefined);
+  const facts: RestoreFacts = {
+    share: share.presence,
+    volume: volumeFacts(volume, local.capture),
+    tombstoned: volume?.log.tombstone !== undefined,
+    holder: holderFacts(volume),
+    claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
+    local: localFacts(context, local, record, volume),
+    journal: record && journalFacts(record, context.bootId),
+    ...(await spoolFacts(context, uuid, local.capture, volume, record)),
+    carried: carried.kind,
+    incoming,
+    policy: context.config.start,
+  };
+  return {
+    uuid,
+    facts,
+    record,
+    local: local.capture,
+    nvramMissing: headNvram !== undefined,
+    localError: local.error,
+    carried,
+    shareId: share.inspection?.share.id,
+    volume,
+    shareError: share.error,
+  };
+}
+
+async function lookAtShare(
+  context: AgentContext,
+  uuid: DomainUuid,
+  record: JournalRecord | undefined,
+): Promise<{ presence: SharePresence; inspection?: Inspection; error?: MirrorError }> {
+  const since = record && record.epoch > 0 ? record.epoch : Number.MAX_SAFE_INTEGER;
+  const { hostExpiryMs } = context.config.timing;
+  const shareId = (await context.knownShare.read()) ?? record?.shareId ?? undefined;
+  try {
+    const inspection = await context.share.inspect({ uuid, withHead: true, since, hostExpiryMs, shareId });
+    const stray = record && ofAnotherShare(record, inspection.share.id);
+    return stray ? { presence: 'wrong', error: stray } : { presence: 'verified', inspection };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    if (cause.code === 'SHARE_NOT_INITIALIZED') return { presence: 'not-initialized', error: cause };
+    if (cause.code === 'SHARE_WRONG') return { presence: 'wrong', error: cause };
+    if (UNREACHABLE.has(cause.code)) return { presence: 'unreachable', error: cause };
+    throw error;
+  }
+}
+
+async function lookAtDisk(
+  { files }: AgentContext,
+  place: DomainPlace,
+): Promise<{ capture: Capture | undefined; error: MirrorError | undefined }> {
+  try {
+    return { capture: await files.read(place, true), error: undefined };
+  } catch (error) {
+    const cause = asMirrorError(error);
+    if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
+    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') {
+      return { capture: undefined, error: cause };
+    }
+    throw error;
+  }
+}
+
+/** What the spool has that the volume has not: a capture that was published may have been left there. */
+async function spoolFacts(
+  { spool, bootId }: AgentContext,
+  uuid: DomainUuid,
+  local: Capture | undefined,
+  volume: VolumeReading | undefined,
+  record: JournalRecord | undefined,
+): Promise<Pick<RestoreFacts, 'spooled' | 'localIsSpooled'>> {
+  const { newest } = await spool.peek(uuid);
+  if (!newest) return { spooled: false };
+  const { capture, manifest } = newest;
+  const { digest } = capture;
+  const published = volume?.log.published ?? [];
+  return {
+    spooled: !published.some(({ generation }) => digest.startsWith(generation.digestPrefix)),
+    // What was captured after a reboot, and not judged since, may be the file that the power loss took back.
+    localIsSpooled: digest === local?.digest && (record?.bootId === bootId || manifest.bootId !== bootId),
+  };
+}
+
+/** The head's NVRAM, when this host has the domain's TPM and should have its NVRAM, but has not. */
+function missingNvram(
+  { nvramPath }: DomainPlace,
+  local: Capture | undefined,
+  volume: VolumeReading | undefined,
+): StateFile | undefined {
+  const isMissing = nvramPath !== undefined && local?.files.every((file) => file.role !== 'nvram');
+  if (!isMissing || volume?.head.kind !== 'whole') return undefined;
+  return volume.head.generation.capture.files.find((file) => file.role === 'nvram');
+}
+
+function withFile(capture: Capture | undefined, added: StateFile): Capture | undefined {
+  if (!capture) return undefined;
+  const files = [...capture.files, added].sort(compareStateFiles);
+  return { ...capture, files, digest: contentDigest(files) };
+}
+
+function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefined): VolumeFacts {
+  if (!volume) return { kind: 'absent' };
+  const { head } = volume;
+  switch (head.kind) {
+    case 'none':
+      return { kind: 'empty', abandoned: hasAbandonedEpoch(volume.log) };
+    case 'damaged':
+      return {
+        kind: 'damaged',
+        slot: head.name.slot,
+        localIsHead: local?.digest.startsWith(head.name.digestPrefix) ?? false,
+      };
+    case 'whole':
+      return { kind: 'whole', slot: head.generation.name.slot, identity: head.generation.capture.identity };
+  }
+}
+
+function holderFacts(volume: VolumeReading | undefined): RestoreFacts['holder'] {
+  const holder = volume?.holder;
+  if (!holder) return 'none';
+  if (holder.self) return 'self';
+  return holder.alive ? 'other-alive' : 'other-expired';
+}
+
+/** Judged from the last claim of this host that is known; when that has been pruned away, others may have held the volume meanwhile. */
+function othersClaimed(
+  { config }: AgentContext,
+  { log }: VolumeReading,
+  record: JournalRecord | undefined,
+): boolean {
+  const epoch = record && record.epoch > 0 ? record.epoch : log.head?.epoch;
+  if (epoch === undefined) return false;
+  const claim = log.entries.find((entry) => entry.slot === epoch);
+  const own = claim?.kind === 'claim' && claim.host === config.host;
+  return !own || claimedByAnother(log, config.host, epoch);
+}
+
+function localFacts(
+  context: AgentContext,
+  { capture, error }: { readonly capture: Capture | undefined; readonly error: MirrorError | undefined },
+  record: JournalRecord | undefined,
+  volume: VolumeReading | undefined,
+): LocalFacts {
+  if (!capture) return { kind: error ? 'invalid' : 'absent' };
+  const { digest, identity } = capture;
+  const relation = volume
+    ? relationToHead(context, capture, volume, unjudgedSinceNs(context, record))
+    : 'unknown';
+  return { kind: 'valid', digest, identity, relation };
+}
+
+/** Since when a domain may have run here from a state that nobody had judged. */
+export function unjudgedSinceNs(
+  { bootId, bootedAtMs }: Pick<AgentContext, 'bootId' | 'bootedAtMs'>,
+  record: JournalRecord | undefined,
+): bigint | undefined {
+  return record?.bootId === bootId ? undefined : BigInt(Math.floor(bootedAtMs)) * 1_000_000n;
+}
+
+/** Whether a host's own disk held what it published, so that the files' times can be compared. */
+export function isFromDiskOf(host: HostName, manifest: Pick<Manifest, 'host' | 'reason'>): boolean {
+  return manifest.host === host && !PLACED.has(manifest.reason);
+}
+
+/** @param bootId of `context`: '' when the capture may have been taken earlier in this boot */
+export function relationToHead(
+  { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
+  local: Capture,
+  volume: VolumeReading,
+  unjudgedSince: bigint | undefined,
+): LocalRelation {
+  if (volume.head.kind !== 'whole') return 'unknown';
+  const { manifest, capture } = volume.head.generation;
+  const below = volume.log.published.slice(0, -1);
+  return relateToHead({
+    local,
+    head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
+    headIsOwn: isFromDiskOf(config.host, manifest),
+    publishedBefore: below.map((entry) => entry.generation.digestPrefix),
+    bootId,
+    unjudgedSinceNs: unjudgedSince,
+  });
+}
+
+function isRunning({ phase }: JournalRecord): boolean {
+  return phase === 'running' || phase === 'arrived';
+}
+
+function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['journal'] {
+  return {
+    slot: record.slot,
+    digest: record.digest ?? undefined,
+    identity: record.identity ?? undefined,
+    ran: isRunning(record) || record.phase === 'finishing',
+    fenced: record.fenced !== null,
+    handedOver: record.phase === 'handed-over' || record.phase === 'away',
+    rebooted: record.bootId !== bootId,
+  };
+}
