@@ -5,7 +5,8 @@
  * I1 A call of which the agent did not live to see the end fails, whatever of it took place.
  */
 import type { Prepared } from '../../src/agent/start/prepared.js';
-import { Replicator, type StopOutcome } from '../../src/agent/domain/replicator.js';
+import type { StopOutcome } from '../../src/agent/domain/ending.js';
+import { Replicator } from '../../src/agent/domain/replicator.js';
 import type { Supervisor } from '../../src/agent/watch/supervisor.js';
 import { MirrorError } from '../../src/model/errors.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';

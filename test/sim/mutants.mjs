@@ -234,9 +234,9 @@ export const MUTANTS = [
     name: 'a start is answered before the journal is written',
     edits: [
       {
-        file: 'agent/domain/replicator.ts',
-        find: '      await run.record.saved();\n      const carried',
-        replace: '      const carried',
+        file: 'agent/domain/beginning.ts',
+        find: '    run.begin(prepared);\n    await run.record.saved();\n',
+        replace: '    run.begin(prepared);\n',
       },
     ],
   },
@@ -244,9 +244,9 @@ export const MUTANTS = [
     name: 'a stop is answered before its state is safe',
     edits: [
       {
-        file: 'agent/domain/replicator.ts',
-        find: '          (state.stopOverdue && isSafe(state)) ||\n',
-        replace: '          state.stopOverdue ||\n',
+        file: 'agent/domain/ending.ts',
+        find: '        (state.stopOverdue && isSafe(state)) ||\n',
+        replace: '        state.stopOverdue ||\n',
       },
     ],
   },
@@ -441,10 +441,10 @@ export const MUTANTS = [
     name: 'a look at a claim is content that it stands in the log',
     edits: [
       {
-        file: 'agent/domain/share-tasks.ts',
-        find: 'volume?.holder?.self && volume.log.epoch === epoch && volume.log.top < slot;',
+        file: 'agent/share/volume-look.ts',
+        find: 'volume?.holder?.self === true && volume.log.epoch === epoch && volume.log.top < next;',
         replace:
-          'volume !== undefined && volume.log.entries.some((entry) => entry.slot === epoch) && slot > 0;',
+          'volume !== undefined && volume.log.entries.some((entry) => entry.slot === epoch) && next > 0;',
       },
     ],
   },

@@ -8,7 +8,7 @@
  * What needs no memory of who was told what is `share-watch.ts`.
  */
 import type { Prepared } from '../../src/agent/start/prepared.js';
-import type { StopOutcome } from '../../src/agent/domain/replicator.js';
+import type { StopOutcome } from '../../src/agent/domain/ending.js';
 import type { Capture } from '../../src/model/capture.js';
 import type { CommitOutcome, PublishCall, ShareStore } from '../../src/volume/share-store.js';
 import type { Coverage } from './coverage.js';

@@ -148,8 +148,8 @@ class Play {
     if (hold?.kind !== 'held' || !hypervisor?.guest(domain.uuid)) return;
     // Of what is taken by hand from a host that is alive that host learns much later.
     if (this.#wasTakenOver(domain, true)) return;
-    const { holder, claim } = this.#viewOf(domain);
-    if (holder === name && claim?.slot === hold.epoch) return;
+    const { holder } = this.#viewOf(domain);
+    if (holder === name) return;
     const seen = `${name} believes to hold it in epoch ${hold.epoch}, and ${holder ?? 'nobody'} holds it`;
     throw broken('G3', domain, seen);
   }

@@ -38,10 +38,25 @@ async function expectAllKept(t: Test, prefix: string, count: number): Promise<vo
   t.pass(`${count} schedules, ${prefix}0 to ${prefix}${count - 1}`);
 }
 
+async function readRegressions(): Promise<Regression[]> {
+  return JSON.parse(await readFile('test/sim/regressions.json', 'utf8')) as Regression[];
+}
+
 void t.test('schedules that failed once keep every guarantee', async (t) => {
-  const regressions = JSON.parse(await readFile('test/sim/regressions.json', 'utf8')) as Regression[];
+  const regressions = await readRegressions();
   for (const { title, schedule } of regressions) t.ok(await expectKept(t, schedule), title);
 });
+
+void t.test(
+  'a start that stood still while another host took over is refused before its VM runs',
+  async (t) => {
+    const found = (await readRegressions()).find(({ schedule }) => schedule.seed === 'start-stood-still');
+    t.ok(found);
+    if (!found) return;
+    const { counts } = await play(found.schedule);
+    t.match(counts, { 'refused, prepare: HELD_ELSEWHERE': 1 });
+  },
+);
 
 void t.test('G1 to G8 in schedules that are always the same', (t) => expectAllKept(t, 'fixed-', FIXED));
 

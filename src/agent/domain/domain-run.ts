@@ -160,7 +160,10 @@ export class DomainRun {
   /** What failed on the share is tried again now; the next pauses begin short. */
   retry(): void {
     this.#shareLane.reset();
-    if (!this.#closed) this.dispatch({ kind: 'retry' });
+    if (this.#closed) return;
+    this.dispatch({ kind: 'retry' });
+    // State that lies on the share could not be read while it was away.
+    if (this.place.live !== undefined && this.attention.has('capture')) this.dispatch({ kind: 'changed' });
   }
 
   /** Nothing is begun until `resume`: a preparation commits by itself, and nothing else of the domain may be under way beside it. */

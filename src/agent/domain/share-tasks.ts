@@ -11,7 +11,7 @@ import { adopt, claim, held, inDoubt as stillInDoubt, isSettled, recover } from 
 import type { AgentContext } from '../agent-context.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { publishNote } from '../share/publish-note.js';
-import { lookAtVolume } from '../share/volume-look.js';
+import { claimStands, lookAtVolume } from '../share/volume-look.js';
 
 export async function runShareTask(
   context: AgentContext,
@@ -118,8 +118,7 @@ async function confirm(
   { uuid }: DomainTask,
   { epoch, slot }: Extract<ShareTask, { kind: 'confirm' }>,
 ): Promise<TaskOutcome> {
-  const { volume } = await lookAtVolume(context, uuid);
-  const stands = volume?.holder?.self && volume.log.epoch === epoch && volume.log.top < slot;
+  const stands = await claimStands(context, uuid, { epoch, next: slot });
   return { event: stands ? { kind: 'confirmed' } : { kind: 'share-failed', inDoubt: true } };
 }
 

@@ -11,6 +11,7 @@
 import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
 import type { AgentContext } from '../agent-context.js';
 import { rememberShare } from './remember-share.js';
+import { instant, mayCountAsDead, silentMs, type Instant } from './silence.js';
 
 export type ShareState = 'online' | 'offline' | 'wrong';
 
@@ -24,11 +25,6 @@ export interface ShareHealthReport {
   readonly error: MirrorError | undefined;
 }
 
-interface Instant {
-  readonly monotonicMs: number;
-  readonly wallMs: number;
-}
-
 export interface ShareHealthListener {
   /** The share has come back. */
   returned(): void;
@@ -38,11 +34,6 @@ export interface ShareHealthListener {
   unheard(): void;
 }
 
-/**
- * What of its expiry a host may be silent before it looks whether anybody has noticed. The clocks of two machines run at different speeds, and a look too
- * many costs little.
- */
-const UNHEARD_PART = 0.5;
 /** Failed beats in a row after which the share counts as offline. */
 const FAILURES_TO_OFFLINE = 2;
 /** What is there is not this host's share, and time alone changes nothing about it. */
@@ -118,7 +109,7 @@ export class ShareHealth {
 
   async #beat(): Promise<void> {
     const { share, config, clock } = this.#context;
-    const begun = this.#now();
+    const begun = instant(clock);
     try {
       const { latencyMs } = await share.beat({ shareId: this.#shareId });
       this.#shareId ??= await rememberShare(this.#context);
@@ -148,20 +139,13 @@ export class ShareHealth {
     if (!wasOnline || hadFailed) this.#listener.returned();
   }
 
+  /** @param begun when the beat that succeeded was begun: what others have seen of it, they may have seen then */
   #mindSilence(begun: Instant): void {
-    const since = this.#heardSince ?? begun;
-    const now = this.#now();
+    const forMs = silentMs(this.#context, this.#heardSince ?? begun);
     this.#heardSince = begun;
-    // The monotonic clock stands still while the machine sleeps.
-    const silentMs = Math.max(now.monotonicMs - since.monotonicMs, now.wallMs - since.wallMs);
-    if (silentMs < this.#context.config.timing.hostExpiryMs * UNHEARD_PART) return;
-    this.#context.log.warn({ silentMs }, 'no other host may have heard of this one for a while');
+    if (!mayCountAsDead(this.#context, forMs)) return;
+    this.#context.log.warn({ silentMs: forMs }, 'no other host may have heard of this one for a while');
     this.#listener.unheard();
-  }
-
-  #now(): Instant {
-    const { clock } = this.#context;
-    return { monotonicMs: clock.monotonicMs(), wallMs: clock.nowMs() };
   }
 
   #failed(error: MirrorError): void {

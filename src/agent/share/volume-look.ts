@@ -1,6 +1,7 @@
 /**
  * volume-look: who holds a domain's volume and how far its log goes, without reading any generation.
  */
+import type { Slot } from '../../model/generation-name.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
@@ -10,6 +11,20 @@ export interface VolumeLook {
   readonly shareId: string | undefined;
   /** `undefined`: there is none. */
   readonly volume: VolumeReading | undefined;
+}
+
+/**
+ * Whether a claim of this host is still the last word of its volume: one listing, and nothing written.
+ *
+ * @param next the first slot that this host has not written under its claim
+ */
+export async function claimStands(
+  context: Pick<AgentContext, 'share' | 'knownShare' | 'config'>,
+  uuid: DomainUuid,
+  { epoch, next }: { readonly epoch: Slot; readonly next: Slot },
+): Promise<boolean> {
+  const { volume } = await lookAtVolume(context, uuid);
+  return volume?.holder?.self === true && volume.log.epoch === epoch && volume.log.top < next;
 }
 
 export async function lookAtVolume(

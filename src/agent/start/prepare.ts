@@ -5,6 +5,7 @@
  *   P2 claim the volume                    lost or changed meanwhile: back to P1
  *   P3 publish or keep what is ahead       local state that is newer becomes the head; what lost becomes a diverged copy
  *   P4 restore                             the state directory holds the head
+ *   P5 look who holds the volume           only where all that took so long that this host may count as dead; lost: back to P1
  *
  * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away.
  * I2 A crash anywhere leaves what the next prepare decides anew; nothing before it is undone.
@@ -18,6 +19,8 @@ import { takeOverIn } from '../../model/take-over.js';
 import { mustFinishFirst, planRestore, type RestoreDecision } from '../../model/restore-plan.js';
 import type { ClaimOutcome } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
+import { instant, mayCountAsDead, silentMs } from '../share/silence.js';
+import { claimStands } from '../share/volume-look.js';
 import { HeldStart, type StartAttempt } from './held-start.js';
 import { prepared, type Prepared, type PrepareRequest } from './prepared.js';
 import { refusal, stillFinishing } from './refusal.js';
@@ -110,10 +113,19 @@ async function carryOut(
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     return await prepareWithoutShare(context, request, situation, decision);
   }
+  const begun = instant(context.clock);
   const claimed = await claimFor(attempt);
   if (!claimed) return undefined;
   const start = await new HeldStart(attempt, claimed.epoch).run(decision);
+  if (mayCountAsDead(context, silentMs(context, begun)) && !(await isStillHeld(attempt, start))) {
+    return undefined;
+  }
   return { ...start, takenOver: takeOverIn(claimed.log) };
+}
+
+/** Whether nobody has taken the volume over while the start took its time. */
+async function isStillHeld({ context, request, deadline }: Start, { hold }: Prepared): Promise<boolean> {
+  return hold.kind !== 'held' || (await deadline.within(claimStands(context, request.uuid, hold)));
 }
 
 /** What an incoming domain's start was announced with: its source is looked for in it when the domain has arrived. */

@@ -1,0 +1,76 @@
+/**
+ * ending: a stop of the domain, from the word that it has stopped until its final state is durable somewhere.
+ */
+import { asMirrorError } from '../../model/errors.js';
+import { HANDED_OVER, NEVER_RAN } from '../../model/log-entry.js';
+import type { AgentContext } from '../agent-context.js';
+import { neitherTookIt } from '../start/refusal.js';
+import { wasHandedOver } from './arrived-by-migration.js';
+import type { DomainRun } from './domain-run.js';
+import { isLingering, isSafe, isStuck } from './settling.js';
+
+/** Where a domain's final state is durable. */
+export type StopOutcome = 'published' | 'spooled' | 'nothing';
+
+/**
+ * Resolves when the domain's final state is durable on the share or, past `timing.stop_deadline` or the lifecycle's `stop-overdue`, in the spool.
+ *
+ * @param reason `migrated`: it went on on another host, so that what lies here is not its newest state
+ * @throws MirrorError when neither took it
+ */
+export async function endRun(context: AgentContext, run: DomainRun, reason: string): Promise<StopOutcome> {
+  const { clock, config } = context;
+  const handedOver = reason === HANDED_OVER;
+  // An incoming domain of which nobody said that it ran here, or never did: its source says it, by the reason of its release.
+  const isUntold = run.state.run === 'incoming' && !handedOver && reason !== NEVER_RAN;
+  if (isUntold && (await wasHandedOver(context, run.uuid, run.arrival))) {
+    run.record.arrived();
+    run.dispatch({ kind: 'started' });
+  }
+  const ran = run.state.run === 'running' && !handedOver;
+  run.dispatch({ kind: 'stopped', reason, handedOver });
+  const cancel = clock.after(config.timing.stopDeadlineMs, () => {
+    run.dispatch({ kind: 'stop-overdue' });
+  });
+  try {
+    await run.until(
+      (state) =>
+        state.run !== 'finishing' ||
+        (state.stopOverdue && isSafe(state)) ||
+        isStuck(state) ||
+        isLingering(state),
+    );
+  } finally {
+    cancel();
+  }
+  await leaveShare(context, run);
+  await run.record.saved();
+  return outcomeOf(run, ran);
+}
+
+/**
+ * swtpm has ended. A link to the share goes before libvirt could delete it, and what lies behind it as soon as it is safe; what this misses, the next
+ * holder's tidying finds.
+ */
+async function leaveShare({ files, share, log }: AgentContext, run: DomainRun): Promise<void> {
+  const { uuid } = run;
+  const { live } = run.place;
+  if (live === undefined) return;
+  await files.takeLinksAway(uuid);
+  const { unread, pending, trouble } = run.state;
+  if (unread || (pending && !pending.spooled)) return;
+  run.record.change({ live: null });
+  if (trouble) return;
+  await share.removeLive({ uuid, live }).catch((error: unknown) => {
+    const { code, message } = asMirrorError(error);
+    log.info({ uuid, code }, `cannot remove where the domain's swtpm worked: ${message}`);
+  });
+}
+
+function outcomeOf({ uuid, attention, state }: DomainRun, ran: boolean): StopOutcome {
+  const { pending, spoolFailed, unread, passedOver } = state;
+  if (unread || passedOver) throw neitherTookIt(uuid, attention);
+  if (pending === undefined) return ran ? 'published' : 'nothing';
+  if (spoolFailed && !pending.spooled) throw neitherTookIt(uuid, attention);
+  return 'spooled';
+}
