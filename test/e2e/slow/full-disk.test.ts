@@ -28,20 +28,26 @@ const PAGE_BYTES = 4096;
 const NV_BYTES_MAX = 2048;
 const RESERVE_TIMEOUT_MS = 40_000;
 
-/** A file system that holds so much, 512 KiB unless told otherwise, and some dozens of files, for the length of a test. */
-async function mountSmall(
-  t: TestScope,
-  kind: 'tmpfs' | 'ext4',
-  path: string,
-  size: '512k' | '8m' = '512k',
-): Promise<void> {
+const KIB = 1024;
+
+interface SmallDisk {
+  readonly kind: 'tmpfs' | 'ext4';
+  readonly kib: number;
+}
+
+const SMALL: SmallDisk = { kind: 'tmpfs', kib: 512 };
+/** Room for a reserve. Here a directory takes a block, too. */
+const WITH_RESERVE: SmallDisk = { kind: 'ext4', kib: 8192 };
+
+/** A file system that holds so much, and some dozens of files, for the length of a test. */
+async function mountSmall(t: TestScope, { kind, kib }: SmallDisk, path: string): Promise<void> {
   await mkdir(path, { recursive: true });
   if (kind === 'tmpfs') {
-    await mount(t, ['-t', 'tmpfs', '-o', `size=${size},nr_inodes=100`, 'tmpfs'], path);
+    await mount(t, ['-t', 'tmpfs', '-o', `size=${kib}k,nr_inodes=100`, 'tmpfs'], path);
   } else {
     const image = join(await temporaryDirectory(t), 'image');
     await writeFile(image, '');
-    await truncate(image, 1024 * 1024);
+    await truncate(image, kib * KIB);
     await runChecked('mke2fs', [
       '-q',
       '-t',
@@ -73,7 +79,7 @@ async function fill(
   } else {
     const file = join(filler, 'bytes');
     let size = 0;
-    while (await write(file, 1024)) size += 1024;
+    for (const bytes of [64 * KIB, KIB]) while (await write(file, bytes)) size += bytes;
     await truncate(file, Math.max(0, size - left.bytes));
   }
   return () => rm(filler, { recursive: true });
@@ -108,10 +114,10 @@ async function growState(vm: VirtualMachine): Promise<void> {
 t.test(
   'G1 G5: a share that is full, at whatever step of a publish, tears nothing and loses nothing',
   async (t) => {
-    for (const kind of ['tmpfs', 'ext4'] as const) {
-      await t.test(kind, async (t) => {
+    for (const disk of [SMALL, { kind: 'ext4', kib: 1024 } as const]) {
+      await t.test(disk.kind, async (t) => {
         const share = join(await temporaryDirectory(t), 'share');
-        await mountSmall(t, kind, share);
+        await mountSmall(t, disk, share);
         const { host } = await troubledHost(t, share);
         const { vm } = await mirroredVm(t, host, 'before');
         await growState(vm);
@@ -138,11 +144,11 @@ t.test(
 );
 
 /** A host whose state directory is a small file system of its own, on a share that can hang. */
-async function smallHost(t: TestScope, size?: '8m') {
+async function smallHost(t: TestScope, disk = SMALL) {
   const away = await mountHangingFileSystem(t);
   const base = await temporaryDirectory(t);
   const host = await hostOn(base, 'kvm-a', away.mountPoint, { limits: { spool_bytes: '1MiB' } });
-  await mountSmall(t, 'tmpfs', host.stateDirectory, size);
+  await mountSmall(t, disk, host.stateDirectory);
   const init = await host.run(['share', 'init', away.mountPoint]);
   if (init.status !== 0) throw new Error(init.stderr);
   return { away, host, agent: await host.startAgent(t) };
@@ -206,7 +212,7 @@ t.test(
 t.test(
   'G5: a host whose disk was filled meanwhile hands what it has spooled to the share all the same',
   async (t) => {
-    const { away, host, agent } = await smallHost(t, '8m');
+    const { away, host, agent } = await smallHost(t, WITH_RESERVE);
     const { vm } = await mirroredVm(t, host, 'before');
     const reserve = join(host.stateDirectory, 'reserve');
     await waitUntil('the reserve', RESERVE_TIMEOUT_MS, () => lstat(reserve).catch(() => undefined));
@@ -271,7 +277,7 @@ t.test(
 
 async function smallSwtpmHost(t: TestScope, base: string, share: string): Promise<HostFixture> {
   const host = await hostOn(base, 'kvm-b', share);
-  await mountSmall(t, 'tmpfs', host.swtpmDirectory);
+  await mountSmall(t, SMALL, host.swtpmDirectory);
   await host.startAgent(t);
   await untilStatus(host, 'the share to be online', ({ share }) => share.state === 'online');
   return host;
