@@ -17,6 +17,8 @@ export class Ledger {
   readonly #begun = new Map<string, number>();
   readonly #written = new Map<string, number>();
   readonly #acknowledged: Acknowledgement[] = [];
+  /** What was acknowledged before the writer had said what it had written. */
+  #early: { readonly host: Host; readonly digest: string; readonly slot: number }[] = [];
 
   writing(host: Host, value: number): void {
     this.#begun.set(host.name, value);
@@ -25,12 +27,16 @@ export class Ledger {
   wrote(host: Host, value: number, digest: string): void {
     this.#valueOf.set(digest, value);
     this.#written.set(host.name, value);
+    const early = this.#early;
+    this.#early = [];
+    for (const { host, digest, slot } of early) this.acknowledged(host, digest, slot);
   }
 
-  /** A state of which no value is known (the TPM before its first) acknowledges nothing. */
+  /** A state of which no value is known, or not yet (the TPM before its first), acknowledges nothing. */
   acknowledged(host: Host, digest: string, slot: number): void {
     const value = this.valueOf(digest);
-    if (value !== undefined) this.#acknowledged.push({ host: host.name, value, slot });
+    if (value === undefined) this.#early.push({ host, digest, slot });
+    else this.#acknowledged.push({ host: host.name, value, slot });
   }
 
   /** The highest value that may be in the TPM's state: its write was begun. */
