@@ -15,7 +15,15 @@ type ShareEvent = Extract<
   LifecycleEvent,
   {
     kind:
-      'acquired' | 'fenced' | 'published' | 'diverged' | 'released' | 'tidied' | 'confirmed' | 'share-failed';
+      | 'acquired'
+      | 'fenced'
+      | 'published'
+      | 'diverged'
+      | 'released'
+      | 'tidied'
+      | 'confirmed'
+      | 'doubted'
+      | 'share-failed';
   }
 >;
 
@@ -45,11 +53,13 @@ export function stepShare(before: Lifecycle, event: ShareEvent): Lifecycle {
       return { ...fine, untidy: false };
     case 'confirmed':
       return fine;
+    case 'doubted':
+      return { ...fine, hold: doubted(state.hold, false, undefined) };
     case 'share-failed':
       return {
         ...state,
         hold: event.inDoubt ? doubted(state.hold, before.share === 'acquire', event.logTop) : state.hold,
-        unconfirmed: state.unconfirmed || (before.share === 'confirm' && !event.inDoubt),
+        unconfirmed: state.unconfirmed || before.share === 'confirm',
         trouble: true,
         backoff: true,
       };

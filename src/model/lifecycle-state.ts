@@ -153,6 +153,8 @@ export type LifecycleEvent =
   | { readonly kind: 'released' }
   | { readonly kind: 'tidied' }
   | { readonly kind: 'confirmed' }
+  /** The claim is not the last word of the volume any more. */
+  | { readonly kind: 'doubted' }
   | ({ readonly kind: 'share-failed'; readonly inDoubt: boolean } & Unsettled)
   /** Another host may have taken the volume over, and nobody would have told this one. */
   | { readonly kind: 'unsure' }

@@ -102,6 +102,9 @@ t.test('G3: a host that is alive is taken over only by force', async (t) => {
   );
   const onB = await Guest.start(t, b);
   t.strictSame(await onB.read(SIZE), value('of host A'));
+  const captured = await a.run(['capture', DOMAIN]);
+  t.match(captured, { stderr: /FENCED/ }, 'a capture says so, although the share has what was captured');
+  t.not(captured.status, 0);
   await onA.write(value('of host A, too late'));
   await volume.waitForDiverged(await onA.permall());
   t.match(await domainOn(a), { state: 'fenced' });

@@ -394,7 +394,7 @@ export class SimulatedDomain {
         return { kind: 'released' };
       case 'confirm': {
         const stands = this.#isOurs(task.epoch) && this.#slots.length < task.slot;
-        return stands ? { kind: 'confirmed' } : { kind: 'share-failed', inDoubt: true };
+        return { kind: stands ? 'confirmed' : 'doubted' };
       }
       case 'tidy':
         return compacts ? this.#acquire('recover') : { kind: 'tidied' };

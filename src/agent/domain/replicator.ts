@@ -145,12 +145,13 @@ export class Replicator {
     if (!this.#run.isClosed) this.#run.dispatch({ kind: 'unsure' });
   }
 
-  /** Captures now and waits until the share has it. @returns the slot of the head */
+  /** Captures now and waits until the share has it, under a claim that stands. @returns the slot of the head */
   async captureNow(): Promise<number> {
     const { attention } = this;
     if (this.state.run === 'stopped') throw notRunning(this.uuid);
     attention.clear('capture', 'share');
     this.#run.dispatch({ kind: 'changed' });
+    this.confirmClaim();
     this.retry();
     // Not `trouble`: that may be from before this try.
     await this.#run.until((state) => isSettled(state) || attention.has('share') || attention.has('capture'));

@@ -119,7 +119,7 @@ async function confirm(
   { epoch, slot }: Extract<ShareTask, { kind: 'confirm' }>,
 ): Promise<TaskOutcome> {
   const stands = await claimStands(context, uuid, { epoch, next: slot });
-  return { event: stands ? { kind: 'confirmed' } : { kind: 'share-failed', inDoubt: true } };
+  return { event: stands ? { kind: 'confirmed' } : { kind: 'doubted' } };
 }
 
 async function tidy(context: AgentContext, domain: DomainTask, epoch: number): Promise<TaskOutcome> {
