@@ -2,7 +2,8 @@
  * The rules of the house, as far as a machine can hold them. test/unit/house.test.ts proves that each of them bites.
  *
  * The rooms of src/ import one way: cli -> agent -> libvirt, host, volume -> bundle -> model. `storage` implements the ports and
- * only main.ts and wiring/ may know it. Within the agent: api -> watch -> domain -> start -> share -> what lies beside them. A module that is not an adapter takes files, time, timers and randomness through a port.
+ * only main.ts and wiring/ may know it. Within the agent: api -> watch -> domain -> start -> share -> what lies beside them.
+ * A module that is not an adapter takes files, time, timers and randomness through a port.
  */
 import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
