@@ -6,13 +6,13 @@
  *   --quick            a smoke run of seconds: it shows that the benchmark works, and its figures mean nothing
  *   --out DIRECTORY    where results.json, results.md and chart.svg go (default: a new directory under the temporary one)
  *   --on DIRECTORY     a directory on the file system to measure (default: /var/tmp, which is a disk where /tmp may be memory)
- *   --readme           also put the table into README.md, between its markers, and the chart beside this program
+ *   --readme           also put the table into RESULTS.md beside this program, between its markers, and the chart
  *
  * Progress goes to standard error, the table to standard output.
  */
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runChecked } from '../../test/fixtures/process.js';
 import { chart } from './chart.js';
@@ -124,13 +124,16 @@ async function write(report: Report): Promise<void> {
 
 async function writeReadme(report: Report, path: string, chartPath: string | undefined): Promise<void> {
   if (chartPath !== undefined) await copyFile(chartPath, CHART_IN_PROJECT);
-  await writeFile(
-    path,
-    markdown(report, chartPath === undefined ? undefined : relative(ROOT, CHART_IN_PROJECT)),
-  );
+  await writeFile(path, markdown(report, chartPath === undefined ? undefined : basename(CHART_IN_PROJECT)));
   const insert = join(ROOT, 'scripts/lib/insert-transcript.mjs');
-  await runChecked(process.execPath, [insert, '--as-is', join(ROOT, 'README.md'), 'bench', path]);
-  progress('the table and the chart are in the README');
+  await runChecked(process.execPath, [
+    insert,
+    '--as-is',
+    join(import.meta.dirname, 'RESULTS.md'),
+    'bench',
+    path,
+  ]);
+  progress('the table and the chart are in RESULTS.md');
 }
 
 async function main(): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * report: the results as Markdown, for the terminal and the README.
+ * report: the results as Markdown, for the terminal and RESULTS.md.
  */
 import { machineText, type Machine } from './machine.js';
 import type { Goal, Outcome, Table } from './measurement.js';

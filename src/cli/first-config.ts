@@ -9,7 +9,7 @@ export const FIRST_CONFIG = `# swtpm-mirror: every key with its default. Take th
 #state_dir = "/var/lib/swtpm-mirror"       # spool, journal, locks: local disk
 #run_dir = "/run/swtpm-mirror"             # control.sock
 #host = "kvm-a"                            # default: the machine's host name; unique on the share
-#placement = "mirror"                      # or "direct": swtpm works on the share itself; see the README first
+#placement = "mirror"                      # or "direct": swtpm works on the share itself; read direct-placement.md first
 
 [libvirt]
 #uri = "qemu:///system"

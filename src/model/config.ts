@@ -117,7 +117,7 @@ function readToml(text: string, path: string | undefined): Record<string, unknow
 function invalid(problems: string, path: string | undefined): MirrorError {
   const what = path === undefined ? 'the configuration' : `the configuration ${path}`;
   return new MirrorError('CONFIG_INVALID', `read ${what}: ${problems}`, {
-    next: 'correct the configuration file; README.md describes every key',
+    next: 'correct the configuration file; `configuration.md` in the documentation describes every key',
   });
 }
 

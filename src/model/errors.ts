@@ -6,7 +6,7 @@
  * or domain XML. Errors cross the process boundary as plain records (`toRecord`, `fromRecord`).
  */
 
-/** Exit status by error code; see the command reference in README.md. */
+/** Exit status by error code; see docs/commands.md. */
 const EXIT_STATUS = {
   // 1: failed
   INTERNAL: 1,

@@ -19,7 +19,8 @@ const TOP_LEVEL = [
   'tsconfig.json',
 ];
 const NOT_OURS = ['node_modules', 'dist', '.git', '.tap'];
-const PROSE_NAMES = ['ARCHITECTURE.md', 'README.md', 'LICENSE'];
+const PROSE_NAMES = ['ARCHITECTURE.md', 'README.md', 'RESULTS.md', 'LICENSE'];
+const README_BYTES_MAX = 9 * 1024;
 const KEBAB_CASE = /^\.?[a-z0-9]+([-.][a-z0-9]+)*$/;
 /** They say that a thing is there and not what it is for. */
 const EMPTY_NAMES = ['util', 'utils', 'helper', 'helpers', 'manager', 'common', 'misc'];
@@ -89,6 +90,20 @@ t.test('nothing names how the project was made or where', async (t) => {
     found.filter((line) => !line.endsWith(': ')),
     [],
   );
+});
+
+t.test('README is short, and every link of the documentation leads to a file', async (t) => {
+  const pages = await contentsOf((await projectFiles()).filter((file) => extname(file) === '.md'));
+  const files = new Set(await projectFiles());
+  const dead = pages.flatMap(({ file, text }) =>
+    [...text.matchAll(/\]\(([^)#\s]+)(?:#[^)\s]*)?\)/g)]
+      .map(([, target = '']) => target)
+      .filter((target) => !/^[a-z]+:/.test(target) && !files.has(join(dirname(file), target)))
+      .map((target) => `${file}: ${target}`),
+  );
+  t.strictSame(dead, []);
+  const readme = pages.find(({ file }) => file === 'README.md')?.text ?? '';
+  t.ok(readme.length <= README_BYTES_MAX, `README has ${String(readme.length)} bytes`);
 });
 
 t.test('every source file begins by saying what it is for', async (t) => {

@@ -113,7 +113,7 @@ async function answer(
     'USAGE',
     `${request.method ?? '?'} ${path.slice(0, 100)} is not part of this interface`,
     {
-      next: 'see the control socket in the README',
+      next: 'see `http-api.md` in the documentation',
     },
   );
 }
@@ -214,7 +214,7 @@ async function readText(request: IncomingMessage, bytesMax: number): Promise<str
 
 function badBody(why: string): MirrorError {
   return new MirrorError('USAGE', `cannot use the request's body: ${why}`, {
-    next: 'see the control socket in the README',
+    next: 'see `http-api.md` in the documentation',
   });
 }
 
