@@ -3,6 +3,11 @@
  * host, the first 16 digits of its content digest (so that a listing alone tells equal states) and a random nonce.
  *
  *   00000041-e00000036-kvm-a-90ad17c2b1e4f603-5fb1c0d3a2b49e87.tar.gz
+ *   00000042-e00000036-kvm-a-c3f0a1b2d4e59687-t77ab01c2d3e4f506-0b1c2d3e4f5a6978.tar.gz
+ *
+ * A state that is more than a TPM (NVRAM) carries a second digest, after a `t`: that of its TPM alone.
+ * So a listing tells, too, that a TPM's state was published before, whatever NVRAM it stood with. Names
+ * of version 0.1.0 never have it: of those with NVRAM only the whole content is known.
  */
 import { invariant } from './errors.js';
 import { isHostName, type HostName } from './identifiers.js';
@@ -23,10 +28,12 @@ export interface GenerationName {
   readonly epoch: Slot;
   readonly host: HostName;
   readonly digestPrefix: string;
+  /** Of the digest of its TPM alone (`tpmDigest`), where that is not the digest of the whole. */
+  readonly tpmDigestPrefix?: string;
   readonly nonce: string;
 }
 
-const NAME = /^(\d{8})-e(\d{8})-(.+)-([0-9a-f]{16})-([0-9a-f]{16})\.tar\.gz$/;
+const NAME = /^(\d{8})-e(\d{8})-(.+)-([0-9a-f]{16})(?:-t([0-9a-f]{16}))?-([0-9a-f]{16})\.tar\.gz$/;
 const SLOT = /^\d{8}$/;
 
 /** @param slot at most `SLOT_MAX`: a longer name would be no slot to any reader */
@@ -47,15 +54,40 @@ export function parseSlot(name: string): Slot | undefined {
 
 export function formatGenerationName(name: GenerationName): string {
   const place = `${formatSlot(name.slot)}-e${formatSlot(name.epoch)}`;
-  return `${place}-${name.host}-${name.digestPrefix}-${name.nonce}${GENERATION_SUFFIX}`;
+  const tpm = name.tpmDigestPrefix === undefined ? '' : `-t${name.tpmDigestPrefix}`;
+  return `${place}-${name.host}-${name.digestPrefix}${tpm}-${name.nonce}${GENERATION_SUFFIX}`;
 }
 
 export function parseGenerationName(text: string): GenerationName | undefined {
   const match = NAME.exec(text);
   if (!match) return undefined;
-  const [, slotText = '', epochText = '', host = '', digestPrefix = '', nonce = ''] = match;
+  const [, slotText = '', epochText = '', host = '', digestPrefix = '', tpmDigestPrefix, nonce = ''] = match;
   const slot = parseSlot(slotText);
   const epoch = Number(epochText);
   if (slot === undefined || epoch >= slot || !isHostName(host)) return undefined;
-  return { slot, epoch, host, digestPrefix, nonce };
+  const tpm = tpmDigestPrefix === undefined ? {} : { tpmDigestPrefix };
+  return { slot, epoch, host, digestPrefix, ...tpm, nonce };
+}
+
+/** What a name tells of a state's content: its digests, cut to the digits that a name carries. */
+export function contentPrefixes({
+  digest,
+  tpmDigest,
+}: ContentDigests): Pick<GenerationName, 'digestPrefix' | 'tpmDigestPrefix'> {
+  const digestPrefix = digest.slice(0, DIGEST_PREFIX_DIGITS);
+  if (tpmDigest === digest) return { digestPrefix };
+  return { digestPrefix, tpmDigestPrefix: tpmDigest.slice(0, DIGEST_PREFIX_DIGITS) };
+}
+
+/** The digests of one state: 64 hexadecimal digits each. */
+export interface ContentDigests {
+  readonly digest: string;
+  /** Of its TPM alone; equal to `digest` where it has nothing else. */
+  readonly tpmDigest: string;
+}
+
+/** Whether a name's generation has the TPM of a state, as far as the name tells: never a wrong yes. */
+export function hasTpmOf(name: GenerationName, { digest, tpmDigest }: ContentDigests): boolean {
+  if (digest.startsWith(name.digestPrefix)) return true;
+  return tpmDigest.startsWith(name.tpmDigestPrefix ?? name.digestPrefix);
 }

@@ -11,6 +11,7 @@ import { isSealed, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
 import { isTpmRole, type Capture } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
+import { tpmDigest } from '../model/hash.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import type { VolumeLog } from '../model/volume-log.js';
@@ -160,7 +161,9 @@ function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest):
   const actual = [manifest.uuid, manifest.slot, manifest.epoch, manifest.host].join(' ');
   const expected = [uuid, name.slot, name.epoch, name.host].join(' ');
   if (actual !== expected) throw damaged(name, `its manifest says ${actual}, expected ${expected}`);
-  if (!manifest.digest.startsWith(name.digestPrefix)) {
+  const { digest, files } = manifest;
+  const isTpm = name.tpmDigestPrefix === undefined || tpmDigest(files).startsWith(name.tpmDigestPrefix);
+  if (!digest.startsWith(name.digestPrefix) || !isTpm) {
     throw damaged(name, 'its content is not the one its name tells');
   }
 }

@@ -10,11 +10,12 @@
 import { SEALED_BYTES_MAX } from '../bundle/sealing.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import {
-  DIGEST_PREFIX_DIGITS,
+  contentPrefixes,
   formatGenerationName,
   GENERATION_SUFFIX,
   type GenerationName,
 } from '../model/generation-name.js';
+import { tpmDigest } from '../model/hash.js';
 import { isSnapshotName, type DomainUuid, type SnapshotName } from '../model/identifiers.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
 import { fetch, isDamage, isUnreadable, noSuchVolume, openArchive } from './fetch.js';
@@ -70,9 +71,10 @@ export async function fetchPin(context: ShareContext, call: PinCall): Promise<Ge
     throw error;
   }
   const { manifest, capture } = await openArchive(context, data);
-  const { slot, epoch, host, digest } = manifest;
+  const { slot, epoch, host, digest, files } = manifest;
   if (manifest.uuid !== uuid) throw misplaced(name, manifest.uuid);
-  const generation = { slot, epoch, host, digestPrefix: digest.slice(0, DIGEST_PREFIX_DIGITS), nonce: '' };
+  const content = contentPrefixes({ digest, tpmDigest: tpmDigest(files) });
+  const generation = { slot, epoch, host, ...content, nonce: '' };
   return { name: generation, manifest, capture, bytes: data.length };
 }
 

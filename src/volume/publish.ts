@@ -26,12 +26,13 @@ import { describeCapture, encodeBundle } from '../bundle/archive.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite } from '../model/filesystem.js';
 import {
-  DIGEST_PREFIX_DIGITS,
+  contentPrefixes,
   formatGenerationName,
   parseGenerationName,
   type GenerationName,
   type Slot,
 } from '../model/generation-name.js';
+import { tpmDigest } from '../model/hash.js';
 import type { HostName } from '../model/identifiers.js';
 import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
 import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
@@ -208,13 +209,14 @@ function ownCopies({ host }: ShareContext, files: readonly string[]): DivergedCo
 
 function nameFor(
   context: ShareContext,
-  call: Pick<PublishCall, 'slot' | 'epoch' | 'capture'>,
+  { slot, epoch, capture }: Pick<PublishCall, 'slot' | 'epoch' | 'capture'>,
 ): GenerationName {
+  const { digest, files } = capture;
   return {
-    slot: call.slot,
-    epoch: call.epoch,
+    slot,
+    epoch,
     host: context.host,
-    digestPrefix: call.capture.digest.slice(0, DIGEST_PREFIX_DIGITS),
+    ...contentPrefixes({ digest, tpmDigest: tpmDigest(files) }),
     nonce: newToken(context),
   };
 }

@@ -36,7 +36,8 @@ export const EMPTY_LOG: LogView = {
   head: undefined,
 };
 
-const GENERATION = /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}-[0-9a-f]{16}\.tar\.gz)$/;
+const GENERATION =
+  /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}(?:-t[0-9a-f]{16})?-[0-9a-f]{16}\.tar\.gz)$/;
 const SIGNED = /^(claim|release|tombstone)\?(.*)$/;
 
 export function parseSlotEntry(slot: number, payload: string, atMs: number): SlotEntry {

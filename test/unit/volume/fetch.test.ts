@@ -1,6 +1,12 @@
 import t from 'tap';
 import { encodeBundle, decodeBundle } from '../../../src/bundle/archive.js';
-import { contentDigest, sha256 } from '../../../src/model/hash.js';
+import {
+  contentPrefixes,
+  formatGenerationName,
+  parseGenerationName,
+  type GenerationName,
+} from '../../../src/model/generation-name.js';
+import { contentDigest, sha256, tpmDigest } from '../../../src/model/hash.js';
 import { readWhole } from '../../../src/volume/files.js';
 import { numberOf, OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
@@ -50,6 +56,7 @@ const DAMAGE: readonly (readonly [string, (planted: Planted) => Promise<void>])[
   ['is a link to another generation', (planted) => plantLink(planted, planted.paths[1])],
   ['is a link out of the share', (planted) => plantLink(planted, '/etc/passwd')],
   ['holds no valid state', plantInvalidState],
+  ['has another TPM than its name tells', plantMisnamedTpm],
 ];
 
 async function swap({ files }: VolumeHosts, one: string, other: string): Promise<void> {
@@ -82,14 +89,30 @@ async function plantInvalidState({ hosts, paths }: Planted): Promise<void> {
   const forged = { ...capture, files: empty, digest: contentDigest(empty) };
   const described = manifest.files.map((file) => ({ ...file, size: data.length, sha256: sha256(data) }));
   const archive = await encodeBundle({ ...manifest, digest: forged.digest, files: described }, forged);
-  const path = paths[2].replace(
-    /-[0-9a-f]{16}-(?=[0-9a-f]{16}\.tar\.gz$)/,
-    `-${forged.digest.slice(0, 16)}-`,
-  );
+  const content = contentPrefixes({ digest: forged.digest, tpmDigest: tpmDigest(empty) });
+  const path = `${GEN}/${formatGenerationName({ ...nameAt(paths[2]), ...content })}`;
   await hosts.plant(path, archive);
+  await pointHeadAt(hosts, path);
+}
+
+/** An archive that is whole, and whose name tells another TPM than it has. */
+async function plantMisnamedTpm({ hosts, paths }: Planted): Promise<void> {
+  const name = { ...nameAt(paths[2]), tpmDigestPrefix: '0'.repeat(16) };
+  const path = `${GEN}/${formatGenerationName(name)}`;
+  await hosts.files.rename('test:rename', paths[2], path);
+  await pointHeadAt(hosts, path);
+}
+
+function nameAt(path: string): GenerationName {
+  const name = parseGenerationName(path.slice(GEN.length + 1));
+  if (!name) throw new Error(`${path} has no name of a generation`);
+  return name;
+}
+
+async function pointHeadAt({ files }: VolumeHosts, path: string): Promise<void> {
   const slot = `${GEN}/../log/00000004`;
-  await hosts.files.unlink('test:unlink', slot);
-  await hosts.files.symlink('test:symlink', `../gen/${path.slice(GEN.length + 1)}`, slot);
+  await files.unlink('test:unlink', slot);
+  await files.symlink('test:symlink', `../gen/${path.slice(GEN.length + 1)}`, slot);
 }
 
 for (const [damage, inflict] of DAMAGE) {
@@ -133,4 +156,16 @@ t.test('a file that was replaced while it was read is opened again, a few times'
   t.equal(numberOf((await fetchHead(once)).capture), 3);
   const always = hosts.start('kvm-b', { inject: injectAt('fetch:read', stale, 0, 99) }).store;
   await t.rejects(fetchHead(always), { code: 'SHARE_UNAVAILABLE' });
+});
+
+t.test('a generation under a name of version 0.1.0, which tells no TPM, is read as ever', async (t) => {
+  const { hosts, paths } = await threeGenerations();
+  const { tpmDigestPrefix, ...name } = nameAt(paths[2]);
+  t.type(tpmDigestPrefix, 'string', 'this version tells it');
+  const path = `${GEN}/${formatGenerationName(name)}`;
+  await hosts.files.rename('test:rename', paths[2], path);
+  await pointHeadAt(hosts, path);
+  const generation = await fetchHead(hosts.start('kvm-b').store);
+  t.equal(numberOf(generation.capture), 3);
+  t.strictSame(generation.name, name);
 });
