@@ -21,6 +21,7 @@ const REPEATED_DETAILS = ['source', 'command', 'args', 'stdio', 'cwd', 'external
 const FAST_STAGES = [
   [{ name: 'build', command: ['npm', 'run', '--silent', 'build'] }],
   [
+    { name: 'manual', command: ['scripts/docs', '--check'] },
     { name: 'types and lint', command: ['npm', 'run', '--silent', 'check'] },
     { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300 },
   ],

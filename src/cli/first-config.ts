@@ -1,58 +1,49 @@
 /**
- * first-config: the configuration file that `install` writes.
+ * first-config: every key of the configuration with its default and its meaning, out of the schema:
+ * for the file that `install` writes, and for the manual.
  */
+import type * as z from 'zod';
+import { CONFIG_FILE } from '../model/config-schema.js';
 
-/** Every key with its default, switched off. Never written over a file that is there: it is the operator's from the first moment. */
+/** What stands for a default that depends on the machine or on other keys. */
+const EXAMPLES: Readonly<Record<string, string>> = {
+  host: 'kvm-a',
+  share: '/var/lib/swtpm-mirror/share',
+};
+const COMMENT_COLUMN = 42;
+
+/** The configuration as TOML, each key on a line of its own, preceded by `mark`. */
+export function configReference(mark: string): string {
+  const lines: string[] = [];
+  const sections: string[] = [];
+  for (const [key, schema] of Object.entries(CONFIG_FILE.shape)) {
+    const keys = keysOf(schema);
+    if (keys === undefined) lines.push(keyLine(mark, key, schema));
+    else sections.push('', `[${key}]`, ...keys.map(([name, of]) => keyLine(mark, name, of)));
+  }
+  return [...lines, ...sections, ''].join('\n');
+}
+
+/**
+ * Every key with its default, switched off. Never written over a file that is there: it is the
+ * operator's from the first moment.
+ */
 export const FIRST_CONFIG = `# swtpm-mirror: every key with its default. Take the # away from what you change.
 
-#share = "/var/lib/swtpm-mirror/share"     # the NFS mount; the default serves this one host alone
-#state_dir = "/var/lib/swtpm-mirror"       # spool, journal, locks: local disk
-#run_dir = "/run/swtpm-mirror"             # control.sock
-#host = "kvm-a"                            # default: the machine's host name; unique on the share
-#placement = "mirror"                      # or "direct": swtpm works on the share itself; read direct-placement.md first
+${configReference('#')}`;
 
-[libvirt]
-#uri = "qemu:///system"
-#swtpm_dir = "/var/lib/libvirt/swtpm"
-#nvram_dir = "/var/lib/libvirt/qemu/nvram"
-#log_dir = "/var/log/libvirt/qemu"
-#nvram = true                              # mirror the domain's NVRAM with its TPM
+function keyLine(mark: string, key: string, schema: z.ZodType): string {
+  const value = JSON.stringify(defaultOf(schema) ?? EXAMPLES[key]);
+  return `${`${mark}${key} = ${value}`.padEnd(COMMENT_COLUMN)} # ${schema.description ?? ''}`;
+}
 
-[timing]
-#settle = "100ms"                          # least time between two readings of a state that keeps changing
-#heartbeat = "5s"
-#host_expiry = "30s"                       # age of its heartbeat from which a host may be taken over
-#share_deadline = "5s"                     # for one operation on the share
-#start_deadline = "30s"                    # for all that a domain's start waits for
-#stop_deadline = "20s"                     # for all that a domain's stop waits for
-#rescan = "30s"                            # between two looks at everything, in case an event was lost
-#retry_max = "30s"                         # longest pause between two tries
+/** The keys of a section; `undefined` for a plain key. */
+function keysOf(schema: z.ZodType): [string, z.ZodType][] | undefined {
+  const { innerType } = schema.def as { readonly innerType?: z.ZodType };
+  const { shape } = (innerType?.def ?? schema.def) as { readonly shape?: z.ZodRawShape };
+  return shape && (Object.entries(shape) as [string, z.ZodType][]);
+}
 
-[start]
-#without_share = "refuse"                  # or "last-known": start from state that is provably this host's latest
-#take_over = "expired"                     # or "never"
-#damaged_head = "refuse"                   # or "previous": start from the newest generation that is whole
-
-[retention]
-#generations = 32                          # kept for each domain, at least
-
-[storage]
-#uid = 0                                   # whom the storage process works as on the share
-#gid = 0
-
-[limits]
-#spool_bytes = "256MiB"
-#queue = 256                               # operations that wait for the share, in all and for each volume
-#queue_per_volume = 8
-#storage_processes = 4                     # processes on the share, stuck ones included
-
-[encryption]
-#recipients = []                           # age recipients, "age1..."; none: generations are stored in the clear
-#identity_file = ""                        # this host's age keys, mode 0600
-
-[metrics]
-#listen = ""                               # "127.0.0.1:9753" serves /metrics there
-
-[log]
-#level = "info"
-`;
+function defaultOf(schema: z.ZodType): unknown {
+  return (schema.def as { readonly defaultValue?: unknown }).defaultValue;
+}

@@ -81,44 +81,83 @@ function hostName(text: string): HostName | undefined {
 }
 
 const TOP = {
-  host: parsed(EXPECTED_HOST_NAME, hostName).optional(),
-  share: absolutePath().optional(),
-  state_dir: absolutePath().prefault('/var/lib/swtpm-mirror'),
-  run_dir: absolutePath().prefault(DEFAULT_RUN_DIR),
-  placement: choice('mirror', 'direct').default('mirror'),
+  host: parsed(EXPECTED_HOST_NAME, hostName)
+    .optional()
+    .describe("of this host, unique on the share; default: the machine's host name"),
+  share: absolutePath().optional().describe('the shared file system; the default serves this one host alone'),
+  state_dir: absolutePath()
+    .prefault('/var/lib/swtpm-mirror')
+    .describe('journal, spool, replaced state: a local disk'),
+  run_dir: absolutePath().prefault(DEFAULT_RUN_DIR).describe('control socket and lock'),
+  placement: choice('mirror', 'direct')
+    .default('mirror')
+    .describe('"direct": swtpm works on the share itself; see direct-placement.md'),
 };
 
 const LIBVIRT = {
   uri: z
     .string({ error: EXPECTED_URI })
     .regex(LIBVIRT_URI, { error: EXPECTED_URI })
-    .default('qemu:///system'),
-  swtpm_dir: absolutePath().prefault('/var/lib/libvirt/swtpm'),
-  nvram_dir: absolutePath().prefault('/var/lib/libvirt/qemu/nvram'),
-  log_dir: absolutePath().prefault('/var/log/libvirt/qemu'),
-  nvram: z.boolean({ error: 'expected true or false' }).default(true),
+    .default('qemu:///system')
+    .describe('the libvirt daemon that the agent asks'),
+  swtpm_dir: absolutePath()
+    .prefault('/var/lib/libvirt/swtpm')
+    .describe("where swtpm's state lies: <swtpm_dir>/<uuid>/tpm2"),
+  nvram_dir: absolutePath()
+    .prefault('/var/lib/libvirt/qemu/nvram')
+    .describe('where libvirt puts the NVRAM of a VM whose firmware it chooses itself'),
+  log_dir: absolutePath()
+    .prefault('/var/log/libvirt/qemu')
+    .describe('tells why a VM stopped, where libvirt (before 10.5) does not tell its hook'),
+  nvram: z
+    .boolean({ error: 'expected true or false' })
+    .default(true)
+    .describe("mirror the VM's NVRAM (UEFI variables) with its TPM"),
 };
 
 const TIMING = {
-  settle: duration(0, 10 * SECOND).prefault('100ms'),
-  heartbeat: duration(100, 5 * MINUTE).prefault('5s'),
-  host_expiry: duration(300, HOUR).prefault('30s'),
-  share_deadline: duration(100, 10 * MINUTE).prefault(DEFAULT_DEADLINES.share_deadline),
-  start_deadline: duration(100, HOUR).prefault(DEFAULT_DEADLINES.start_deadline),
-  stop_deadline: duration(100, HOUR).prefault(DEFAULT_DEADLINES.stop_deadline),
-  rescan: duration(100, HOUR).prefault('30s'),
-  retry_max: duration(100, HOUR).prefault('30s'),
+  settle: duration(0, 10 * SECOND)
+    .prefault('100ms')
+    .describe('least time between two readings of a state that keeps changing'),
+  heartbeat: duration(100, 5 * MINUTE)
+    .prefault('5s')
+    .describe('between two signs on the share that this host lives'),
+  host_expiry: duration(300, HOUR)
+    .prefault('30s')
+    .describe('age of its heartbeat from which a host may be taken over'),
+  share_deadline: duration(100, 10 * MINUTE)
+    .prefault(DEFAULT_DEADLINES.share_deadline)
+    .describe('for one operation on the share'),
+  start_deadline: duration(100, HOUR)
+    .prefault(DEFAULT_DEADLINES.start_deadline)
+    .describe('for all that a start waits for'),
+  stop_deadline: duration(100, HOUR)
+    .prefault(DEFAULT_DEADLINES.stop_deadline)
+    .describe('after it, a stop is content with the spool'),
+  rescan: duration(100, HOUR)
+    .prefault('30s')
+    .describe('between two checks of everything, in case an event was lost; one in ten reads all content'),
+  retry_max: duration(100, HOUR).prefault('30s').describe('longest pause between two tries'),
 };
 
 const START = {
-  without_share: choice('refuse', 'last-known').default('refuse'),
-  take_over: choice('expired', 'never').default('expired'),
-  damaged_head: choice('refuse', 'previous').default('refuse'),
+  without_share: choice('refuse', 'last-known')
+    .default('refuse')
+    .describe('"last-known": start from the last state this host knows when the share is away'),
+  take_over: choice('expired', 'never')
+    .default('expired')
+    .describe('"never": a dead host\'s VM starts only after `take-over`'),
+  damaged_head: choice('refuse', 'previous')
+    .default('refuse')
+    .describe('"previous": start from the newest older generation that is whole'),
 };
 
-const RETENTION = { generations: integer(1, 10_000).default(32) };
+const RETENTION = { generations: integer(1, 10_000).default(32).describe('kept for each VM, at least') };
 
-const STORAGE = { uid: integer(0, ID_MAX).default(0), gid: integer(0, ID_MAX).default(0) };
+const STORAGE = {
+  uid: integer(0, ID_MAX).default(0).describe('whom to be on the share (root_squash); 0: root'),
+  gid: integer(0, ID_MAX).default(0).describe('the group there'),
+};
 
 /** `null` stands for a setting that is off, written `""`. */
 const ENCRYPTION = {
@@ -126,25 +165,36 @@ const ENCRYPTION = {
     .array(z.string({ error: EXPECTED_RECIPIENT }).regex(AGE_RECIPIENT, { error: EXPECTED_RECIPIENT }), {
       error: 'expected an array of age recipients',
     })
-    .default([]),
-  identity_file: parsed('expected an absolute path, or ""', (text) =>
-    text === '' ? null : plainPath(text),
-  ).prefault(''),
+    .default([])
+    .describe('age recipients, "age1…"; none: generations are stored in the clear'),
+  identity_file: parsed('expected an absolute path, or ""', (text) => (text === '' ? null : plainPath(text)))
+    .prefault('')
+    .describe("this host's age keys, mode 0600; one of them opens what is encrypted"),
 };
 
 const METRICS = {
   listen: parsed('expected an address and port such as "127.0.0.1:9753", or ""', (text) =>
     text === '' ? null : parseListen(text),
-  ).prefault(''),
+  )
+    .prefault('')
+    .describe('"127.0.0.1:9753" serves /metrics there; always on the control socket'),
 };
 
-const LOG = { level: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal').default('info') };
+const LOG = {
+  level: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal')
+    .default('info')
+    .describe('least severity that is logged'),
+};
 
 const LIMITS = {
-  spool_bytes: byteSize(1024 ** 2, 1024 ** 4).prefault('256MiB'),
-  queue_per_volume: integer(1, 1000).default(8),
-  queue: integer(1, 100_000).default(256),
-  storage_processes: integer(1, 64).default(4),
+  spool_bytes: byteSize(1024 ** 2, 1024 ** 4)
+    .prefault('256MiB')
+    .describe('for captures that wait for the share'),
+  queue_per_volume: integer(1, 1000).default(8).describe('operations of one volume that wait for the share'),
+  queue: integer(1, 100_000).default(256).describe('operations that wait for the share, in all'),
+  storage_processes: integer(1, 64)
+    .default(4)
+    .describe('processes that work on the share, stuck ones included'),
 };
 
 function section<Shape extends z.ZodRawShape>(shape: Shape) {
