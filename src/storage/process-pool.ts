@@ -9,8 +9,10 @@
  *    heartbeat never waits for any of them.
  * I3 Everything is bounded: waiting requests by `queuePerVolumeMax` and `queueMax`, processes by `processesMax` (those that were killed and
  *    sleep on in the kernel included), starts by the restart policy. Past a bound a request fails at once instead of waiting.
- * I4 One sick volume cannot take all places: a volume that a stuck process holds is served only while another process could still
- *    be started.
+ * I4 One sick volume cannot take all places: what a stuck process holds (a volume, or the share's
+ *    own lane) is served only while another process could still be started. The process that would
+ *    have to be started for it counts as started: the last place is for others, and for the
+ *    heartbeat, which alone is never refused for its own stuck call.
  */
 import type { Clock } from '../model/environment.js';
 import type { MirrorError } from '../model/errors.js';
@@ -31,6 +33,9 @@ import {
   startFailed,
 } from './storage-failures.js';
 import type { StorageLimits } from './storage-limits.js';
+
+/** Its lane is never refused for its own sake: without it a living host looks dead. */
+const HEARTBEAT: Lane = 'heartbeat';
 
 export interface PoolOptions {
   readonly fork: Fork;
@@ -57,7 +62,7 @@ export class ProcessPool {
     const { queuePerVolumeMax, queueMax, backOffFirstMs, backOffMaxMs } = options.limits;
     this.#queue = new RequestQueue({ perLaneMax: queuePerVolumeMax, totalMax: queueMax }, [
       'share',
-      'heartbeat',
+      HEARTBEAT,
     ]);
     this.#restarts = new RestartPolicy({ firstMs: backOffFirstMs, maxMs: backOffMaxMs });
   }
@@ -118,13 +123,14 @@ export class ProcessPool {
   }
 
   /** Why a request has no prospect of being served, if so. */
-  #refusal({ name, lane, volume }: ShareRequest): MirrorError | undefined {
+  #refusal({ name, lane }: ShareRequest): MirrorError | undefined {
     if (this.#closing) return closed(name);
     const { stuck, processes } = this.gauges();
     const { processesMax } = this.#options.limits;
-    const mayStart = processes < processesMax;
-    const needsStart = this.#current === undefined || (volume !== undefined && this.#isStuck(lane));
-    if (needsStart && !mayStart) return processesStuck(name, stuck, processesMax);
+    // Places taken once this request is served: by a process that must be started first, too.
+    const toBe = processes + (this.#current ? 0 : 1);
+    const places = lane !== HEARTBEAT && this.#isStuck(lane) ? processesMax - 1 : processesMax;
+    if (toBe > places) return processesStuck(name, stuck, processesMax);
     if (this.#current) return undefined;
     const waitMs = this.#restarts.waitMs(this.#options.clock.monotonicMs());
     return waitMs > 0 ? backingOff(name, this.#restarts.failures, waitMs) : undefined;
@@ -166,8 +172,9 @@ export class ProcessPool {
       this.#serve();
     },
     answered: (slot, { lane }) => {
-      // A process that drains has shown that the share does not answer everything.
-      if (slot.state === 'serving') this.#restarts.answered();
+      // A process that drains has shown that the share does not answer everything; a heartbeat that
+      // was written shows that it answers again, whichever process wrote it.
+      if (slot.state === 'serving' || lane === HEARTBEAT) this.#restarts.answered();
       this.#queue.finish(lane);
       this.#serve();
     },

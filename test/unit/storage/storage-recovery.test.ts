@@ -1,6 +1,9 @@
+import fc from 'fast-check';
 import t from 'tap';
+import type { FakeStorageProcesses } from '../../fakes/fake-storage-processes.js';
 import {
   DEADLINE_MS,
+  type Outcome,
   outcomeOf,
   OVERRUN_MS,
   servingRig,
@@ -158,6 +161,91 @@ t.test('one sick volume cannot take the last place', async (t) => {
   processes.latest.answer('claimed');
   await settled();
   t.equal(later.state, 'ok', 'its process is gone, so it is served again');
+});
+
+/** What arrives, and how long after the one before, seconds. */
+const arrivals = fc.array(
+  fc.record({ what: fc.constantFrom('sick', 'beat', 'healthy'), afterS: fc.integer({ min: 0, max: 9 }) }),
+  { minLength: 20, maxLength: 60 },
+);
+
+t.test(
+  'I4: a volume that hangs at each of its calls fails nobody else, whenever and between what it is asked for',
+  async (t) => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 2, max: 6 }), arrivals, async (processesMax, order) => {
+        const { client, clock, processes } = await servingRig({ processesMax, backOffFirstMs: 0 });
+        const others: Outcome[] = [];
+        for (const { what, afterS } of order) {
+          for (let second = 0; second < afterS; second++) {
+            await clock.advance(1_000);
+            await answerAllBut(processes, 'inspect a');
+          }
+          if (what === 'sick') outcomeOf(client.inspect(inspectCall('a')));
+          if (what === 'beat') others.push(outcomeOf(client.beat({ shareId: undefined })));
+          if (what === 'healthy') others.push(outcomeOf(client.publish(publishCall('b', 1, 2))));
+          await answerAllBut(processes, 'inspect a');
+        }
+        t.same(
+          others.map(({ error }) => error?.message).filter((message) => message !== undefined),
+          [],
+          `${processesMax} places`,
+        );
+      }),
+      { numRuns: 100 },
+    );
+  },
+);
+
+async function answerAllBut(processes: FakeStorageProcesses, hanging: string): Promise<void> {
+  for (const process of processes.all.filter(({ isKilled }) => !isKilled)) {
+    process.ready();
+    await settled();
+    const labels = process.unanswered.filter((label) => label !== hanging);
+    for (const label of labels) process.answer('answered', label);
+  }
+  await settled();
+}
+
+t.test('I4: listings that hang leave the last place to volumes and to the heartbeat', async (t) => {
+  const { client, clock, processes } = await servingRig({ processesMax: 3, backOffFirstMs: 0 });
+  for (let call = 0; call < 6; call++) {
+    const listing = outcomeOf(client.list({}));
+    if (processes.latest.isKilled) break;
+    processes.latest.ready();
+    await clock.advance(OVERRUN_MS);
+    t.not(listing.state, 'waiting');
+  }
+  t.ok(client.gauges().stuck < 3);
+  const beat = outcomeOf(client.beat({ shareId: undefined }));
+  const publish = outcomeOf(client.publish(publishCall('b', 1, 2)));
+  processes.latest.ready();
+  processes.latest.answer('beaten', 'beat');
+  processes.latest.answer('committed', 'publish b');
+  await settled();
+  t.same([beat.state, publish.state], ['ok', 'ok']);
+});
+
+t.test('the first heartbeat that succeeds ends the back-off, even one of a draining process', async (t) => {
+  const { client, clock, processes } = await servingRig({ backOffFirstMs: 60_000, backOffMaxMs: 60_000 });
+  outcomeOf(client.inspect(inspectCall('a')));
+  await clock.advance(OVERRUN_MS);
+  outcomeOf(client.inspect(inspectCall('b')));
+  processes.latest.ready();
+  await clock.advance(DEADLINE_MS - 1_000);
+  const beat = outcomeOf(client.beat({ shareId: undefined }));
+  await clock.advance(1_100);
+  const early = outcomeOf(client.inspect(inspectCall('c')));
+  await settled();
+  t.match(early.error?.message, /the next one starts in/, 'two failures in a row');
+  processes.latest.answer('beaten', 'beat');
+  await settled();
+  t.equal(beat.state, 'ok');
+  const next = outcomeOf(client.inspect(inspectCall('c')));
+  processes.latest.ready();
+  processes.latest.answer('inspected');
+  await settled();
+  t.equal(next.state, 'ok');
 });
 
 t.test(
