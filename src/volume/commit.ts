@@ -25,7 +25,10 @@ export type SlotOutcome =
 
 const ATTEMPTS = 3;
 
-/** Errors that the file system gives only before it did anything: with one of these, and an empty slot, nothing is under way. */
+/**
+ * Errors that the file system gives only before it did anything: with one of these, and an empty
+ * slot, nothing is under way. A share that has no symbolic links at all is told by the last three.
+ */
 const DEFINITE = new Set([
   'ENOSPC',
   'EDQUOT',
@@ -36,6 +39,9 @@ const DEFINITE = new Set([
   'ENOTDIR',
   'ENAMETOOLONG',
   'EMLINK',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
 ]);
 
 /**

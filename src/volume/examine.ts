@@ -8,7 +8,7 @@
  */
 import { errnoOf } from '../model/errors.js';
 import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
-import { DIRECTORY_MODE, hostsPath, type ShareContext } from './share-context.js';
+import { DIRECTORY_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
 
 export interface ShareExamination {
   readonly availableBytes: number;
@@ -24,6 +24,8 @@ export interface ShareExamination {
 }
 
 const SCRATCH = '.doctor';
+/** Begins the name of a directory in `hosts/` that a share is tried in before it is one. */
+export const TRIAL_PREFIX = `${TEMPORARY_PREFIX}trial-`;
 const NAMES = ['file', 'other', 'link', 'slot'];
 const NS_PER_MS = 1_000_000n;
 
@@ -48,6 +50,28 @@ export async function examine(context: ShareContext): Promise<ShareExamination> 
     };
   } finally {
     await clear(context, scratch);
+  }
+}
+
+/**
+ * Tries on a share that is about to be made what the protocol needs of it (P1 to P3).
+ *
+ * @returns what it does not do as it must; none when all is well
+ * @throws system errors of the share
+ */
+export async function tryNewShare(context: ShareContext): Promise<readonly string[]> {
+  const { fs } = context;
+  const parent = hostsPath(context);
+  const scratch = `${parent}/${TRIAL_PREFIX}${newToken(context)}`;
+  await ensureDirectory(fs, 'examine', parent, scratch, DIRECTORY_MODE);
+  try {
+    await writeWhole(fs, 'examine', `${scratch}/file`, Buffer.from('tried\n'));
+    const faults = [...(await tryCommit(context, scratch)), ...(await tryRename(context, scratch))];
+    await fs.syncDirectory('examine:sync', scratch);
+    return faults;
+  } finally {
+    // What a share that lacks something cannot remove harms nobody.
+    await clear(context, scratch).catch(() => undefined);
   }
 }
 

@@ -100,6 +100,15 @@ export async function ensureDirectory(
   await fs.syncDirectory(`${operation}:sync-parent`, parent);
 }
 
+/**
+ * Whether a name, or a directory on its path, is not there (any more): `ESTALE` is said of a directory
+ * that another host moved or removed while this one still believed in its path.
+ */
+export function isGone(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'ENOENT' || errno === 'ESTALE';
+}
+
 /** Removes a file; one that is gone already is fine. */
 export async function unlinkIfThere(fs: FileSystem, site: CallSite, path: string): Promise<void> {
   try {

@@ -16,6 +16,7 @@ import { parseSlot, type Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { parsePayload, type LogEntry } from '../model/log-entry.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
+import { isGone } from './files.js';
 import { slotPath, volumePaths, volumesPath, type ShareContext, type VolumePaths } from './share-context.js';
 
 /** Payloads read side by side. */
@@ -44,36 +45,41 @@ export async function readLog(
   const paths = volumePaths(context, uuid);
   for (let attempt = 1; ; attempt++) {
     const slots = await listSlots(context, uuid, paths);
-    if (slots?.length === 0) {
+    if (Array.isArray(slots) && slots.length === 0) {
       await refuseLostLog(context, uuid, paths);
       return undefined;
     }
-    const log = slots && (await readDownwards(context, paths, slots, extent));
+    const log = Array.isArray(slots) && (await readDownwards(context, paths, slots, extent));
     if (log) {
       refuseUnreadable(log, uuid, paths);
       return log;
     }
-    if (attempt >= ATTEMPTS) throw gapInLog(uuid, paths);
+    if (attempt >= ATTEMPTS) throw slots === 'stale' ? staleLog(uuid) : gapInLog(uuid, paths);
   }
 }
 
-/** @returns descending; `undefined` when the log is there and a name on its path is still believed to be missing, which this listing ends */
+/**
+ * @returns descending; `unseen` or `stale` when the log is there and a name on its path is still
+ *   believed to be missing, or to be another directory: the listing above it ends that
+ */
 async function listSlots(
   context: ShareContext,
   uuid: DomainUuid,
   paths: VolumePaths,
-): Promise<Slot[] | undefined> {
+): Promise<Slot[] | 'unseen' | 'stale'> {
   const { fs } = context;
   try {
     const slots = (await fs.readdir('log:readdir', paths.log)).map(parseSlot);
     return slots.filter((slot) => slot !== undefined).sort((a, b) => b - a);
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-    const inVolume = await namesIn(fs, 'log:readdir-volume', paths.root);
+    if (!isGone(error)) throw error;
+    const inVolume = await namesIn(fs, 'log:readdir-volume', paths.root, isGone);
     const isThere = inVolume
       ? inVolume.includes(LOG_NAME)
-      : (await namesIn(fs, 'log:readdir-volumes', volumesPath(context)))?.includes(uuid);
-    return isThere ? undefined : [];
+      : // Where even this directory is stale, nothing is known of what the share holds.
+        (await namesIn(fs, 'log:readdir-volumes', volumesPath(context), isMissing))?.includes(uuid);
+    if (!isThere) return [];
+    return errnoOf(error) === 'ESTALE' ? 'stale' : 'unseen';
   }
 }
 
@@ -81,13 +87,18 @@ async function namesIn(
   fs: ShareContext['fs'],
   site: CallSite,
   path: string,
+  isAbsence: (error: unknown) => boolean,
 ): Promise<readonly string[] | undefined> {
   try {
     return await fs.readdir(site, path);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (isAbsence(error)) return undefined;
     throw error;
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return errnoOf(error) === 'ENOENT';
 }
 
 /** @returns `undefined` when the run from the top ends before holder and head are settled */
@@ -152,6 +163,14 @@ function refuseUnreadable(log: VolumeLog, uuid: DomainUuid, paths: VolumePaths):
     {
       next: `compare \`ls -l ${paths.log}\` with a backup of the share and put the right link back`,
     },
+  );
+}
+
+function staleLog(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'SHARE_UNAVAILABLE',
+    `cannot read the log of volume ${uuid}: ESTALE: the share knows the directory no more`,
+    { next: 'nothing: it is tried again; if it stays, mount the share anew', retriable: true },
   );
 }
 

@@ -6,6 +6,7 @@
  */
 import { dirname } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
+import { TRIAL_PREFIX, tryNewShare } from './examine.js';
 import { isDamage } from './fetch.js';
 import { ensureDirectory, readWhole, writeWhole } from './files.js';
 import { shareError } from './share-errors.js';
@@ -140,10 +141,12 @@ function notInitialised(root: string): MirrorError {
  * initialise: make an empty or new directory a share.
  *
  *   P1 make `hosts/` and `volumes/`   a crash leaves two empty directories, which the next run accepts
- *   P2 write the marker aside         nobody reads it
- *   P3 link it to its name            the commit: exclusive, so two hosts make one share
+ *   P2 try what the protocol needs    a share that lacks it never becomes one
+ *   P3 write the marker aside         nobody reads it
+ *   P4 link it to its name            the commit: exclusive, so two hosts make one share
  *
- * @throws MirrorError `USAGE` when the directory holds anything else or is a share already
+ * @throws MirrorError `USAGE` when the directory holds anything else or is a share already;
+ *   `SHARE_UNAVAILABLE` when the file system does not do what the protocol needs
  */
 export async function initialise(
   context: ShareContext,
@@ -156,6 +159,7 @@ export async function initialise(
     for (const path of [hostsPath(context), volumesPath(context)]) {
       await fs.mkdir('init:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));
     }
+    refuseUnsuitable(root, await tryNewShare(context));
     const identity = { id: context.random.hex(16), createdAt: timestamp(context), escrow };
     const temporary = `${root}/${MARKER_TEMPORARY}${newToken(context)}`;
     await writeWhole(fs, 'init', temporary, markerText(identity));
@@ -198,7 +202,18 @@ async function refuseOccupied(context: ShareContext): Promise<string[]> {
 
 async function isOurEmptyDirectory({ fs, root }: ShareContext, name: string): Promise<boolean> {
   if (name !== 'hosts' && name !== 'volumes') return false;
-  return (await fs.readdir('init:readdir', `${root}/${name}`)).length === 0;
+  const names = await fs.readdir('init:readdir', `${root}/${name}`);
+  // A trial whose program was killed, or one that another host makes at this moment.
+  return names.every((inside) => name === 'hosts' && inside.startsWith(TRIAL_PREFIX));
+}
+
+function refuseUnsuitable(root: string, faults: readonly string[]): void {
+  if (faults.length === 0) return;
+  throw new MirrorError(
+    'SHARE_UNAVAILABLE',
+    `the file system at ${root} does not do what a share must: ${faults.join('; ')}`,
+    { next: 'choose another file system (NFS, CephFS, a local disk): this one would lose state' },
+  );
 }
 
 function noDirectory(root: string): MirrorError {

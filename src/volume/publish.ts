@@ -36,7 +36,7 @@ import { tpmDigest } from '../model/hash.js';
 import type { HostName } from '../model/identifiers.js';
 import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
 import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
-import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
+import { ensureDirectory, isGone, unlinkIfThere, writeWhole } from './files.js';
 import {
   DIRECTORY_MODE,
   markerPath,
@@ -62,7 +62,7 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     outcome = await commitUnderClaim(context, 'publish', paths, call.epoch, entry);
   } catch (error) {
     const cause = error instanceof MirrorError ? error.cause : undefined;
-    if (errnoOf(cause) === 'ENOENT' && (await seemsPurged(context, paths, call))) {
+    if (isGone(cause) && (await seemsPurged(context, paths, call))) {
       throw unknownOutcome('publish', call.slot, cause);
     }
     throw error;
@@ -88,13 +88,18 @@ async function seemsPurged(
   { epoch }: PublishCall,
 ): Promise<boolean> {
   try {
-    if (await claimAt(context, 'publish:check-purged', paths, epoch)) return false;
+    const claim = await claimAt(context, 'publish:check-purged', paths, epoch).catch(unlessGone);
+    if (claim) return false;
     await context.fs.lstat('publish:lstat-marker', markerPath(context));
     return true;
   } catch {
     // The share went away while we looked: the failure itself is the one to tell.
     return false;
   }
+}
+
+function unlessGone(error: unknown): undefined {
+  if (!isGone(error)) throw error;
 }
 
 /** P4 and P5. */

@@ -63,6 +63,9 @@ t.test('a share that refuses for good says so, and that nothing happened', async
     ['EDQUOT', 'SHARE_FULL'],
     ['EROFS', 'SHARE_DENIED'],
     ['EACCES', 'SHARE_DENIED'],
+    ['ENOTSUP', 'SHARE_UNAVAILABLE'],
+    ['EOPNOTSUPP', 'SHARE_UNAVAILABLE'],
+    ['ENOSYS', 'SHARE_UNAVAILABLE'],
   ] as const) {
     const { hosts, held } = await heldBy(failing('publish:symlink', errno, { times: 99 }));
     await t.rejects(tryPublish(held, 2), { code }, errno);

@@ -163,3 +163,32 @@ t.test('of a long log only the top is read, and it says the same', async (t) => 
   t.match(log, { epoch: 44, head: { slot: 43 } });
   t.equal((await store.history({ uuid: UUID })).length, 44);
 });
+
+t.test(
+  'a directory that another host moved (ESTALE) is read by a fresh path, and never taken for no volume',
+  async (t) => {
+    const stale = (site: string, times: number): Parameters<typeof injectAt> => [
+      site as `${string}:${string}`,
+      { kind: 'fail', code: 'ESTALE', executed: false },
+      0,
+      times,
+    ];
+    const hosts = await twoEpochs();
+    for (const times of [1, 2]) {
+      const { store } = hosts.start('kvm-b', { inject: injectAt(...stale('log:readdir', times)) });
+      t.equal(await headNumber(store), 4, `${times} stale listings`);
+    }
+    for (const site of ['log:readdir', 'log:readdir-volumes'] as const) {
+      const first = injectAt(...stale('log:readdir', 99));
+      const volume = injectAt(...stale('log:readdir-volume', 99));
+      const above = injectAt(...stale(site, 99));
+      const { store } = hosts.start('kvm-b', {
+        inject: (call) => first(call) ?? volume(call) ?? above(call),
+      });
+      await t.rejects(read(store), { code: 'SHARE_UNAVAILABLE', message: /ESTALE/, retriable: true }, site);
+    }
+    await hosts.files.rename('test:rename', VOLUME, `${SHARE}/moved`);
+    const { store } = hosts.start('kvm-b', { inject: injectAt(...stale('log:readdir', 1)) });
+    t.equal(await read(store), undefined, 'a volume that was moved away is none');
+  },
+);

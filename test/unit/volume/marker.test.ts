@@ -1,4 +1,5 @@
 import t from 'tap';
+import { interceptFileSystem, type Interceptor } from '../../fakes/intercepting-filesystem.js';
 import { holdBack } from '../../fixtures/held-back.js';
 import { tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
@@ -13,6 +14,7 @@ import {
   type Hold,
 } from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
+import { systemError } from '../../sim/system-error.js';
 
 const MARKER = `${SHARE}/swtpm-mirror.json`;
 
@@ -203,3 +205,49 @@ for (const [what, code] of [
     }
   });
 }
+
+/** A share on which calls of one kind fail, or do not do what they ought to. */
+const UNSUITABLE: readonly {
+  readonly name: string;
+  readonly intercept: Interceptor;
+  readonly told: RegExp;
+}[] = [
+  ...['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EPERM', 'EINVAL'].flatMap((errno) =>
+    ['symlink', 'link', 'rename', 'readlink'].map((method) => ({
+      name: `${method} fails with ${errno}`,
+      intercept: failingMethod(method, errno),
+      told: new RegExp(errno),
+    })),
+  ),
+  { name: 'fsync fails', intercept: failingMethod('sync', 'EINVAL'), told: /EINVAL/ },
+  {
+    name: 'a second symbolic link in one place succeeds',
+    intercept: async (call, proceed) =>
+      call.method === 'symlink'
+        ? await proceed().catch(() => undefined as Awaited<ReturnType<typeof proceed>>)
+        : await proceed(),
+    told: /a second symbolic link in one place gave none/,
+  },
+];
+
+function failingMethod(method: string, errno: string): Interceptor {
+  return async (call, proceed) => {
+    if (call.method === method) throw systemError(errno);
+    return await proceed();
+  };
+}
+
+t.test('a directory whose file system lacks what the protocol needs never becomes a share', async (t) => {
+  for (const { name, intercept, told } of UNSUITABLE) {
+    const hosts = new VolumeHosts();
+    const { store } = hosts.start('kvm-a', { wrap: (fs) => interceptFileSystem(fs, intercept) });
+    await t.rejects(store.initialise({}), { message: told }, name);
+    await t.rejects(
+      hosts.start('kvm-a').store.identify({}),
+      { code: 'SHARE_NOT_INITIALIZED' },
+      `${name}: no marker`,
+    );
+    const again = await hosts.start('kvm-a').store.initialise({});
+    t.match(again.id, /^[0-9a-f]{32}$/, `${name}: what the trial left is in nobody's way`);
+  }
+});
