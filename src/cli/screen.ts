@@ -4,6 +4,8 @@
  * What stood on the screen before is scrolled away rather than overwritten. Then every line is overwritten and cleared to its end, so that nothing flickers, and
  * what is longer than the screen is cut, so that nothing scrolls. Nothing of the terminal is changed: whoever ends the program finds the cursor below the text.
  */
+import { beginningOf, cellsOf } from './display-cells.js';
+
 const HOME = '\u001b[H';
 const CLEAR_LINE = '\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
@@ -60,8 +62,8 @@ function narrowed(line: string, columns: number): string {
     .split(COLOUR)
     .map((part) => {
       if (COLOUR.test(part)) return part;
-      const shown = part.slice(0, left);
-      left -= shown.length;
+      const shown = beginningOf(part, left);
+      left -= cellsOf(shown);
       return shown;
     })
     .join('');

@@ -3,6 +3,7 @@
  *
  * Words are folded to the given width; only names give way in the table.
  */
+import { cellsOf } from './display-cells.js';
 import type { DomainStatus, Status } from '../agent/api/status.js';
 import { attentionText, type Concern } from './attention-text.js';
 import { painter, paintRows, type Colour, type Paint } from './paint.js';
@@ -29,7 +30,7 @@ export function statusText(status: Status, columns: number, coloured: boolean): 
 function headline({ host, share }: Status, columns: number, paint: Paint): string {
   const title = `host ${host}, share ${printable(share.path)}`;
   const [colour, text] = shareState(share);
-  const gap = columns > 0 && `${title} (${text})`.length > columns ? '\n  ' : ' ';
+  const gap = columns > 0 && cellsOf(`${title} (${text})`) > columns ? '\n  ' : ' ';
   return `${title}${gap}(${paint(colour, text)})\n`;
 }
 

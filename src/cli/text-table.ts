@@ -1,6 +1,8 @@
 /**
- * text-table: rows of text in columns, fitted to the terminal's width. Characters that would move the cursor are shown as `?`.
+ * text-table: rows of text in columns, fitted to the terminal's width, in display cells. Characters
+ * that would move the cursor are shown as `?`.
  */
+import { beginningOf, cellsOf, endOf, paddedTo } from './display-cells.js';
 
 const GAP = '  ';
 /** No column is made narrower for the others. */
@@ -13,7 +15,7 @@ export function printable(text: string): string {
 }
 
 /**
- * @param columns width to cut lines to; 0 for no limit
+ * @param columns width to cut lines to, cells; 0 for no limit
  * @param least by column, the width below which it does not give way
  */
 export function textTable(
@@ -23,14 +25,14 @@ export function textTable(
   least: readonly number[] = [],
 ): string {
   const lines = [header, ...rows].map((row) => row.map(printable));
-  const natural = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
+  const natural = header.map((_, column) => Math.max(...lines.map((line) => cellsOf(line[column] ?? ''))));
   const widths = columns > 0 ? fitted(natural, columns, least) : natural;
   const format = (line: readonly string[]): string => {
     const text = line
-      .map((cell, column) => shortened(cell, widths[column] ?? 0).padEnd(widths[column] ?? 0))
+      .map((cell, column) => paddedTo(shortened(cell, widths[column] ?? 0), widths[column] ?? 0))
       .join(GAP)
       .trimEnd();
-    return columns > 0 && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
+    return columns > 0 && cellsOf(text) > columns ? `${beginningOf(text, columns - 1)}…` : text;
   };
   return lines.map((line) => `${format(line)}\n`).join('');
 }
@@ -50,13 +52,13 @@ function fitted(natural: readonly number[], columns: number, least: readonly num
 
 /** The middle goes: names that begin alike are told apart by their ends. */
 function shortened(text: string, width: number): string {
-  if (text.length <= width) return text;
+  if (cellsOf(text) <= width) return text;
   const end = Math.floor((width - 1) / 2);
-  return `${text.slice(0, width - 1 - end)}…${text.slice(text.length - end)}`;
+  return `${beginningOf(text, width - 1 - end)}…${endOf(text, end)}`;
 }
 
 /**
- * A paragraph in lines of at most `columns` characters, each indented; a longer word stands in a line of its own.
+ * A paragraph in lines of at most `columns` cells, each indented; a longer word stands in a line of its own.
  *
  * @param columns 0 for no limit
  */
@@ -66,7 +68,7 @@ export function foldedText(text: string, columns: number, indent: number): strin
   let line = '';
   for (const word of text.split(' ')) {
     const longer = line === '' ? word : `${line} ${word}`;
-    const fits = columns === 0 || indent + longer.length <= columns;
+    const fits = columns === 0 || indent + cellsOf(longer) <= columns;
     if (!fits && line !== '') lines.push(line);
     line = fits || line === '' ? longer : word;
   }
