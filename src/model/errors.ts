@@ -63,6 +63,8 @@ const EXIT_STATUS = {
 
 export type ErrorCode = keyof typeof EXIT_STATUS;
 
+export const ERROR_CODES = Object.keys(EXIT_STATUS) as readonly ErrorCode[];
+
 export interface ErrorOptions {
   /** What the operator does next: one sentence without a final period. */
   readonly next: string;

@@ -5,6 +5,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { ERROR_CODES } from '../../src/model/errors.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -104,6 +105,14 @@ t.test('README is short, and every link of the documentation leads to a file', a
   t.strictSame(dead, []);
   const readme = pages.find(({ file }) => file === 'README.md')?.text ?? '';
   t.ok(readme.length <= README_BYTES_MAX, `README has ${String(readme.length)} bytes`);
+});
+
+t.test('the manual explains every error code', async (t) => {
+  const manual = await readFile(join(ROOT, 'src/docs/troubleshooting.md'), 'utf8');
+  t.strictSame(
+    ERROR_CODES.filter((code) => !manual.includes(`\`${code}\``)),
+    [],
+  );
 });
 
 t.test('every source file begins by saying what it is for', async (t) => {
