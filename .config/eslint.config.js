@@ -1,5 +1,5 @@
 /**
- * The rules of the house, as far as a machine can hold them. test/unit/house.test.ts proves that each of them bites.
+ * The rules of the house, as far as a machine can hold them. test/unit/slow/lint-rules.test.ts proves that each of them bites.
  *
  * The rooms of src/ import one way: cli -> agent -> libvirt, host, volume -> bundle -> model. `storage` implements the ports and
  * only main.ts and wiring/ may know it. Within the agent: api -> watch -> domain -> start -> share -> what lies beside them.
@@ -205,7 +205,7 @@ export default defineConfig(
     rules: {
       ...PURE_RULES,
       'no-console': 'error',
-      'max-lines': ['error', { max: 300, skipBlankLines: true, skipComments: true }],
+      'max-lines': ['error', { max: 500, skipBlankLines: true, skipComments: true }],
       'max-lines-per-function': ['error', { max: 70, skipBlankLines: true, skipComments: true }],
       'max-depth': ['error', 4],
       'max-params': ['error', 5],

@@ -1,8 +1,8 @@
 /**
  * run-checks: every check of the project, one after the other, with progress; the last line is `N passed, N failed`.
  *
- *   node scripts/run-checks.mjs fast   build, types, lint, and each test file that is not in a directory named `slow`
- *   node scripts/run-checks.mjs all    the same, then the slow tests and the longer programs
+ *   node scripts/run-checks.mjs fast   build, types, and each test file that is not in a directory named `slow`
+ *   node scripts/run-checks.mjs all    the same and lint, then the slow tests and the longer programs
  *
  * A check that is a command counts as one; a test file counts each of its tests. Every check runs, whatever failed before it.
  */
@@ -22,11 +22,12 @@ const FAST_STAGES = [
   [{ name: 'build', command: ['npm', 'run', '--silent', 'build'] }],
   [
     { name: 'manual', command: ['scripts/docs', '--check'] },
-    { name: 'types and lint', command: ['npm', 'run', '--silent', 'check'] },
+    { name: 'types', command: ['npm', 'run', '--silent', 'types'] },
     { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300 },
   ],
 ];
 const SLOW_STAGES = [
+  [{ name: 'lint', command: ['npm', 'run', '--silent', 'lint'] }],
   [{ name: 'slow tests', files: isSlow, timeoutSeconds: 900 }],
   [{ name: 'scripts/try', command: ['scripts/try'] }],
   [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short'] }],

@@ -7,7 +7,7 @@ import { ESLint } from 'eslint';
 import t from 'tap';
 import tseslint from 'typescript-eslint';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 const CONFIG = join(ROOT, '.config/eslint.config.js');
 
 interface Snippet {
@@ -117,7 +117,7 @@ const SNIPPETS: readonly Snippet[] = [
   { rule: 'no-restricted-syntax', file: 'src/main.ts', code: 'export enum Colour { Red }' },
   { rule: 'no-restricted-syntax', file: 'src/host/node-x.ts', code: 'export class A { private a = 1; }' },
   { rule: 'no-console', file: 'src/agent/x.ts', code: `console.log('x');` },
-  { rule: 'max-lines', file: 'src/agent/x.ts', code: numbered(321) },
+  { rule: 'max-lines', file: 'src/agent/x.ts', code: numbered(521) },
   {
     rule: 'max-lines-per-function',
     file: 'src/agent/x.ts',
