@@ -5,8 +5,12 @@ import type { ErrorRecord, MirrorError } from '../model/errors.js';
 
 export type Attention = Pick<ErrorRecord, 'code' | 'message' | 'next'>;
 
+export function toAttention({ code, message, next }: MirrorError): Attention {
+  return { code, message, next };
+}
+
 /** One item per topic: a new one on the same topic replaces the old, and success on a topic clears it. */
-export type AttentionTopic = 'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal';
+export type AttentionTopic = 'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal' | 'nvram';
 
 export class AttentionList {
   readonly #items = new Map<AttentionTopic, Attention>();

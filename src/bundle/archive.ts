@@ -58,7 +58,9 @@ export function describeCapture(capture: Capture, fields: ManifestFields): Manif
     mode: file.mode & 0o777,
     mtimeNs: file.mtimeNs.toString(),
     sha256: file.sha256,
+    ...(file.stale !== undefined && { stale: file.stale }),
   }));
+  const absent = capture.absent?.map(({ role, kind, reason }) => ({ role, kind, reason })) ?? [];
   return {
     format: MANIFEST_FORMAT,
     uuid: capture.uuid,
@@ -75,6 +77,7 @@ export function describeCapture(capture: Capture, fields: ManifestFields): Manif
     digest: capture.digest,
     identity: capture.identity ?? null,
     files,
+    ...(absent.length > 0 && { absent }),
   };
 }
 
@@ -218,8 +221,9 @@ function checkedFile(described: ManifestFile, data: Uint8Array | undefined): Sta
   const path = filePath(described);
   if (!data) throw damaged(`${path} is in its manifest and missing from the archive`);
   if (!isDescribed(data, described)) throw damaged(`${path} does not have the SHA-256 in its manifest`);
-  const { role, name, mode, mtimeNs } = described;
-  return { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: described.sha256 };
+  const { role, name, mode, mtimeNs, sha256: hash, stale } = described;
+  const file = { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: hash };
+  return stale === undefined ? file : { ...file, stale };
 }
 
 function isDescribed(data: Uint8Array, described: ManifestFile): boolean {

@@ -16,6 +16,7 @@ import {
   NVRAM_FILE_NAME,
   STATE_FILE_BYTES_MAX,
   STATE_FILE_NAMES,
+  type AbsentPart,
   type FileRole,
 } from '../model/capture.js';
 import { invariant, MirrorError } from '../model/errors.js';
@@ -59,7 +60,12 @@ export interface ManifestFile {
   /** When the file was last written by its host's clock, ns since the epoch, as a decimal number (JSON's own lose digits). */
   readonly mtimeNs: string;
   readonly sha256: string;
+  /** Why this is an earlier reading of the file than the rest. */
+  readonly stale?: string | undefined;
 }
+
+/** A part that the domain has and the bundle has not. */
+export type ManifestAbsentPart = Pick<AbsentPart, 'role' | 'kind' | 'reason'>;
 
 export interface Manifest {
   readonly format: typeof MANIFEST_FORMAT;
@@ -88,6 +94,8 @@ export interface Manifest {
   /** The TPM's identity as the writer saw it, or null. Not checked against the state here. */
   readonly identity: string | null;
   readonly files: readonly ManifestFile[];
+  /** Missing in what earlier versions wrote. */
+  readonly absent?: readonly ManifestAbsentPart[] | undefined;
 }
 
 /** What a manifest says beyond its capture. */
@@ -101,6 +109,8 @@ const SHA256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hexade
 const SLOT = z.int().min(0).max(SLOT_MAX);
 const LABEL = z.string().regex(/^[\x20-\x7e]{0,128}$/, 'expected at most 128 printable ASCII characters');
 
+const REASON = z.string().max(256);
+
 const FILE: z.ZodType<ManifestFile> = z
   .object({
     role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
@@ -110,11 +120,18 @@ const FILE: z.ZodType<ManifestFile> = z
     mode: z.int().min(0).max(0o777),
     mtimeNs: z.string().regex(/^(0|-?[1-9]\d{0,19})$/, 'expected a decimal number of nanoseconds'),
     sha256: SHA256,
+    stale: REASON.optional(),
   })
   .refine((file) => isStateFileName(file.role, file.name), {
     path: ['name'],
     error: 'expected the name of a state file of this role',
   });
+
+const ABSENT: z.ZodType<ManifestAbsentPart> = z.object({
+  role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
+  kind: z.enum(['missing', 'unfit', 'passing']),
+  reason: REASON,
+});
 
 const MANIFEST: z.ZodType<Manifest> = z
   .object({
@@ -139,6 +156,7 @@ const MANIFEST: z.ZodType<Manifest> = z
     digest: SHA256,
     identity: SHA256.nullable(),
     files: z.array(FILE).min(1).max(FILES_MAX),
+    absent: z.array(ABSENT).max(FILES_MAX).optional(),
   })
   .refine(({ slot, epoch, parent }) => slot === 0 || (epoch < slot && parent < slot), {
     path: ['slot'],

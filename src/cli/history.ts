@@ -55,11 +55,12 @@ function historyTable(entries: readonly HistoryEntry[], all: boolean): string {
   return textTable(header, rows, 0);
 }
 
-function remarks({ damage, head, pins, from, silentMs }: HistoryEntry): string {
+function remarks({ damage, head, pins, from, silentMs, unread = [] }: HistoryEntry): string {
   const tags = [
     ...(head ? ['head'] : []),
     ...(from === undefined ? [] : [takenText(from, silentMs)]),
     ...pins.map((name) => `snapshot ${name}`),
+    ...unread.map(({ role, state, reason }) => `${role} ${state} (${reason})`),
     ...(damage ? [unreadText(damage)] : []),
   ];
   return tags.join(', ');

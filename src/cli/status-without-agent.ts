@@ -3,14 +3,14 @@
  * at the share. Nothing is watched or published meanwhile, and the status says so.
  */
 import type { AgentContext } from '../agent/agent-context.js';
-import type { Attention } from '../agent/attention.js';
+import { toAttention, type Attention } from '../agent/attention.js';
 import { domainPlace } from '../agent/domain-place.js';
 import { ofAnotherShare } from '../agent/share/remember-share.js';
 import { isWrongShare, type ShareHealthReport } from '../agent/share/share-health.js';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/api/status.js';
 import type { JournalRecord } from '../host/journal-record.js';
 import type { SpoolEntry } from '../host/spool.js';
-import { asMirrorError, type MirrorError } from '../model/errors.js';
+import { asMirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { VolumeReading } from '../volume/share-store.js';
 import { counted } from './text-table.js';
@@ -45,7 +45,8 @@ async function lookAtDomain(
   };
   const volume =
     health.state === 'online' ? await lookAtVolumeOf(context, record, health.id).catch(note) : undefined;
-  const status = { ...recordStatus(context, record, spooled, volume), attention };
+  const known = recordStatus(context, record, spooled, volume);
+  const status = { ...known, attention: [...attention, ...known.attention] };
   if (!isRunning) return status;
   const pending = await unpublished(context, record, status).catch(note);
   const state = status.state === 'fenced' ? status.state : 'running';
@@ -103,8 +104,4 @@ function noAgent(running: readonly DomainUuid[]): Attention {
     message: `no agent runs on this host: changes of ${whose} are not published`,
     next: 'start it with `systemctl start swtpm-mirror`, or `swtpm-mirror agent` in the foreground',
   };
-}
-
-function toAttention({ code, message, next }: MirrorError): Attention {
-  return { code, message, next };
 }

@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
+import type { UnreadPart } from '../model/parts.js';
 import type { TakeOver } from '../model/take-over.js';
 
 /**
@@ -56,6 +57,8 @@ export interface JournalRecord {
   /** The foreign claim that fenced this host. */
   readonly fenced: { readonly host: HostName; readonly epoch: Slot; readonly at: string } | null;
   readonly nvramPath: string | null;
+  /** Its parts that could not be read last. */
+  readonly unread: readonly UnreadPart[];
   /** The claim that names the directory in which the domain's swtpm works on the share itself; `null` when it works on this host. */
   readonly live: Slot | null;
   /** Boot of this host in which its disk was last known to hold the newest state; '' if never. A power loss ends it. */
@@ -92,6 +95,13 @@ export const RECORD_BYTES_MAX = 4096;
 const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
 const SLOT = z.int().min(0).max(SLOT_MAX);
 const HOST = z.custom<HostName>((value) => typeof value === 'string' && isHostName(value));
+const UNREAD: z.ZodType<UnreadPart> = z.strictObject({
+  role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
+  kind: z.enum(['missing', 'unfit', 'passing']),
+  state: z.enum(['stale', 'absent']),
+  reason: z.string(),
+  since: z.string(),
+});
 const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   format: z.literal(FORMAT),
   uuid: z.custom<DomainUuid>((value) => typeof value === 'string' && isDomainUuid(value)),
@@ -108,6 +118,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
+  unread: z.array(UNREAD).default([]),
   live: SLOT.nullable().default(null),
   runBootId: z.string().default(''),
   bootId: z.string(),

@@ -97,7 +97,8 @@ async function gather({ fs }: HostContext, paths: DomainPaths): Promise<RawFile[
   }
   if (paths.nvramPath === undefined) return files;
   const stat = await lstatIfAny(fs, 'set-aside:lstat', paths.nvramPath);
-  if (stat) files.push(await readRaw(fs, 'nvram', NVRAM_FILE_NAME, paths.nvramPath, stat));
+  // No restore replaces anything else.
+  if (stat?.kind === 'file') files.push(await readRaw(fs, 'nvram', NVRAM_FILE_NAME, paths.nvramPath, stat));
   return files;
 }
 

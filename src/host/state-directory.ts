@@ -214,6 +214,8 @@ async function stageNvram(fs: FileSystem, paths: DomainPaths, capture: Capture):
   const file = capture.files.find((candidate) => candidate.role === 'nvram');
   if (!file || paths.nvramPath === undefined) return undefined;
   const old = await lstatIfAny(fs, 'restore:lstat-nvram', paths.nvramPath);
+  // A link, a device: QEMU works with what is behind it, which is not ours to replace.
+  if (old && old.kind !== 'file') return undefined;
   await writeOwned(fs, stagedNvramPath(paths.nvramPath), file, old);
   return paths.nvramPath;
 }

@@ -5,22 +5,23 @@
  *   P2 judge    every TPM file must validate; what cannot show that it is whole (NVRAM, encrypted state) must also equal
  *               the look before it: inode, size, mtime and content
  *   P3 settle   what is missing, invalid or changing for now is looked at again after `settleMs`, `settleLooks` times in all
+ *   P4 NVRAM    is waited for `NVRAM_LOOKS` times; then the TPM goes without it, and the capture says why
  *
  * I1 A capture never mixes two versions of one file: one descriptor gives one whole file, because swtpm 0.5 and newer rename; in-place writers
  *    (swtpm 0.4, QEMU on NVRAM) are caught by P2.
  * I2 Nothing outside the domain's own files is read, whatever swtpm's user put in their place: `<swtpm_dir>` and `<uuid>` belong to root, and
  *    below them only fixed names are opened, with O_NOFOLLOW.
  * I3 swtpm is never disturbed: `.lock`, `*.volatilestate` and `TMP2-*` are never opened, and nothing is written.
+ * I4 The TPM alone decides whether there is a capture: whatever becomes of the NVRAM, it is in the capture or among its absent parts.
  * Not guaranteed: that TPM and NVRAM are of one instant; their writers know nothing of each other.
  */
 import {
   compareStateFiles,
-  NVRAM_FILE_NAME,
   STATE_FILE_BYTES_MAX,
   STATE_FILE_NAMES,
   type Capture,
-  type FileRole,
   type SeenFile,
+  type StateFile,
   type TpmDirectoryName,
 } from '../model/capture.js';
 import { sleep, type Clock } from '../model/environment.js';
@@ -28,9 +29,10 @@ import { MirrorError, type ErrorCode } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { contentDigest, sha256 } from '../model/hash.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
-import { placeOf, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
+import { inMotion, readNvram, type NvramReading } from './nvram-reader.js';
 import { movedLink } from './state-links.js';
 
 export interface ReaderContext {
@@ -47,6 +49,15 @@ export interface ReaderContext {
 /** One look at the files of a domain's TPM. */
 export type ReadTpm = () => Promise<readonly SeenFile[]>;
 
+/** Looks at NVRAM that is written to before the TPM goes without it. */
+const NVRAM_LOOKS = 3;
+
+/** What one look found. */
+interface Look {
+  readonly tpm: readonly SeenFile[];
+  readonly nvram: NvramReading;
+}
+
 /** What a writer at work can cause, so that another look may find better. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['NO_STATE', 'STATE_INVALID']);
 
@@ -56,14 +67,17 @@ const PASSING: ReadonlySet<ErrorCode> = new Set(['NO_STATE', 'STATE_INVALID']);
  * @throws MirrorError `NO_STATE` (retriable); `STATE_INVALID`; `STATE_UNSTABLE` (retriable) when the files did not come to rest; `HOST_IO`
  */
 export async function readState(context: ReaderContext, paths: DomainPaths): Promise<Capture> {
-  let previous: readonly SeenFile[] | undefined;
+  let previous: Look | undefined;
   let obstacle: MirrorError | undefined;
   for (let looks = 0; looks < Math.max(2, context.settleLooks); looks++) {
     if (looks > 0) await sleep(context.clock, context.settleMs);
     try {
-      const files = await look(context, paths);
-      if (isSettled(paths, files, previous)) return toCapture(paths, files);
-      previous = files;
+      const found = await look(context, paths);
+      if (isSettled(found.tpm, previous?.tpm)) {
+        if (isNvramSettled(found.nvram, previous?.nvram)) return toCapture(paths, found);
+        if (looks + 1 >= NVRAM_LOOKS) return toCapture(paths, withoutNvram(found, paths));
+      }
+      previous = found;
       obstacle = undefined;
     } catch (error) {
       if (!(error instanceof MirrorError) || !PASSING.has(error.code)) throw error;
@@ -86,17 +100,16 @@ export async function readStateNow(
   return toCapture(paths, await look(context, paths));
 }
 
-/** @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO` */
+/** @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO`: of the TPM alone */
 async function look(
   { fs, readTpm }: Pick<ReaderContext, 'fs' | 'readTpm'>,
   paths: DomainPaths,
-): Promise<SeenFile[]> {
+): Promise<Look> {
   return orHostError(`read the state of ${paths.uuid}`, async () => {
-    const files = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
-    const lost = files.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, files);
+    const tpm = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
+    const lost = tpm.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, tpm);
     if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
-    files.push(...(await seeFile(fs, paths, 'nvram', NVRAM_FILE_NAME)));
-    return files.sort(compareStateFiles);
+    return { tpm, nvram: await readNvram(fs, paths.nvramPath) };
   });
 }
 
@@ -129,11 +142,10 @@ async function isDirectory(fs: FileSystem, path: string): Promise<boolean> {
 async function seeFile(
   fs: FileSystem,
   paths: DomainPaths,
-  role: FileRole,
+  role: TpmDirectoryName,
   name: string,
 ): Promise<SeenFile[]> {
-  const path = placeOf(paths, role, name);
-  if (path === undefined) return [];
+  const path = `${tpmDirectory(paths, role)}/${name}`;
   const reading = await ifAny(() => readRegular(fs, 'read-state', path, STATE_FILE_BYTES_MAX)).catch(
     (error: unknown) => {
       throw error instanceof UnfitFileError ? unfit(path, error.message) : error;
@@ -142,17 +154,8 @@ async function seeFile(
   if (!reading) return [];
   const { stat, data } = reading;
   const { inode, mode, mtimeNs } = stat;
-  return [{ role, name, mode, mtimeNs, data, sha256: sha256(data), inode, ...judge(role, name, data) }];
-}
-
-function judge(
-  role: FileRole,
-  name: string,
-  data: Uint8Array,
-): Pick<SeenFile, 'identity' | 'selfValidating'> {
-  if (role === 'nvram') return { identity: undefined, selfValidating: false };
   const { identity, selfValidating } = validateStateFile(role, name, data);
-  return { identity, selfValidating };
+  return [{ role, name, mode, mtimeNs, data, sha256: sha256(data), inode, identity, selfValidating }];
 }
 
 /** Where permanent state is missing beside other files of its TPM: with those alone swtpm makes a blank TPM. */
@@ -164,15 +167,25 @@ function missingPermanentState(paths: DomainPaths, files: readonly SeenFile[]): 
   return bare && tpmDirectory(paths, bare);
 }
 
-function isSettled(
-  paths: DomainPaths,
-  files: readonly SeenFile[],
-  previous: readonly SeenFile[] | undefined,
-): boolean {
-  // NVRAM that is missing for a moment would make a head without it.
-  const nvramMissing = paths.nvramPath !== undefined && !files.some((file) => file.role === 'nvram');
-  if (nvramMissing && (!previous || previous.some((file) => file.role === 'nvram'))) return false;
+function isSettled(files: readonly SeenFile[], previous: readonly SeenFile[] | undefined): boolean {
   return files.every((file) => file.selfValidating || previous?.some((earlier) => isSame(file, earlier)));
+}
+
+/** NVRAM that is missing, or empty, for a moment only is waited for. What is never read need not be. */
+function isNvramSettled(found: NvramReading, previous: NvramReading | undefined): boolean {
+  switch (found.kind) {
+    case 'none':
+      return true;
+    case 'read':
+      return previous?.kind === 'read' && isSame(found.file, previous.file);
+    case 'absent':
+      return found.part.kind === 'unfit' || previous?.kind === 'absent';
+  }
+}
+
+function withoutNvram({ tpm, nvram }: Look, { nvramPath }: DomainPaths): Look {
+  const inSight = nvram.kind === 'read' && nvramPath !== undefined;
+  return { tpm, nvram: inSight ? { kind: 'absent', part: inMotion(nvramPath) } : nvram };
 }
 
 function isSame(a: SeenFile, b: SeenFile): boolean {
@@ -185,12 +198,15 @@ function isSame(a: SeenFile, b: SeenFile): boolean {
   );
 }
 
-function toCapture(paths: DomainPaths, seen: readonly SeenFile[]): Capture {
-  const files = seen.map(({ role, name, mode, mtimeNs, data, sha256 }) => {
-    return { role, name, mode, mtimeNs, data, sha256 };
-  });
-  const identity = seen.find((file) => file.identity !== undefined)?.identity;
-  return { uuid: paths.uuid, files, digest: contentDigest(files), identity };
+function toCapture(paths: DomainPaths, { tpm, nvram }: Look): Capture {
+  const files = [...tpm, ...(nvram.kind === 'read' ? [nvram.file] : [])].sort(compareStateFiles).map(toFile);
+  const identity = tpm.find((file) => file.identity !== undefined)?.identity;
+  const capture = { uuid: paths.uuid, files, digest: contentDigest(files), identity };
+  return nvram.kind === 'absent' ? { ...capture, absent: [nvram.part] } : capture;
+}
+
+function toFile({ role, name, mode, mtimeNs, data, sha256 }: SeenFile): StateFile {
+  return { role, name, mode, mtimeNs, data, sha256 };
 }
 
 async function linkTakenAway(fs: FileSystem, paths: DomainPaths): Promise<MirrorError | undefined> {

@@ -20,6 +20,22 @@ export interface StateFile {
   readonly data: Uint8Array;
   /** Lower-case hexadecimal SHA-256 of `data`. */
   readonly sha256: string;
+  /** Why this is an earlier reading of the file: the present one cannot be read. `undefined` for the present one. */
+  readonly stale?: string | undefined;
+}
+
+/** The reason of a part of which nothing has the name. */
+export const MISSING = 'missing';
+
+/** A part that the domain has and a capture has not: nothing but the TPM is needed for one. */
+export interface AbsentPart {
+  readonly role: FileRole;
+  /** Continues `the NVRAM … is`. */
+  readonly reason: string;
+  /** `missing`: nothing has its name. `unfit`: what stands there is never read. `passing`: it can be better a moment later. */
+  readonly kind: 'missing' | 'unfit' | 'passing';
+  /** Where it was looked for. */
+  readonly path: string;
 }
 
 /** A state file as one look found it. */
@@ -38,6 +54,8 @@ export interface Capture {
   readonly digest: string;
   /** Hash of the TPM's endorsement seed: the same for a TPM's whole life. `undefined` when the state does not show it (encrypted, TPM 1.2). */
   readonly identity: string | undefined;
+  /** Parts that could not be read; a capture can hold an earlier reading of one (`StateFile.stale`). */
+  readonly absent?: readonly AbsentPart[] | undefined;
 }
 
 /** The files of swtpm that make up its state; everything else in its directory is left alone. */

@@ -131,6 +131,8 @@ export type LifecycleEvent =
   | { readonly kind: 'captured'; readonly digest: string; readonly foreign?: boolean }
   /** `again`: the state was in motion; otherwise there is none (`missing`), or it cannot be read, until it changes. */
   | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
+  /** What is pending holds more than was known when it was read. */
+  | { readonly kind: 'completed'; readonly from: string; readonly digest: string }
   | { readonly kind: 'spooled'; readonly digest: string }
   | { readonly kind: 'spool-failed' }
   /**

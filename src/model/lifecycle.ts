@@ -63,6 +63,8 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
       return settle(takeAgain(captured({ ...state, local: 'idle' }, event)));
     case 'capture-failed':
       return settle(captureFailed({ ...state, local: 'idle' }, event.again, event.missing));
+    case 'completed':
+      return completed(state, event);
     case 'spooled':
       return spooled({ ...state, local: 'idle' }, event.digest);
     case 'spool-failed':
@@ -136,6 +138,11 @@ function isWithoutOwnState(state: Lifecycle): boolean {
 /** Whether a state of the volume's own TPM is stored, or about to be. */
 function hasOwnState({ published, pending }: Lifecycle): boolean {
   return published !== undefined || (pending !== undefined && !pending.foreign);
+}
+
+function completed(state: Lifecycle, { from, digest }: { from: string; digest: string }): Lifecycle {
+  const { pending } = state;
+  return pending?.digest === from ? { ...state, pending: { ...pending, digest, spooled: false } } : state;
 }
 
 function spooled(state: Lifecycle, digest: string): Lifecycle {

@@ -4,6 +4,7 @@
  * A slot without its generation is damage, or the mark of a pruning that was interrupted: pruning takes whole epochs from the bottom, the
  * generations first. So the missing ones below all others, if not of the head's own epoch, count as pruned.
  */
+import type { Manifest } from '../bundle/manifest.js';
 import { asMirrorError } from '../model/errors.js';
 import { formatGenerationName, type GenerationName, type Slot } from '../model/generation-name.js';
 import type { DomainUuid, SnapshotName } from '../model/identifiers.js';
@@ -14,7 +15,7 @@ import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch
 import { readLog } from './log.js';
 import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
-import type { Generation, HistoryEntry } from './share-store.js';
+import type { Generation, HistoryEntry, UnreadPart } from './share-store.js';
 
 /** @returns every entry and every diverged copy, newest first */
 export async function history(context: ShareContext, uuid: DomainUuid): Promise<HistoryEntry[]> {
@@ -70,11 +71,26 @@ async function generationLine(
   const known = { kind, slot: name.slot, epoch: name.epoch, host: name.host, head, pins: [] };
   try {
     const { manifest, bytes } = await reading;
-    return { ...known, time: manifest.time, reason: manifest.reason, bytes, sha256: manifest.digest };
+    const unread = unreadParts(manifest);
+    const { time, reason, digest } = manifest;
+    return { ...known, time, reason, bytes, sha256: digest, ...(unread.length > 0 && { unread }) };
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     return { ...known, time: '', reason: '', damage: asMirrorError(error).toRecord() };
   }
+}
+
+function unreadParts({ files, absent = [] }: Manifest): UnreadPart[] {
+  const stale = files.flatMap(({ role, stale: reason }) =>
+    reason === undefined ? [] : [{ role, state: 'stale', reason } as const],
+  );
+  const isStale = (role: string): boolean => stale.some((part) => part.role === role);
+  return [
+    ...stale,
+    ...absent
+      .filter(({ role }) => !isStale(role))
+      .map(({ role, reason }) => ({ role, state: 'absent', reason }) as const),
+  ];
 }
 
 function signedLine(entry: Exclude<LogEntry, PublishEntry>): HistoryEntry {

@@ -209,6 +209,14 @@ export interface PlaceLiveCall extends LiveCall {
   readonly capture: Capture;
 }
 
+/** A part of a generation that could not be read when it was written. */
+export interface UnreadPart {
+  readonly role: string;
+  /** `stale`: an earlier reading stands for it. */
+  readonly state: 'stale' | 'absent';
+  readonly reason: string;
+}
+
 /** One line of a volume's story, as `history` prints it. */
 export interface HistoryEntry {
   readonly kind: 'publish' | 'diverged' | 'claim' | 'release' | 'tombstone' | 'unknown';
@@ -225,6 +233,8 @@ export interface HistoryEntry {
   readonly bytes?: number;
   readonly sha256?: string;
   readonly pins: readonly string[];
+  /** Publishes only: parts that are not in it, or not as they were. */
+  readonly unread?: readonly UnreadPart[];
   readonly damage?: ErrorRecord;
 }
 

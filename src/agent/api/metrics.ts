@@ -102,6 +102,11 @@ export class Metrics implements Meter {
     'Everything that the domain changed before this time is on the share.',
     ['uuid', 'name'],
   );
+  readonly #unreadParts = this.#gauge(
+    'domain_part_unread',
+    'A part beside the TPM that cannot be stored as it is: state is stale (an earlier reading is) or absent.',
+    ['uuid', 'name', 'role', 'state'],
+  );
   readonly #attention = this.#gauge(
     'attention',
     'What needs attention; uuid is empty for what concerns the whole host.',
@@ -153,6 +158,7 @@ export class Metrics implements Meter {
       this.#lag,
       this.#pendingChanges,
       this.#recoveryPoint,
+      this.#unreadParts,
       this.#attention,
     ]) {
       gauge.reset();
@@ -165,7 +171,11 @@ export class Metrics implements Meter {
     return await this.#registry.metrics();
   }
 
-  #setDomain({ uuid, name, lagMs, pendingChanges, head, attention }: DomainStatus, nowMs: number): void {
+  #setDomain(domain: DomainStatus, nowMs: number): void {
+    const { uuid, name, lagMs, pendingChanges, head, attention, parts } = domain;
+    for (const { role, state } of parts) {
+      if (state !== 'stored') this.#unreadParts.set({ uuid, name, role, state }, 1);
+    }
     this.#lag.set({ uuid, name }, lagMs / 1000);
     this.#pendingChanges.set({ uuid, name }, pendingChanges);
     // Without a head there is nothing to recover, whatever the time.

@@ -7,10 +7,12 @@ import type { Config } from '../../model/config.js';
 import type { Clock } from '../../model/environment.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { Lifecycle } from '../../model/lifecycle-state.js';
+import { partNotice } from '../../model/parts.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
-import type { Attention } from '../attention.js';
+import { toAttention, type Attention } from '../attention.js';
+import { partStatus, type PartStatus } from '../domain/domain-parts.js';
 import type { Replicator } from '../domain/replicator.js';
 import type { ShareHealthReport, ShareState } from '../share/share-health.js';
 
@@ -47,6 +49,8 @@ export interface DomainStatus {
   readonly holder: HolderStatus | null;
   /** How this host came to the volume for this run of the domain, when it took it from another one. */
   readonly takenOver: TakeOver | null;
+  /** What its generations hold beside the TPM, as far as that is known. */
+  readonly parts: readonly PartStatus[];
   readonly attention: readonly Attention[];
 }
 
@@ -104,6 +108,7 @@ export function domainStatus(
     ...since(clock, lagMs),
     holder: holderOf(config, health, state),
     takenOver: replicator.takenOver ?? null,
+    parts: replicator.parts,
     attention: attention.list(),
   };
 }
@@ -134,7 +139,8 @@ export function recordStatus(
       ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }
       : null,
     takenOver: isAtRest(record) ? null : record.takenOver,
-    attention: [],
+    parts: record.unread.map(partStatus),
+    attention: record.unread.map((part) => toAttention(partNotice(uuid, part, record.nvramPath ?? ''))),
   };
 }
 

@@ -20,7 +20,7 @@ import { cameDirectly, wentOnElsewhere } from './arrived-by-migration.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { claimUnderWay, lostTo, refusal } from '../start/refusal.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
-import { gatherSituation, type Situation } from '../start/situation.js';
+import { gatherSituation, headParts, type Situation } from '../start/situation.js';
 
 type RecoverTask = Extract<ShareTask, { how: 'recover' }>;
 
@@ -131,7 +131,8 @@ export async function adopt(
   // What was decided on that log holds no longer.
   if (outcome.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: false } };
   if (outcome.kind === 'held') return heldElsewhere(situation);
-  return await judged(context, domain, outcome);
+  const acquired = await judged(context, domain, outcome);
+  return { ...acquired, parts: acquired.parts ?? headParts(situation) };
 }
 
 /** @param isWaiting the volume's holder may be the source that has yet to release it */
@@ -194,7 +195,7 @@ export function held(outcome: ClaimOutcome, { uuid }: DomainTask, left?: LeftBeh
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
     const { epoch } = outcome;
     const event = { kind: 'acquired', epoch, published, history, outdated: left?.outdated } as const;
-    return { event, identity: left?.identity, takenOver: takeOverIn(outcome.log) };
+    return { event, identity: left?.identity, parts: left?.parts, takenOver: takeOverIn(outcome.log) };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

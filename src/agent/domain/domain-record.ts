@@ -51,7 +51,9 @@ export class DomainRecord {
   }
 
   change(
-    fields: Partial<Pick<JournalRecord, 'name' | 'byHook' | 'shareId' | 'nvramPath' | 'live' | 'takenOver'>>,
+    fields: Partial<
+      Pick<JournalRecord, 'name' | 'byHook' | 'shareId' | 'nvramPath' | 'unread' | 'live' | 'takenOver'>
+    >,
   ): void {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
   }
@@ -179,6 +181,7 @@ export class DomainRecord {
       identity: null,
       fenced: null,
       nvramPath: null,
+      unread: [],
       live: null,
       runBootId: this.#bootId,
       bootId: '',

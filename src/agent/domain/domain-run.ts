@@ -17,7 +17,7 @@ import {
   type ShareTask,
 } from '../../model/lifecycle-state.js';
 import { begin, nextTasks } from '../../model/lifecycle-tasks.js';
-import type { Capture } from '../../model/capture.js';
+import type { Capture, StateFile } from '../../model/capture.js';
 import { isOtherTpm } from '../../model/restore-plan.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { AgentContext } from '../agent-context.js';
@@ -25,6 +25,7 @@ import { AttentionList } from '../attention.js';
 import { Backoff } from '../backoff.js';
 import { DivergedCopies } from './diverged-copies.js';
 import { domainPlace, type DomainPlace } from '../domain-place.js';
+import { DomainParts, type PartStatus } from './domain-parts.js';
 import { DomainRecord } from './domain-record.js';
 import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
@@ -49,6 +50,7 @@ export class DomainRun {
   readonly #waiters: Waiters;
   readonly #recoveryPoint: RecoveryPoint;
   readonly #reread: Reread;
+  readonly #parts: DomainParts;
   readonly #pace: Pace;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
@@ -75,6 +77,10 @@ export class DomainRun {
     this.#waiters = new Waiters(context.clock);
     this.#recoveryPoint = new RecoveryPoint(context.clock);
     this.#reread = new Reread(context, uuid);
+    const nvramPath = (): string => this.place.nvramPath ?? '';
+    this.#parts = new DomainParts(context, uuid, this.attention, nvramPath, () => {
+      if (this.#state.run === 'running') this.dispatch({ kind: 'changed' });
+    });
     this.#pace = new Pace(context.clock, context.config.timing.settleMs);
   }
 
@@ -115,6 +121,11 @@ export class DomainRun {
     return this.#recoveryPoint.changes;
   }
 
+  /** What its generations hold beside the TPM. */
+  get parts(): readonly PartStatus[] {
+    return this.#parts.status();
+  }
+
   /** Of a domain that came, or is to come, by migration. */
   get arrival(): Arrival | undefined {
     return this.record.current?.arrival ?? undefined;
@@ -129,6 +140,7 @@ export class DomainRun {
     const record = await this.record.load();
     if (!record) return;
     this.#identity = record.identity ?? undefined;
+    this.#parts.recall(record.unread);
     const spooled = await this.#pending.recall();
     if (spooled) this.#recoveryPoint.recalled(spooled.ageMs);
     this.#recalled = true;
@@ -136,7 +148,9 @@ export class DomainRun {
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
-  begin({ decision, hold, published, pending, identity }: Prepared): void {
+  begin({ decision, hold, published, pending, identity, parts, absent }: Prepared): void {
+    this.#parts.begin(parts, absent);
+    this.record.change({ unread: this.#parts.unread });
     this.#identity = identity;
     this.#pending.begin(pending);
     this.#recalled = false;
@@ -186,6 +200,7 @@ export class DomainRun {
     this.#closed = true;
     this.#shareLane.reset();
     this.#captureBackoff.reset();
+    this.#parts.close();
     await this.until(isIdle);
     await this.record.saved();
   }
@@ -230,7 +245,8 @@ export class DomainRun {
     this.dispatch({ kind: 'reading' });
     const wasRead = this.#reread.begin();
     try {
-      const capture = await files.read(this.place, final);
+      const capture = this.#parts.read(await files.read(this.place, final), final);
+      this.record.change({ unread: this.#parts.unread });
       wasRead();
       const foreign = this.#isForeign(capture);
       if (foreign) this.#reportForeign();
@@ -282,6 +298,16 @@ export class DomainRun {
     this.#context.log.error({ uuid: this.uuid, code: error.code }, error.message);
   }
 
+  /** What waits was read before it was known what the head has beside the TPM. */
+  #learn(parts: readonly StateFile[]): void {
+    this.#parts.learn(parts);
+    const { capture } = this.#pending;
+    const complete = capture && this.#parts.complete(capture);
+    if (!capture || !complete || complete === capture) return;
+    this.#pending.complete(complete);
+    this.#state = step(this.#state, { kind: 'completed', from: capture.digest, digest: complete.digest });
+  }
+
   async #runShare(task: ShareTask): Promise<void> {
     const { capture, bootId } = this.#pending;
     const { run, pending, published, dirty, local } = this.#state;
@@ -293,7 +319,8 @@ export class DomainRun {
     const supersedes = capture && this.#diverged.before(capture, bootId);
     const known = { capture, bootId, published, reason, over, recalled, arrival, supersedes } as const;
     const domain = { ...this.place, name: this.name, ...known };
-    const { event, identity, takenOver } = await this.#shareLane.run(domain, task);
+    const { event, identity, takenOver, parts } = await this.#shareLane.run(domain, task);
+    if (parts) this.#learn(parts);
     if (takenOver) this.record.change({ takenOver });
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
     if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();

@@ -3,7 +3,7 @@
  */
 import type { GenerationReason } from '../../bundle/manifest.js';
 import type { Arrival } from '../../host/journal-record.js';
-import type { Capture } from '../../model/capture.js';
+import type { Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
 import type { LifecycleEvent, PublishedState } from '../../model/lifecycle-state.js';
 import type { TakeOver } from '../../model/take-over.js';
@@ -34,6 +34,8 @@ export interface TaskOutcome {
   readonly error?: MirrorError;
   /** Of the head's TPM, where the task has learnt it. */
   readonly identity?: string | undefined;
+  /** What the head has beside the TPM, where the task has learnt it. */
+  readonly parts?: readonly StateFile[] | undefined;
   /** How this host came to the volume, when it took it from another one. */
   readonly takenOver?: TakeOver | undefined;
 }

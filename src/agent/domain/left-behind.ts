@@ -7,9 +7,10 @@
  * I1 (G4) Only what is known to be newer than the head, of the same TPM, is left to be published.
  * I2 (G5) What is not known to be older is kept as a diverged copy before it is passed over.
  */
-import type { Capture } from '../../model/capture.js';
+import type { Capture, StateFile } from '../../model/capture.js';
 import type { Slot } from '../../model/generation-name.js';
 import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
+import { partsOf } from '../../model/parts.js';
 import { isOtherTpm } from '../../model/restore-plan.js';
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
@@ -22,6 +23,8 @@ export interface LeftBehind {
   readonly outdated: readonly string[];
   /** Of the head's TPM, where it is known. */
   readonly identity: string | undefined;
+  /** What the head has beside the TPM. */
+  readonly parts: readonly StateFile[];
 }
 
 /**
@@ -38,7 +41,7 @@ export async function judgeLeftBehind(
   const isUnsynced = record?.bootId !== context.bootId;
   if (volume?.head.kind !== 'whole') {
     const outdated = local && isUnsynced ? await outdatedBySpool(context, domain, epoch, local) : [];
-    return { outdated, identity: undefined };
+    return { outdated, identity: undefined, parts: [] };
   }
   const left = new Map<string, LocalRelation>();
   const spooled = domain.capture && relationOfSpooled(context, domain.capture, volume);
@@ -57,7 +60,8 @@ export async function judgeLeftBehind(
     if (found === 'unknown') await keepDiverged(context, domain, epoch, capture);
     outdated.push(capture.digest);
   }
-  return { outdated, identity: volume.head.generation.capture.identity };
+  const { capture } = volume.head.generation;
+  return { outdated, identity: capture.identity, parts: partsOf(capture) };
 }
 
 /** Nothing was published yet, so that what the spool has is the last state known. */

@@ -63,6 +63,11 @@ export class PendingCapture {
     this.#bootId = this.#context.bootId;
   }
 
+  /** The same capture with a part that it lacked. */
+  complete(capture: Capture): void {
+    this.#capture = capture;
+  }
+
   /** The one with which a new run begins, if any. */
   begin(prepared: Prepared['pending']): void {
     this.#capture = prepared?.capture;

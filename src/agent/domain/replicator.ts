@@ -16,6 +16,7 @@ import { phaseOf } from '../phase.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
 import { notRunning } from '../start/refusal.js';
 import { Beginning } from './beginning.js';
+import type { PartStatus } from './domain-parts.js';
 import { DomainRun } from './domain-run.js';
 import { endRun, type StopOutcome } from './ending.js';
 import { isSafe, isSettled, isStuck } from './settling.js';
@@ -75,6 +76,11 @@ export class Replicator {
   /** How long the share has been behind, ms; `undefined` when it is not. */
   get lagMs(): number | undefined {
     return this.#run.lagMs;
+  }
+
+  /** What its generations hold beside the TPM. */
+  get parts(): readonly PartStatus[] {
+    return this.#run.parts;
   }
 
   /** How many changes the share has not, at least. */

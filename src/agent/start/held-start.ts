@@ -6,6 +6,7 @@ import { compareStateFiles, type Capture } from '../../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
 import type { Hold, PublishedState } from '../../model/lifecycle-state.js';
+import { partsOf } from '../../model/parts.js';
 import type { RestoreDecision } from '../../model/restore-plan.js';
 import type { Generation, PublishNote } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
@@ -155,7 +156,7 @@ export class HeldStart {
     const live = await this.#putInPlace(capture);
     const notice = carriedUsed(uuid, origin);
     this.#context.log.warn({ uuid, code: notice.code }, notice.message);
-    return { ...start, live, notice };
+    return { ...start, live, notice, parts: partsOf(capture) };
   }
 
   async #publishLocal(kind: HeldDecision, reason: PublishNote['reason']): Promise<Prepared> {
@@ -206,7 +207,8 @@ export class HeldStart {
             .generation;
     const live = await this.#putInPlace(generation.capture);
     const { identity } = generation.capture;
-    return { ...this.#held(kind, publishedAs(generation), identity), live };
+    const parts = partsOf(generation.capture);
+    return { ...this.#held(kind, publishedAs(generation), identity), live, parts };
   }
 
   #held(kind: HeldDecision, published: PublishedState | undefined, identity: string | undefined): Prepared {

@@ -3,10 +3,11 @@
  */
 import type { Arrival } from '../../host/journal-record.js';
 import type { CarriedState } from '../../bundle/metadata-element.js';
-import type { Capture } from '../../model/capture.js';
+import type { AbsentPart, Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../../model/lifecycle-state.js';
+import { newestParts, partsOf } from '../../model/parts.js';
 import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { DomainPlace } from '../domain-place.js';
@@ -44,6 +45,10 @@ export interface Prepared {
   readonly shareId: string | undefined;
   /** How this host came to the volume, when it took it from another one. */
   readonly takenOver?: TakeOver | undefined;
+  /** What the domain starts with beside its TPM, or has at the head. */
+  readonly parts: readonly StateFile[];
+  /** Of these, what cannot be read on this host. */
+  readonly absent: readonly AbsentPart[];
   /** What an operator should know of how the domain starts. */
   readonly notice?: MirrorError | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */
@@ -64,14 +69,17 @@ export function inSpool(
 }
 
 export function prepared(
-  { shareId, record }: Situation,
+  { shareId, record, local, volume }: Situation,
   { kind }: RestoreDecision,
   hold: Hold,
   published: PublishedState | undefined,
 ): Prepared {
   const identity = record?.identity ?? undefined;
+  const head = volume?.head.kind === 'whole' ? volume.head.generation.capture : undefined;
   return {
     decision: kind,
+    absent: local?.absent ?? [],
+    parts: newestParts(partsOf(head), local ?? { files: [] }),
     hold,
     published,
     pending: undefined,

@@ -10,8 +10,8 @@ import { relateToHead, type LocalRelation } from '../../model/local-relation.js'
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../../model/restore-plan.js';
 import { claimedByAnother, hasAbandonedEpoch } from '../../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../../volume/share-store.js';
-import { compareStateFiles, type Capture, type StateFile } from '../../model/capture.js';
-import { contentDigest } from '../../model/hash.js';
+import { MISSING, type Capture, type StateFile } from '../../model/capture.js';
+import { partsOf, withKnownParts, withPlacedParts } from '../../model/parts.js';
 import type { AgentContext } from '../agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from '../domain-place.js';
@@ -54,8 +54,9 @@ export async function gatherSituation(
   const share = await lookAtShare(context, uuid, record);
   const disk = await lookAtDisk(context, place);
   const volume = share.inspection?.volume;
-  const headNvram = missingNvram(place, disk.capture, volume);
-  const local = { error: disk.error, capture: headNvram ? withFile(disk.capture, headNvram) : disk.capture };
+  const known = disk.capture && withKnownParts(disk.capture, headParts({ volume }));
+  const nvramMissing = known?.files.some(({ stale }) => stale === MISSING) ?? false;
+  const local = { error: disk.error, capture: known && nvramMissing ? withPlacedParts(known) : known };
   // Where there is another state its own has no say, and is not worth the work.
   const isLast = !incoming && disk.capture === undefined && share.inspection && !volume?.log.head;
   const carried = await readCarried(uuid, isLast ? carriedState : undefined);
@@ -77,7 +78,7 @@ export async function gatherSituation(
     facts,
     record,
     local: local.capture,
-    nvramMissing: headNvram !== undefined,
+    nvramMissing,
     localError: local.error,
     carried,
     shareId: share.inspection?.share.id,
@@ -143,21 +144,9 @@ async function spoolFacts(
   };
 }
 
-/** The head's NVRAM, when this host has the domain's TPM and should have its NVRAM, but has not. */
-function missingNvram(
-  { nvramPath }: DomainPlace,
-  local: Capture | undefined,
-  volume: VolumeReading | undefined,
-): StateFile | undefined {
-  const isMissing = nvramPath !== undefined && local?.files.every((file) => file.role !== 'nvram');
-  if (!isMissing || volume?.head.kind !== 'whole') return undefined;
-  return volume.head.generation.capture.files.find((file) => file.role === 'nvram');
-}
-
-function withFile(capture: Capture | undefined, added: StateFile): Capture | undefined {
-  if (!capture) return undefined;
-  const files = [...capture.files, added].sort(compareStateFiles);
-  return { ...capture, files, digest: contentDigest(files) };
+/** What the head holds beside the TPM. */
+export function headParts({ volume }: Pick<Situation, 'volume'>): readonly StateFile[] {
+  return partsOf(volume?.head.kind === 'whole' ? volume.head.generation.capture : undefined);
 }
 
 function volumeFacts(volume: VolumeReading | undefined, local: Capture | undefined): VolumeFacts {

@@ -5,6 +5,7 @@
  */
 import { invariant } from '../../model/errors.js';
 import type { Hold, PublishedState } from '../../model/lifecycle-state.js';
+import { newestParts } from '../../model/parts.js';
 import type { RestoreDecision } from '../../model/restore-plan.js';
 import type { AgentContext } from '../agent-context.js';
 import type { DomainPlace } from '../domain-place.js';
@@ -33,7 +34,9 @@ export async function prepareWithoutShare(
       { spooledAs: spooled.name, bootId: spooled.manifest.bootId },
       record?.identity ?? undefined,
     );
-  return { ...prepared(situation, decision, hold, knownPublished(situation)), pending };
+  const start = { ...prepared(situation, decision, hold, knownPublished(situation)), pending };
+  const restored = decision.kind === 'restore-spooled' ? spooled?.capture : undefined;
+  return { ...start, parts: newestParts(start.parts, restored ?? { files: [] }) };
 }
 
 function knownPublished({ record }: Situation): PublishedState | undefined {

@@ -21,6 +21,7 @@ const DOMAIN: DomainStatus = {
   pendingSince: null,
   holder: null,
   takenOver: null,
+  parts: [],
   attention: [{ code: 'SHARE_TIMEOUT', message: '', next: '' }],
 };
 const STATUS: Status = {

@@ -23,6 +23,7 @@ const DOMAIN: DomainStatus = {
   pendingSince: null,
   takenOver: null,
   holder: { host: 'kvm-a', alive: true, heartbeatAgeMs: 1200 },
+  parts: [],
   attention: [],
 };
 const STATUS: Status = {

@@ -24,6 +24,7 @@ const RECORD: JournalRecord = {
   digest: 'a'.repeat(64),
   identity: 'b'.repeat(64),
   fenced: { host: parseHostName('kvm-b'), epoch: 2, at: '2026-01-01T00:00:00Z' },
+  unread: [],
   nvramPath: '/var/lib/libvirt/qemu/nvram/vm_VARS.fd',
   live: null,
   takenOver: { from: parseHostName('kvm-c'), at: '2026-01-01T00:00:00Z', silentMs: 31_250 },

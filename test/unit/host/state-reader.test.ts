@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { readState, readStateNow, type ReaderContext } from '../../../src/host/state-reader.js';
@@ -67,18 +67,18 @@ t.test('a TPM 1.2 with a savestate, and NVRAM, are captured after two equal look
   t.equal(capture.identity, undefined);
 });
 
-t.test('G1: NVRAM that changes between two looks is looked at until it rests', async (t) => {
+t.test('G1: NVRAM that changes between two looks is waited for, for a while', async (t) => {
   const host = await makeHost(t);
   await put(host.paths.swtpmDirectory, { [PERMALL]: blob('used.permall') });
   await writeFile(host.nvramPath, 'version 0');
   let version = 0;
   const write = async (): Promise<void> => {
-    if (version < 2) await writeFile(host.nvramPath, `version ${++version}`);
+    if (version < 1) await writeFile(host.nvramPath, `version ${++version}`);
   };
   const capture = await readState(reader(host, write), host.paths);
   t.equal(
     Buffer.from(capture.files.find(({ role }) => role === 'nvram')?.data ?? []).toString(),
-    'version 2',
+    'version 1',
   );
 });
 
@@ -101,12 +101,13 @@ t.test('G1: an equal content with another mtime or inode is not at rest', async 
 });
 
 t.test(
-  'state that never rests is STATE_UNSTABLE after a bounded number of looks, and retriable',
+  'encrypted state that never rests is STATE_UNSTABLE after a bounded number of looks, and retriable',
   async (t) => {
     const host = await makeHost(t);
-    await put(host.paths.swtpmDirectory, { [PERMALL]: blob('used.permall') });
+    const permall = join(host.paths.swtpmDirectory, PERMALL);
+    await put(host.paths.swtpmDirectory, { [PERMALL]: blob('encrypted-256.permall') });
     let looks = 1;
-    const write = (): Promise<void> => writeFile(host.nvramPath, `version ${looks++}`);
+    const write = (): Promise<void> => utimes(permall, looks, looks++);
     await write();
     await t.rejects(readState(reader(host, write), host.paths), { code: 'STATE_UNSTABLE', retriable: true });
     t.equal(looks, 6, 'one write at first, one between each two of five looks');
@@ -192,13 +193,6 @@ t.test('nothing is read through a link or from anything but a file', async (t) =
       },
     ],
     ['the domain directory is a file', () => writeFile(swtpmDirectory, '')],
-    [
-      'the NVRAM is a link',
-      async () => {
-        await put(swtpmDirectory, { [PERMALL]: blob('used.permall') });
-        await symlink(permall, host.nvramPath);
-      },
-    ],
   ];
   for (const [what, place] of places) {
     await place();
@@ -228,3 +222,65 @@ t.test('a disk error is HOST_IO, at once', async (t) => {
   );
   await t.rejects(readState({ ...reader(host), fs }, host.paths), { code: 'HOST_IO', message: /EIO/ });
 });
+
+/** Everything that can stand in the place of NVRAM and is none, with what it is called. */
+const UNFIT: readonly (readonly [string, (path: string) => Promise<void> | void, RegExp])[] = [
+  ['a link to a file', (path) => linkTo(path, `${path}.real`, true), /symbolic link/],
+  ['a link to nothing', (path) => linkTo(path, '/nowhere', false), /symbolic link/],
+  ['a link to itself', (path) => linkTo(path, path, false), /symbolic link/],
+  ['a directory', (path) => mkdir(path).then(() => undefined), /directory/],
+  ['a FIFO', (path) => void execFileSync('mkfifo', [path]), /special file/],
+  [
+    'a device that is not there',
+    (path) => void execFileSync('mknod', [path, 'b', '7', '250']),
+    /device|not readable|special file/,
+  ],
+  ['a character device', (path) => void execFileSync('mknod', [path, 'c', '1', '5']), /special file/],
+  ['an empty file', (path) => writeFile(path, ''), /empty/],
+  ['a file above the bound', (path) => writeFile(path, '').then(() => truncate(path, 2 ** 40)), /bytes long/],
+  ['nothing', () => undefined, /missing/],
+];
+
+async function linkTo(path: string, target: string, isThere: boolean): Promise<void> {
+  if (isThere) await writeFile(target, 'variables');
+  await symlink(target, path);
+}
+
+for (const [what, make, reason] of UNFIT) {
+  t.test(`G4: ${what} in the place of NVRAM does not keep a TPM from being captured`, async (t) => {
+    const host = await makeHost(t);
+    await put(host.paths.swtpmDirectory, { [PERMALL]: blob('used.permall') });
+    await make(host.nvramPath);
+    for (const capture of [
+      await readState(reader(host), host.paths),
+      await readStateNow(reader(host), host.paths),
+    ]) {
+      t.strictSame(
+        capture.files.map(({ role }) => role),
+        ['tpm2'],
+      );
+      t.equal(capture.absent?.length, 1);
+      t.match(capture.absent?.[0]?.reason, reason);
+      t.equal(capture.absent?.[0]?.path, host.nvramPath);
+    }
+  });
+}
+
+t.test(
+  'G4: NVRAM that never rests holds the TPM up for two looks, whatever becomes of it then',
+  async (t) => {
+    const host = await makeHost(t);
+    await put(host.paths.swtpmDirectory, { [PERMALL]: blob('used.permall') });
+    let looks = 1;
+    const write = (): Promise<void> => writeFile(host.nvramPath, `version ${looks++}`);
+    await write();
+    const capture = await readState(reader(host, write), host.paths);
+    t.equal(looks, 4, 'one write at first, one between each two of three looks');
+    t.strictSame(
+      capture.files.map(({ role }) => role),
+      ['tpm2'],
+    );
+    t.match(capture.absent, [{ role: 'nvram', kind: 'passing', reason: /written to/ }]);
+    t.equal((await readState(reader(host), host.paths)).absent, undefined, 'it joins when it rests');
+  },
+);
