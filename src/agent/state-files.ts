@@ -8,6 +8,7 @@ import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js
 import { stampState } from '../host/state-stamp.js';
 import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
 import type { Config } from '../model/config.js';
+import { linkFree } from '../model/filesystem.js';
 import { livePath, volumePaths } from '../volume/share-context.js';
 import type { ShareStore } from '../volume/share-store.js';
 import type { StateFiles } from './agent-context.js';
@@ -18,10 +19,11 @@ const SETTLE_LOOKS = 20;
 
 /** @param share reads the state of a domain whose swtpm works on the share itself: no path of it is touched here */
 export function hostStateFiles(
-  host: HostContext,
+  given: HostContext,
   { libvirt, timing, share: root }: Config,
   share: Pick<ShareStore, 'readLive'>,
 ): StateFiles {
+  const host = { ...given, fs: linkFree(given.fs, libvirt.swtpmDir) };
   const { fs, clock } = host;
   const settling = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const readerFor = ({ uuid, live }: DomainPlace): ReaderContext => ({

@@ -3,7 +3,8 @@
  *
  * One method is one system call (a method that joined two would hide a crash point), and every call names its call site with
  * a label such as `publish:rename`, so that a test can fail or crash exactly that call. Failures are
- * `NodeJS.ErrnoException`s with the system's own `code`.
+ * `NodeJS.ErrnoException`s with the system's own `code`, or a `MirrorError` (`SHARE_TAMPERED`, `HOST_TAMPERED`) where the real one refuses to go
+ * through what somebody put in its way.
  *
  * Implementations: `storage/node-filesystem.ts` (the real one) and the simulated disks and NFS clients of the tests; one conformance
  * suite runs against all of them.
@@ -23,6 +24,8 @@ export interface FileStat {
   readonly uid: number;
   readonly gid: number;
   readonly inode: bigint;
+  /** Names of a file: more than one when it has hard links. */
+  readonly links: number;
   readonly mtimeNs: bigint;
   /** Of the last change of content, names or attributes; no call can set it. */
   readonly ctimeNs: bigint;
@@ -41,6 +44,8 @@ export interface OpenFile {
   /** One `pwrite`: the number of bytes that were written, which may be fewer than asked. */
   write(site: CallSite, data: Uint8Array, position: number): Promise<number>;
   stat(site: CallSite): Promise<FileStat>;
+  /** `fchown(2)`: of this very file, whatever its name is by now. */
+  chown(site: CallSite, uid: number, gid: number): Promise<void>;
   /** `fsync`. After a failure the data may be gone although a second call succeeds: write a new file instead. */
   sync(site: CallSite): Promise<void>;
   /** Frees the descriptor even when it fails; a late `ENOSPC` or `EIO` can arrive here. */
@@ -57,6 +62,8 @@ export interface FileSystemSpace {
 }
 
 export interface FileSystem {
+  /** The same files, but below `root` no symbolic link is followed, whoever made it. Simulated ones need none: nobody plants links there. */
+  linkFree?(root: string): FileSystem;
   open(site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile>;
   /** Names in no particular order, without `.` and `..`. */
   readdir(site: CallSite, path: string): Promise<string[]>;
@@ -75,4 +82,9 @@ export interface FileSystem {
   /** fsync of a directory; nothing to do on NFS, where directory operations are durable when they return. */
   syncDirectory(site: CallSite, path: string): Promise<void>;
   statfs(site: CallSite, path: string): Promise<FileSystemSpace>;
+}
+
+/** `fs` without links below `root`: for a tree in which others can write. */
+export function linkFree(fs: FileSystem, root: string): FileSystem {
+  return fs.linkFree?.(root) ?? fs;
 }

@@ -1,20 +1,20 @@
 /**
  * node-filesystem: the `FileSystem` port on the real system calls.
  *
- * Every open carries `O_NOFOLLOW`, so that a link planted where a file is expected is an error (`ELOOP`) and never a way out of
- * the directory. A `read` carries `O_NONBLOCK` too: a FIFO in a file's place must not hang us. libuv adds `O_CLOEXEC` to every open.
+ * Every name is reached through a descriptor of its directory (`node-directories.ts`), so that nobody who can write to a directory on the way can
+ * lead a call elsewhere. The last component is never followed either: an open carries `O_NOFOLLOW`, and `O_NONBLOCK`, since a FIFO in a file's place must not
+ * hang us. What is opened to be written is a regular file with one name, or nothing is written: a second name is somebody else's file. It is emptied only
+ * when that is known. libuv adds `O_CLOEXEC` to every open.
  *
  * `syncDirectory` costs no request on NFS. The mount is judged once: the first directory seen on a device is asked for its file system, and if
  * that is NFS, the top of the mount is found by walking up to where the device changes. From then on a path below that top is known by its
  * prefix alone. On a host's own disks, of which none is NFS, that question would be a call more for each directory.
- *
- * A call goes to a thread and back, which costs many times what the system itself takes for it. `node:fs/promises` adds a fifth to that (an object for
- * every open file, a promise more for every call), so the calls are made through `node:fs`.
  * Not guaranteed: that a mount exchanged under the same path, while the process lives, is judged anew.
  */
 import * as fs from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
+import { errnoOf } from '../model/errors.js';
 import type {
   CallSite,
   FileKind,
@@ -24,14 +24,16 @@ import type {
   OpenFile,
   OpenMode,
 } from '../model/filesystem.js';
+import { lstatAt, openFile, readlinkAt, result, statfsAt, statOf, success } from './node-calls.js';
+import { descriptorPath, NodeDirectories, O_PATH, type DirectoriesOptions } from './node-directories.js';
 
-const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = fs.constants;
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = fs.constants;
 
 const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   read: O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
-  create: O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW,
+  create: O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
   'create-exclusive': O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-  overwrite: O_WRONLY | O_CREAT | O_NOFOLLOW,
+  overwrite: O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
 };
 
 const PERMISSIONS_DEFAULT = 0o600;
@@ -41,13 +43,14 @@ const NFS_MAGIC = 0x6969;
 /** Two of each of so many volumes are synced again and again. */
 const SYNCED_DIRECTORIES_MAX = 8192;
 
-export interface NodeFileSystemOptions {
+export interface NodeFileSystemOptions extends DirectoriesOptions {
   /** Whether a directory may lie on NFS, where it need not be synced. @default true */
   readonly mayBeNfs?: boolean;
 }
 
 export class NodeFileSystem implements FileSystem {
   readonly #mayBeNfs: boolean;
+  readonly #directories: NodeDirectories;
   /** Tops of the NFS mounts met so far. */
   readonly #nfsTops = new Set<string>();
   /** Devices known to be something else than NFS. */
@@ -55,109 +58,186 @@ export class NodeFileSystem implements FileSystem {
   /** Directories found on one of those: they are synced without being asked again, which is right whatever is mounted there later. */
   readonly #syncedDirectories = new Set<string>();
 
-  constructor({ mayBeNfs = true }: NodeFileSystemOptions = {}) {
+  constructor({ mayBeNfs = true, linkFreeBelow }: NodeFileSystemOptions = {}) {
     this.#mayBeNfs = mayBeNfs;
+    this.#directories = new NodeDirectories({ linkFreeBelow });
   }
 
-  async open(_site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile> {
-    const flags = OPEN_FLAGS[mode];
-    return new NodeOpenFile(
-      await result<number>((done) => {
-        fs.open(path, flags, permissions ?? PERMISSIONS_DEFAULT, done);
-      }),
-    );
+  linkFree(root: string): NodeFileSystem {
+    return new NodeFileSystem({ mayBeNfs: this.#mayBeNfs, linkFreeBelow: root });
+  }
+
+  open(_site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile> {
+    return this.#at(path, async (at) => {
+      if (mode === 'read' || mode === 'create-exclusive') {
+        return new NodeOpenFile(await openFile(at, OPEN_FLAGS[mode], permissions ?? PERMISSIONS_DEFAULT));
+      }
+      const descriptor = await this.#openForWriting(path, at, OPEN_FLAGS[mode], permissions);
+      try {
+        await this.#expectOwnFile(path, descriptor, mode);
+      } catch (error) {
+        fs.closeSync(descriptor);
+        throw error;
+      }
+      return new NodeOpenFile(descriptor);
+    });
   }
 
   readdir(_site: CallSite, path: string): Promise<string[]> {
-    return result((done) => {
-      fs.readdir(path, done);
-    });
-  }
-
-  async lstat(_site: CallSite, path: string): Promise<FileStat> {
-    return toFileStat(
-      await result<BigIntStats>((done) => {
-        fs.lstat(path, { bigint: true }, done);
+    return this.#directories.use(path, ({ self }) =>
+      result((done) => {
+        fs.readdir(self, done);
       }),
     );
   }
 
+  lstat(_site: CallSite, path: string): Promise<FileStat> {
+    return this.#at(path, async (at) => toFileStat(await lstatAt(at)));
+  }
+
   readlink(_site: CallSite, path: string): Promise<string> {
-    return result((done) => {
-      fs.readlink(path, done);
-    });
+    return this.#at(path, readlinkAt);
   }
 
   symlink(_site: CallSite, target: string, path: string): Promise<void> {
-    return success((done) => {
-      fs.symlink(target, path, done);
-    });
+    return this.#at(path, (at) =>
+      success((done) => {
+        fs.symlink(target, at, done);
+      }),
+    );
   }
 
   link(_site: CallSite, existing: string, path: string): Promise<void> {
-    return success((done) => {
-      fs.link(existing, path, done);
-    });
+    return this.#at(existing, (from) =>
+      this.#at(path, (to) =>
+        success((done) => {
+          fs.link(from, to, done);
+        }),
+      ),
+    );
   }
 
   rename(_site: CallSite, from: string, to: string): Promise<void> {
-    return success((done) => {
-      fs.rename(from, to, done);
-    });
+    return this.#at(from, (atFrom) =>
+      this.#at(to, (atTo) =>
+        success((done) => {
+          fs.rename(atFrom, atTo, done);
+        }),
+      ),
+    );
   }
 
   unlink(_site: CallSite, path: string): Promise<void> {
-    return success((done) => {
-      fs.unlink(path, done);
-    });
+    return this.#at(path, (at) =>
+      success((done) => {
+        fs.unlink(at, done);
+      }),
+    );
   }
 
   mkdir(_site: CallSite, path: string, permissions: number): Promise<void> {
-    return success((done) => {
-      fs.mkdir(path, permissions, done);
-    });
+    return this.#at(path, (at) =>
+      success((done) => {
+        fs.mkdir(at, permissions, done);
+      }),
+    );
   }
 
   rmdir(_site: CallSite, path: string): Promise<void> {
-    return success((done) => {
-      fs.rmdir(path, done);
-    });
+    return this.#at(path, (at) =>
+      success((done) => {
+        fs.rmdir(at, done);
+      }),
+    );
   }
 
   chmod(_site: CallSite, path: string, permissions: number): Promise<void> {
-    return success((done) => {
-      fs.chmod(path, permissions, done);
+    return this.#onItself(path, (self, stat) => {
+      if (stat.isSymbolicLink()) throw this.#directories.refusal(path, 'it is a symbolic link');
+      return success((done) => {
+        fs.chmod(self, permissions, done);
+      });
     });
   }
 
   chown(_site: CallSite, path: string, uid: number, gid: number): Promise<void> {
-    return success((done) => {
-      fs.lchown(path, uid, gid, done);
-    });
+    return this.#onItself(path, (self) =>
+      success((done) => {
+        fs.chown(self, uid, gid, done);
+      }),
+    );
   }
 
   async syncDirectory(_site: CallSite, path: string): Promise<void> {
     if (this.#isBelowNfsTop(path)) return;
-    const descriptor = await result<number>((done) => {
-      fs.open(path, O_RDONLY | O_DIRECTORY, done);
+    await this.#directories.use(path, async ({ self }) => {
+      const descriptor = await openFile(self, O_RDONLY | O_DIRECTORY);
+      const directory = new NodeOpenFile(descriptor);
+      try {
+        if (await this.#isOnNfs(path, descriptor)) return;
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
     });
-    const directory = new NodeOpenFile(descriptor);
+  }
+
+  statfs(_site: CallSite, path: string): Promise<FileSystemSpace> {
+    return this.#directories.use(path, async ({ self }) => {
+      const { type, bsize, bavail, blocks, ffree } = await statfsAt(self);
+      return {
+        availableBytes: bavail * bsize,
+        totalBytes: blocks * bsize,
+        availableInodes: ffree,
+        isNfs: type === NFS_MAGIC,
+      };
+    });
+  }
+
+  /** Runs a call on the last component of a path alone. */
+  #at<T>(path: string, call: (at: string) => Promise<T>): Promise<T> {
+    const whole = resolve(path);
+    const name = basename(whole);
+    return this.#directories.use(dirname(whole), (directory) => call(directory.at(name === '' ? '.' : name)));
+  }
+
+  /** Runs a call on an open descriptor of what a path names, be it a link, unless it is a file with other names. */
+  #onItself(path: string, call: (self: string, stat: BigIntStats) => Promise<void>): Promise<void> {
+    return this.#at(path, async (at) => {
+      const descriptor = await openFile(at, O_PATH | O_NOFOLLOW);
+      try {
+        const stat = await statOf(descriptor);
+        if (stat.isFile() && stat.nlink > 1n) throw this.#directories.refusal(path, otherNames(stat));
+        await call(descriptorPath(descriptor), stat);
+      } finally {
+        fs.closeSync(descriptor);
+      }
+    });
+  }
+
+  async #openForWriting(
+    path: string,
+    at: string,
+    flags: number,
+    permissions = PERMISSIONS_DEFAULT,
+  ): Promise<number> {
     try {
-      if (await this.#isOnNfs(path, descriptor)) return;
-      await directory.sync();
-    } finally {
-      await directory.close();
+      return await openFile(at, flags, permissions);
+    } catch (error) {
+      // A FIFO that nobody reads, a socket, or a device without a driver.
+      if (errnoOf(error) === 'ENXIO') throw this.#directories.refusal(path, 'it is a special file');
+      throw error;
     }
   }
 
-  async statfs(_site: CallSite, path: string): Promise<FileSystemSpace> {
-    const { type, bsize, bavail, blocks, ffree } = await statfs(path);
-    return {
-      availableBytes: bavail * bsize,
-      totalBytes: blocks * bsize,
-      availableInodes: ffree,
-      isNfs: type === NFS_MAGIC,
-    };
+  async #expectOwnFile(path: string, descriptor: number, mode: OpenMode): Promise<void> {
+    const stat = await statOf(descriptor);
+    if (!stat.isFile()) throw this.#directories.refusal(path, 'it is a special file');
+    if (stat.nlink > 1n) throw this.#directories.refusal(path, otherNames(stat));
+    if (mode !== 'create' || stat.size === 0n) return;
+    await success((done) => {
+      fs.ftruncate(descriptor, 0, done);
+    });
   }
 
   #isBelowNfsTop(path: string): boolean {
@@ -170,68 +250,36 @@ export class NodeFileSystem implements FileSystem {
   async #isOnNfs(path: string, descriptor: number): Promise<boolean> {
     if (!this.#mayBeNfs || this.#syncedDirectories.has(path)) return false;
     const { dev } = await statOf(descriptor);
-    if (await this.#isNfs(path, dev)) return true;
+    if (await this.#isNfs(path, descriptor, dev)) return true;
     if (this.#syncedDirectories.size >= SYNCED_DIRECTORIES_MAX) this.#syncedDirectories.clear();
     this.#syncedDirectories.add(path);
     return false;
   }
 
-  async #isNfs(path: string, device: bigint): Promise<boolean> {
+  async #isNfs(path: string, descriptor: number, device: bigint): Promise<boolean> {
     if (this.#syncedDevices.has(device)) return false;
-    if ((await statfs(path)).type !== NFS_MAGIC) {
+    if ((await statfsAt(descriptorPath(descriptor))).type !== NFS_MAGIC) {
       this.#syncedDevices.add(device);
       return false;
     }
-    this.#nfsTops.add(await topOfDevice(path, device));
+    this.#nfsTops.add(await this.#topOfDevice(path, device));
     return true;
   }
-}
 
-/** The highest ancestor of `path` on the same device. */
-async function topOfDevice(path: string, device: bigint): Promise<string> {
-  let top = path;
-  for (;;) {
-    const above = dirname(top);
-    const { dev } = await result<BigIntStats>((done) => {
-      fs.stat(above, { bigint: true }, done);
-    });
-    if (above === top || dev !== device) return top;
-    top = above;
+  /** The highest ancestor of `path` on the same device. */
+  async #topOfDevice(path: string, device: bigint): Promise<string> {
+    let top = path;
+    for (;;) {
+      const above = dirname(top);
+      const { dev } = await this.#directories.use(above, ({ descriptor }) => statOf(descriptor));
+      if (above === top || dev !== device) return top;
+      top = above;
+    }
   }
 }
 
-function statOf(descriptor: number): Promise<BigIntStats> {
-  return result((done) => {
-    fs.fstat(descriptor, { bigint: true }, done);
-  });
-}
-
-function statfs(path: string): Promise<fs.StatsFs> {
-  return result((done) => {
-    fs.statfs(path, done);
-  });
-}
-
-/** What a call gives. */
-function result<Result>(
-  call: (done: (error: Error | null, result: Result) => void) => void,
-): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    call((error, result) => {
-      if (error) reject(error);
-      else resolve(result);
-    });
-  });
-}
-
-/** For a call that gives nothing. */
-function success(call: (done: (error: Error | null) => void) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    call((error) => {
-      if (error) reject(error);
-      else resolve();
-    });
-  });
+function otherNames({ nlink }: BigIntStats): string {
+  return `the file has ${String(nlink)} names (hard links), of which one is expected`;
 }
 
 class NodeOpenFile implements OpenFile {
@@ -259,6 +307,12 @@ class NodeOpenFile implements OpenFile {
     return toFileStat(await statOf(this.#descriptor));
   }
 
+  chown(_site: CallSite, uid: number, gid: number): Promise<void> {
+    return success((done) => {
+      fs.fchown(this.#descriptor, uid, gid, done);
+    });
+  }
+
   sync(): Promise<void> {
     return success((done) => {
       fs.fsync(this.#descriptor, done);
@@ -280,6 +334,7 @@ function toFileStat(stats: BigIntStats): FileStat {
     uid: Number(stats.uid),
     gid: Number(stats.gid),
     inode: stats.ino,
+    links: Number(stats.nlink),
     mtimeNs: stats.mtimeNs,
     ctimeNs: stats.ctimeNs,
   };

@@ -62,6 +62,8 @@ export async function commit(
       await context.fs.symlink(`${operation}:symlink`, payload, path);
       break;
     } catch (error) {
+      // The file system itself refuses the way there, before anything is asked of the share.
+      if (error instanceof MirrorError && doubt === undefined) throw error;
       if (!DEFINITE.has(errnoOf(error) ?? '') && errnoOf(error) !== 'EEXIST') doubt = error;
       const found = await readAfterError(context, operation, paths, entry.slot, error);
       if (found === payload) break;

@@ -3,7 +3,7 @@
  * simulator on a simulated one. Its only state is the heartbeat's open descriptor.
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
-import type { FileStat } from '../model/filesystem.js';
+import { linkFree, type FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
 import { recallLog } from './earlier-log.js';
@@ -30,7 +30,9 @@ import { verify } from './verify.js';
 /** Beats between two checks of the marker: one RPC a beat, and another export under the same path is noticed all the same. */
 const BEATS_PER_MARKER_CHECK = 6;
 
-export function createLocalShareStore(context: ShareContext): ShareService {
+export function createLocalShareStore(given: ShareContext): ShareService {
+  // Everybody who can write to the share can put a link there.
+  const context = { ...given, fs: linkFree(given.fs, given.root) };
   const heartbeat = new Heartbeat(context);
   const gate = new MarkerGate(context);
   let beatsUntilCheck = 0;

@@ -2,7 +2,7 @@
  * intercepting-filesystem: puts a function between the program and a file system; every call of the port, those on open files
  * included, goes through it. The crashing and the faulting file system are made of it.
  */
-import type { CallSite, FileSystem, OpenFile } from '../../src/model/filesystem.js';
+import { linkFree, type CallSite, type FileSystem, type OpenFile } from '../../src/model/filesystem.js';
 
 export interface Call {
   readonly method: string;
@@ -26,6 +26,9 @@ export function interceptFileSystem(
   limit: WriteLimiter = ({ data }) => data,
 ): FileSystem {
   return {
+    ...(inner.linkFree && {
+      linkFree: (root: string) => interceptFileSystem(linkFree(inner, root), intercept, limit),
+    }),
     open: async (site, path, mode, permissions) => {
       const file = await intercept({ method: 'open', site, path }, () =>
         inner.open(site, path, mode, permissions),
@@ -64,6 +67,7 @@ function interceptFile(inner: OpenFile, path: string, intercept: Interceptor, li
       return intercept(call, () => inner.write(site, limit({ ...call, data }), position));
     },
     stat: (site) => intercept({ method: 'stat', site, path }, () => inner.stat(site)),
+    chown: (site, uid, gid) => intercept({ method: 'fchown', site, path }, () => inner.chown(site, uid, gid)),
     sync: (site) => intercept({ method: 'sync', site, path }, () => inner.sync(site)),
     close: async (site) => {
       try {

@@ -52,6 +52,12 @@ export class DiskOpenFile implements OpenFile {
     return this.#perform(() => statOf(this.#inode));
   }
 
+  chown(_site: string, uid: number, gid: number): Promise<void> {
+    return this.#perform(() => {
+      this.#disk.tree.setAttributes(this.#inode, { uid, gid });
+    });
+  }
+
   sync(): Promise<void> {
     return this.#perform(() => {
       this.#disk.tree.sync(this.#file());

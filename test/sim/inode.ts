@@ -56,8 +56,9 @@ export function makeDirectory(base: InodeBase, parent: DirectoryInode | undefine
 }
 
 export function statOf(inode: Inode): FileStat {
-  const { kind, mode, uid, gid, number, mtimeNs } = inode;
-  return { kind, size: sizeOf(inode), mode, uid, gid, inode: number, mtimeNs, ctimeNs: mtimeNs };
+  const { kind, mode, uid, gid, number, links, mtimeNs } = inode;
+  const size = sizeOf(inode);
+  return { kind, size, mode, uid, gid, inode: number, links, mtimeNs, ctimeNs: mtimeNs };
 }
 
 /** @throws `EINVAL` when it is no symbolic link */

@@ -77,6 +77,21 @@ export class NfsOpenFile implements OpenFile {
     return stat;
   }
 
+  async chown(_site: string, uid: number, gid: number): Promise<void> {
+    this.#expectOpen();
+    const inode = this.#inode;
+    const stat = await this.#mount.request(this.#process, {
+      name: 'SETATTR',
+      detail: `inode ${inode.number}`,
+      execute: (tree) => {
+        if (inode.links === 0) throw systemError('ESTALE');
+        tree.setAttributes(inode, { uid, gid });
+        return statOf(inode);
+      },
+    });
+    this.#mount.cache.setAttributes(inode, stat);
+  }
+
   async sync(): Promise<void> {
     const pages = this.#usablePages();
     await pages.flush();

@@ -122,6 +122,10 @@ class ProcessOpenFile implements OpenFile {
     return this.#perform('fstat', site, () => this.#file.stat(site));
   }
 
+  chown(site: CallSite, uid: number, gid: number): Promise<void> {
+    return this.#perform('fchown', site, () => this.#file.chown(site, uid, gid));
+  }
+
   sync(site: CallSite): Promise<void> {
     return this.#perform('fsync', site, () => this.#file.sync(site));
   }
