@@ -119,6 +119,8 @@ export interface AgentContext {
   readonly guests: RunningGuests;
   readonly events?: DomainEventSource;
   readonly definitions?: DefinitionsMemory;
+  /** Remembers which of libvirt's daemons runs the hook. */
+  readonly hookEvidence?: { note(caller: string | undefined): Promise<void> };
   /** Room on this host's disk (see `host/reserve`). */
   readonly reserve?: { keep(): Promise<void> };
   readonly locks: DomainLocks;

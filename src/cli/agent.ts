@@ -11,11 +11,19 @@ import { createServer, type Server } from 'node:http';
 import type { Command } from 'commander';
 import { controlApi } from '../agent/api/control-api.js';
 import { eventsApi } from '../agent/api/events-api.js';
+import { hookApi } from '../agent/api/hook-api.js';
 import { metricsApi } from '../agent/api/metrics-api.js';
 import { ServiceReport } from '../agent/api/service-report.js';
 import { Supervisor } from '../agent/watch/supervisor.js';
+import { orHostError } from '../host/host-error.js';
+import { HOOK_NOTE, removeHookNote, writeHookNote } from '../host/hook-note.js';
+import type { Config } from '../model/config.js';
+import { ownWorkMs } from './control-client.js';
 import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
+import { errorText } from './report-error.js';
+
+const RUN_BYTES = 16;
 
 export function agentCommand(environment: CliEnvironment): Command {
   return command('agent', 'the daemon, in the foreground', 'text').action(async (options: CommonOptions) => {
@@ -31,16 +39,22 @@ export function agentCommand(environment: CliEnvironment): Command {
     const supervisor = new Supervisor(context, changes);
     const service = new ServiceReport(context, environment.serviceManager, () => oneLine(supervisor));
     const interrupted = environment.interrupted();
+    const run = context.random.hex(RUN_BYTES);
     const server = createServer(
       metricsApi(
         context,
         supervisor,
         metrics,
-        eventsApi(context.clock, feed, controlApi(context, supervisor, fs)),
+        eventsApi(
+          context.clock,
+          feed,
+          hookApi({ ...context, fs }, supervisor, { run, errorText }, controlApi(context, supervisor, fs)),
+        ),
       ),
     );
     const metricsServer = createServer(metricsApi(context, supervisor, metrics));
     try {
+      await leaveHookNote(environment, config, run, options.config);
       await environment.listen(server, `${config.runDir}/control.sock`);
       if (config.metrics.listen) await environment.listenAt(metricsServer, config.metrics.listen);
       if (sealing?.recipientSet !== undefined && !opensItsOwn) {
@@ -55,6 +69,7 @@ export function agentCommand(environment: CliEnvironment): Command {
       const why = await Promise.race([interrupted, lock.lost]);
       context.log.info({ why }, 'agent ends');
     } finally {
+      await removeHookNote(fs, config.runDir);
       await service.ending();
       server.closeIdleConnections();
       await supervisor.close();
@@ -64,6 +79,17 @@ export function agentCommand(environment: CliEnvironment): Command {
       await close();
     }
   });
+}
+
+/** What the hook of this configuration needs to ask this agent by itself. */
+async function leaveHookNote(
+  { configPath }: CliEnvironment,
+  { runDir, timing }: Config,
+  run: string,
+  asked: string | undefined,
+): Promise<void> {
+  const note = { run, patienceMs: ownWorkMs(timing), configPath: configPath(asked) };
+  await orHostError(`write ${runDir}/${HOOK_NOTE}`, () => writeHookNote(runDir, note));
 }
 
 /** As `systemctl status` shows it. */

@@ -36,7 +36,12 @@ export async function askAgent(
   throw record ? MirrorError.fromRecord(record) : unreachable(`it answered HTTP ${String(answer.status)}`);
 }
 
-function ownWorkMs({ startDeadlineMs, stopDeadlineMs, shareDeadlineMs }: AgentPlace['timing']): number {
+/** As long as the agent's own deadlines let a call take. */
+export function ownWorkMs({
+  startDeadlineMs,
+  stopDeadlineMs,
+  shareDeadlineMs,
+}: AgentPlace['timing']): number {
   return Math.max(startDeadlineMs, stopDeadlineMs) + 3 * shareDeadlineMs;
 }
 

@@ -67,6 +67,8 @@ export type LogTarget = 'stdout' | 'silent';
 
 export interface CliEnvironment {
   readonly terminal: Terminal;
+  /** The process that ran libvirt's hook, where the installed script says it. */
+  readonly hookCaller?: string | undefined;
   readonly version: string;
   /** Absolute paths of Node and of this program, for what is to start it. */
   readonly program: { readonly node: string; readonly program: string };
@@ -74,6 +76,8 @@ export interface CliEnvironment {
   readonly clock: Clock;
   /** @throws MirrorError `CONFIG_INVALID` */
   readonly loadConfig: (path: string | undefined) => Promise<Config>;
+  /** Absolute path of the configuration file that `loadConfig` reads. */
+  readonly configPath: (path: string | undefined) => string;
   readonly openContext: (config: Config, log: LogTarget) => Promise<OpenContext>;
   /** The share alone, for commands that need nothing else of this host. */
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;

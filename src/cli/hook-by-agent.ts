@@ -15,6 +15,8 @@ import { reportError } from './report-error.js';
 export interface HookSurroundings extends Pick<CliEnvironment, 'terminal' | 'readInput'> {
   /** The text of the configuration file. @throws MirrorError `CONFIG_INVALID` */
   readonly readConfigFile: (asked: string | undefined) => string;
+  /** The process that ran the hook, where the installed script says it. */
+  readonly caller?: string | undefined;
 }
 
 interface HookCall {
@@ -34,7 +36,8 @@ export async function askAgentToHook(
   const call = readCall(surroundings, args);
   if (!call) return undefined;
   const { operation, extra, place } = call;
-  const path = `/v1/hook?${new URLSearchParams({ operation, extra }).toString()}`;
+  const caller = surroundings.caller ?? '';
+  const path = `/v1/hook?${new URLSearchParams({ operation, extra, caller }).toString()}`;
   try {
     // Always to its end: libvirt counts a hook that does not read as failed.
     const body = await surroundings.readInput(DOMAIN_XML_LENGTH_MAX);

@@ -9,6 +9,7 @@
  */
 import type { Command } from 'commander';
 import { carryOutHook, type HookedDomains } from '../agent/api/libvirt-hook.js';
+import { HookEvidence } from '../host/hook-evidence.js';
 import { DOMAIN_XML_LENGTH_MAX, mustSucceed } from '../libvirt/hook-operation.js';
 import { readHookRequest } from '../libvirt/hook-request.js';
 import type { Config } from '../model/config.js';
@@ -51,6 +52,7 @@ async function carryOut(
   // A domain that is none of ours starts even where the configuration is broken.
   if (readHookRequest(call, xml).action === 'none') return;
   const config = await environment.loadConfig(options.config);
+  await new HookEvidence({ ...environment, runDirectory: config.runDir }).note(environment.hookCaller);
   await carryOutHook({ ...environment, config }, withoutAgent(environment, config), call, xml);
 }
 

@@ -4,6 +4,7 @@
  * What it writes carries a mark with a hash of the rest, so that a later `install` or `uninstall` knows its own work, and a file that
  * somebody wrote or edited from both.
  */
+import { HOOK_NOTE } from '../host/hook-note.js';
 import { HOOK_OPERATIONS } from '../libvirt/hook-operation.js';
 import { sha256 } from '../model/hash.js';
 
@@ -14,6 +15,10 @@ export interface Installation {
   readonly program: string;
   /** Absolute path of the configuration file that agent and hook use. */
   readonly config: string;
+  /** Where the agent of that configuration listens, as far as is known when the hook is written. */
+  readonly runDir: string;
+  /** @default '/usr/bin/curl' */
+  readonly curl?: string | undefined;
 }
 
 const MARK = '# Written by `swtpm-mirror install`, checksum ';
@@ -38,43 +43,107 @@ function checksum(text: string): string {
 }
 
 /**
- * What hangs on no more than a shell, so that a program or a Node that is gone or broken costs no domain without a TPM its start, and no running one its
- * life; and so that the steps at which there is nothing to do cost no start of Node.
+ * libvirt's hook: a shell script, so that it hangs on nothing that can be gone or broken, and costs no
+ * start of Node. It asks this host's agent through curl, and falls back to the program where anything
+ * about curl, agent or answer is not as expected.
  *
- * Node is run by way of a shell of the system's: where AppArmor confines libvirtd, its hooks run in its profile, which lets go of programs in /bin and
- * /usr/bin alone, and Node may lie anywhere.
+ * I1 Standard input is read to its end, and nothing goes to standard output.
+ * I2 `reconnect` and `attach` succeed, and a domain without a TPM starts, whatever is wrong.
+ * I3 Only the agent of this very configuration is asked: the note that it left names both.
+ * I4 An answer that does not come in time refuses: the agent may be at work still, and undoes what
+ *    nobody waited for.
+ * I5 A user's own libvirtd runs this hook, too; it has no domains that are looked after.
+ *
+ * curl and Node are run by way of programs in /usr/bin and /bin: where AppArmor confines libvirtd, its
+ * hooks run in its profile, which lets go of those alone, and Node may lie anywhere.
  */
-export function hookScript({ node, program, config }: Installation): string {
+export function hookScript({ node, program, config, runDir, curl }: Installation): string {
   const command = [node, program, 'hook', '--config', config, '--'].map(shellWord).join(' ');
   return marked(`#!/bin/sh
 # libvirt runs this at each step of a domain's life, and waits for it. A start that it refuses says why.
-operation=$2
+LC_ALL=C
+operation=$2 extra=$4 caller=$PPID
 case "$operation" in
-  ${HOOK_OPERATIONS.join(' | ')}) domain=$(cat) ;;
+  ${HOOK_OPERATIONS.join(' | ')}) ;;
   # Nothing is to be done; libvirt is heard to the end.
   *) exec cat >/dev/null ;;
 esac
-set -- ${command} "$@"
-run() { printf '%s\\n' "$domain" | /bin/sh -c 'exec "$@"' swtpm-mirror "$@"; }
+# Of the domains of a user's own libvirtd, none is looked after.
+[ -O / ] || [ "$(id -u)" = 0 ] || exec cat >/dev/null
+domain=$(cat)
+newline='
+'
+
+${askScript({ config, runDir, curl })}
+by_program() {
+  set -- ${command} "$@"
+  printf '%s\\n' "$domain" |
+    SWTPM_MIRROR_CALLER=$caller /bin/sh -c 'exec "$@"' swtpm-mirror "$@"
+}
+
 case "$domain" in
   *'<tpm'*) ;;
   # Whatever may be wrong here, a domain without a TPM starts. It may have had one: then the agent says so.
-  *) [ "$operation" != prepare ] || run "$@" >/dev/null 2>&1; exit 0 ;;
+  *)
+    [ "$operation" != prepare ] || ask 5 || by_program "$@" >/dev/null 2>&1
+    exit 0 ;;
 esac
-run "$@"
-status=$?
-case "$operation" in
-  # libvirt kills a running domain when its hook fails here.
-  reconnect | attach) exit 0 ;;
-  prepare)
-    if [ "$status" -gt 125 ] || [ ! -r "$2" ]; then
-      echo "swtpm-mirror: HOOK_MISSING: $1 or $2 cannot be run (status $status), so the domain's TPM is not restored"
-      echo "  bring them back; or take $0 away: then domains start without the product"
-    fi >&2 ;;
-esac
+if ask 86400; then
+  [ -z "$message" ] || printf '%s\\n' "$message" >&2
+else
+  by_program "$@"
+  status=$?
+  if [ "$operation" = prepare ] && { [ "$status" -gt 125 ] || [ ! -r ${shellWord(program)} ]; }; then
+    printf '%s\\n' ${shellWord(`swtpm-mirror: HOOK_MISSING: ${node} or ${program} cannot be run`)}" (status $status), so the domain's TPM is not restored"
+    printf '%s\\n' "  bring them back; or take $0 away: then domains start without the product"
+  fi >&2
+fi
+# libvirt kills a running domain when its hook fails here.
+case "$operation" in reconnect | attach) exit 0 ;; esac
 exit "$status"
 `);
 }
+
+/** The shell function `ask`. */
+function askScript({
+  config,
+  runDir,
+  curl = CURL,
+}: Pick<Installation, 'config' | 'runDir' | 'curl'>): string {
+  const note = shellWord(`${runDir}/${HOOK_NOTE}`);
+  return `# ask SECONDS: asks the agent. It succeeds when the call is decided: by $status, with $message.
+ask() {
+  [ -x ${shellWord(curl)} ] && [ -r ${note} ] || return 1
+  { read -r agent && read -r patience && IFS= read -r config; } <${note} || return 1
+  [ "$config" = ${shellWord(config)} ] || return 1
+  case "$agent" in '' | *[!0-9a-f]*) return 1 ;; esac
+  case "$patience" in '' | *[!0-9]*) return 1 ;; esac
+  case "$extra" in *[!0-9A-Za-z-]*) return 1 ;; esac
+  [ "$patience" -le "$1" ] || patience=$1
+  answer=$(printf '%s\\n' "$domain" 2>/dev/null | ${shellWord(curl)} -q -s --noproxy '*' \\
+    --unix-socket ${shellWord(`${runDir}/control.sock`)} --max-time "$patience" \\
+    -H Expect: -H 'Content-Type: text/plain' --data-binary @- \\
+    "http://localhost/v1/hook/$agent?operation=$operation&extra=$extra&caller=$caller" 2>/dev/null)
+  case $? in
+    0) ;;
+    28)
+      status=1
+      message="swtpm-mirror: AGENT_UNREACHABLE: the agent of this host cannot be asked: no answer within $patience s
+  see \\\`systemctl status swtpm-mirror\\\` and its log, then try again"
+      return 0 ;;
+    *) return 1 ;;
+  esac
+  status=\${answer%%"$newline"*}
+  message=\${answer#"$status"}
+  message=\${message#"$newline"}
+  case "$status" in 'hook '*) status=\${status#hook } ;; *) return 1 ;; esac
+  case "$status" in [0-9] | [1-9][0-9]) ;; *) return 1 ;; esac
+}
+`;
+}
+
+/** Where Debian and Fedora have it, and where AppArmor's profile of libvirtd lets a hook run it. */
+const CURL = '/usr/bin/curl';
 
 /**
  * Not `MemoryDenyWriteExecute`: V8 compiles at run time. `NotifyAccess=all`: systemd-notify speaks for the agent. A configuration that cannot be used (exit

@@ -9,6 +9,8 @@
 import { chmod, mkdir, readFile, readlink, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
+import { readAgentPlace } from '../model/agent-place.js';
+import { DEFAULT_RUN_DIR } from '../model/config-defaults.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CliEnvironment } from './environment.js';
 import { FIRST_CONFIG } from './first-config.js';
@@ -102,6 +104,7 @@ function action(
         node: resolve(options.node ?? program.node),
         program: resolve(options.program ?? program.program),
         config: resolve(options.config ?? DEFAULT_CONFIG),
+        runDir: await runDirOf(join(options.root, resolve(options.config ?? DEFAULT_CONFIG))),
       };
       const { changes, next } = await work(filesOf(installation), options);
       terminal.out(
@@ -110,6 +113,12 @@ function action(
           : text(changes, next),
       );
     });
+}
+
+/** As the configuration says, if there is one yet. One that is changed later costs starts of Node, no more. */
+async function runDirOf(configPath: string): Promise<string> {
+  const text = await readFile(configPath, 'utf8').catch(() => '');
+  return readAgentPlace(text)?.runDir ?? DEFAULT_RUN_DIR;
 }
 
 function packaged(name: string): MirrorError {

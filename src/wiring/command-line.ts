@@ -2,7 +2,7 @@
  * command-line: runs a command with the real parts: files, storage process, clock, terminal.
  */
 import { hostname, uptime } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import { hostStateFiles } from '../agent/state-files.js';
@@ -15,6 +15,7 @@ import { runProgram } from '../cli/program.js';
 import { holdAgentLock, withDomainLock } from '../host/domain-lock.js';
 import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
+import { HookEvidence } from '../host/hook-evidence.js';
 import { FileJournal } from '../host/journal.js';
 import { FileKnownShare } from '../host/known-share.js';
 import { orHostError } from '../host/host-error.js';
@@ -141,6 +142,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     running: { list: coalesced(() => runningSwtpm.list()) },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
+    hookEvidence: new HookEvidence({ runDirectory: runDir, clock: systemClock }),
     reserve: { keep: () => keepReserve(hostContext) },
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
@@ -264,11 +266,13 @@ function pause(ms: number): Promise<void> {
 
 const environment: Omit<CliEnvironment, 'readInput'> = {
   terminal,
+  hookCaller: process.env['SWTPM_MIRROR_CALLER'],
   fs,
   clock: systemClock,
   version: PROGRAM_VERSION,
   program: { node: process.execPath, program: PROGRAM },
   loadConfig,
+  configPath: (asked) => resolve(configPath(asked)),
   openContext,
   openShare,
   openSealing: openSealingOf,

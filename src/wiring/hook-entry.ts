@@ -12,7 +12,9 @@ import { readInput, terminal } from './terminal.js';
 export async function runHook(args: readonly string[]): Promise<number> {
   let input: Promise<string> | undefined;
   const readOnce = (bytesMax: number): Promise<string> => (input ??= readInput(bytesMax));
-  const status = await askAgentToHook({ terminal, readConfigFile, readInput: readOnce }, args.slice(1));
+  const caller = process.env['SWTPM_MIRROR_CALLER'];
+  const surroundings = { terminal, readConfigFile, readInput: readOnce, caller };
+  const status = await askAgentToHook(surroundings, args.slice(1));
   if (status !== undefined) return status;
   const { runCommandLine } = await import('./command-line.js');
   return await runCommandLine(args, readOnce);

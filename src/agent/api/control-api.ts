@@ -14,7 +14,8 @@
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
  *   POST /v1/domains/UUID/capture           -> {generation}
- *   POST /v1/hook?operation=O&extra=E       libvirt's hook, with the domain's XML as the body
+ *   POST /v1/hook?operation=O&extra=E&caller=P   libvirt's hook, with the domain's XML as the body
+ *   POST /v1/hook/RUN?…                     the same, answered to a shell: see `hook-api.ts`
  *   POST /v1/domains/UUID/dismiss           the agent lets go of a stopped domain
  *
  * A failure answers `{error: {code, message, next, retriable}}` with an HTTP status by kind.
@@ -28,7 +29,7 @@ import { DOMAIN_XML_LENGTH_MAX } from '../../libvirt/hook-operation.js';
 import type { FileSystem } from '../../model/filesystem.js';
 import type { AgentContext } from '../agent-context.js';
 import { DOMAIN_NAME_CHARACTERS_MAX } from '../domain/domain-record.js';
-import { carryOutHook, type HookedDomains } from './libvirt-hook.js';
+import { carryOutHook, type HookedDomains, type HookHost } from './libvirt-hook.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
 import { dump, stateBody, stateHash } from './state-api.js';
 import { domainStatus, hostStatus } from './status.js';
@@ -95,10 +96,7 @@ async function answer(
     return hostStatus(context, supervisor.health(), supervisor.replicators(), supervisor.attention());
   }
   if (request.method === 'POST' && path === '/v1/hook') {
-    const words = new URLSearchParams(query);
-    const call = { operation: words.get('operation') ?? '', extra: words.get('extra') ?? '' };
-    const xml = await readText(request, DOMAIN_XML_LENGTH_MAX);
-    await carryOutHook({ ...context, fs }, hookedDomains(called), call, xml);
+    await carryOutCall({ ...context, fs }, called, request);
     return {};
   }
   if (version === 'v1' && noun === 'domains' && id !== undefined) {
@@ -116,6 +114,29 @@ async function answer(
       next: 'see `http-api.md` in the documentation',
     },
   );
+}
+
+async function carryOutCall(host: HookHost, called: Called, request: IncomingMessage): Promise<void> {
+  const [, query] = (request.url ?? '').split('?');
+  const words = new URLSearchParams(query);
+  const call = { operation: words.get('operation') ?? '', extra: words.get('extra') ?? '' };
+  const xml = await readText(request, DOMAIN_XML_LENGTH_MAX);
+  called.supervisor.hookCalled(words.get('caller') ?? undefined);
+  await carryOutHook(host, hookedDomains(called), call, xml);
+}
+
+/**
+ * A call of libvirt's hook, whichever way its answer goes.
+ *
+ * @throws MirrorError why the operation is refused
+ */
+export async function answerHook(
+  host: HookHost,
+  supervisor: Supervisor,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  await carryOutCall(host, calledBy(supervisor, response), request);
 }
 
 function hookedDomains({ supervisor, prepare }: Called): HookedDomains {

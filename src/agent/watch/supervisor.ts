@@ -149,6 +149,11 @@ export class Supervisor {
     void this.#definitions.withoutTpm(uuid, name);
   }
 
+  /** @param caller the process that ran libvirt's hook, as that says */
+  hookCalled(caller: string | undefined): void {
+    void this.#context.hookEvidence?.note(caller);
+  }
+
   replicators(): Replicator[] {
     return this.#domains.all();
   }

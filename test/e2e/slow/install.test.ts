@@ -19,6 +19,7 @@ const INSTALLATION = {
   node: '/usr/bin/node',
   program: '/opt/swtpm-mirror/main.cjs',
   config: '/etc/swtpm-mirror/config.toml',
+  runDir: '/run/swtpm-mirror',
 };
 
 interface Report {

@@ -40,7 +40,12 @@ async function earlierOf(path: string, directory: string): Promise<string> {
   await runChecked('dpkg-deb', ['--raw-extract', path, tree]);
   const control = join(tree, 'DEBIAN/control');
   await writeFile(control, (await readFile(control, 'utf8')).replace(/^Version: .*$/m, 'Version: 0.0.1'));
-  const earlier = { node: '/usr/bin/nodejs', program: `${LIB}/${NAME}.cjs`, config: CONFIG };
+  const earlier = {
+    node: '/usr/bin/nodejs',
+    program: `${LIB}/${NAME}.cjs`,
+    config: CONFIG,
+    runDir: `/run/${NAME}`,
+  };
   await writeFile(join(tree, LIB, 'libvirt-hook'), hookScript(earlier));
   await writeFile(join(tree, CONFIG), '# the first configuration of an earlier version\n');
   await runChecked('sed', ['-i', '/libvirt-hook$/d', join(tree, 'DEBIAN/md5sums')]);
