@@ -1,25 +1,19 @@
 /**
- * doctor-libvirt: the checks of `doctor` that concern libvirt: that it answers, that it has our hook, and that it knows of it.
+ * doctor-libvirt: the checks of `doctor` that concern libvirt: that it answers, and runs hooks in `qemu.d`.
  */
-import { stat, readFile } from 'node:fs/promises';
-import { libvirtDaemonStartedMs } from '../libvirt/libvirt-daemon-adapter.js';
 import { hasVirsh, runVirsh } from '../libvirt/virsh-adapter.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
-import { errnoOf, MirrorError } from '../model/errors.js';
+import { MirrorError } from '../model/errors.js';
 import { ok, problem, warning, type Finding } from './doctor-finding.js';
-import { isOwnWork } from './install-files.js';
-
-export const HOOK = '/etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
+import { checkHook } from './doctor-hook.js';
 
 const VIRSH_DEADLINE_MS = 5_000;
 /** From here on libvirt runs the scripts in `qemu.d`. */
 const VERSION_MIN = [6, 5, 0] as const;
 const LIBRARY = /Using library: libvirt (\d+)\.(\d+)\.(\d+)/;
-const EXECUTABLE = 0o111;
-const RESTART = 'run `systemctl restart libvirtd` (or virtqemud): running domains go on';
 
-export async function checkLibvirt({ libvirt }: Config, clock: Clock): Promise<Finding[]> {
+export async function checkLibvirt({ libvirt, runDir }: Config, clock: Clock): Promise<Finding[]> {
   const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
   const answer = await runVirsh(virsh, ['version']);
   if (answer === undefined && !(await hasVirsh(virsh))) {
@@ -31,7 +25,7 @@ export async function checkLibvirt({ libvirt }: Config, clock: Clock): Promise<F
       'start libvirtd, or set `libvirt.uri`; without libvirt, call `swtpm-mirror domain prepare` and its like';
     return [warning('libvirt', `${libvirt.uri}: ${why}`, next)];
   }
-  return [checkVersion(answer.stdout), ...(await checkHook(clock))];
+  return [checkVersion(answer.stdout), ...(await checkHook(runDir, clock))];
 }
 
 export function checkVersion(text: string): Finding {
@@ -49,48 +43,4 @@ export function checkVersion(text: string): Finding {
         }),
       )
     : ok('libvirt', title);
-}
-
-async function checkHook(clock: Clock): Promise<Finding[]> {
-  try {
-    const [text, { mode, ctimeMs }] = await Promise.all([readFile(HOOK, 'utf8'), stat(HOOK)]);
-    if ((mode & EXECUTABLE) === 0) return [missing(`${HOOK} is not executable, so libvirt skips it`)];
-    const installed = isOwnWork(text)
-      ? ok('hook', `${HOOK} is installed`)
-      : warning(
-          'hook',
-          `${HOOK} was edited since it was installed`,
-          'see that it still runs `swtpm-mirror hook` and passes on its status',
-        );
-    return [installed, judgeNoticed(await libvirtDaemonStartedMs(clock), ctimeMs)];
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') {
-      return [missing(`${HOOK} is not there: domains start without their state being restored`)];
-    }
-    return [problem('hook', error)];
-  }
-}
-
-function missing(message: string): Finding {
-  return problem(
-    'hook',
-    new MirrorError('HOOK_MISSING', message, {
-      next: `run \`swtpm-mirror install\` (for the Debian package: \`apt reinstall swtpm-mirror\`), then ${RESTART}`,
-    }),
-  );
-}
-
-/** @param hookMs when the hook was written last; it may have been there before */
-export function judgeNoticed(daemonMs: number | undefined, hookMs: number): Finding {
-  const check = 'hook noticed';
-  if (daemonMs === undefined) {
-    return warning(check, "libvirt's daemon is not seen among the processes", RESTART);
-  }
-  return hookMs <= daemonMs
-    ? ok(check, "libvirt's daemon was started after the hook was installed")
-    : warning(
-        check,
-        "the hook was written after libvirt's daemon was started, which looks for a first hook only then",
-        `${RESTART}; not needed if another hook for qemu was there before`,
-      );
 }

@@ -9,6 +9,8 @@
 import { chmod, mkdir, readFile, readlink, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
+import { findLibvirtDaemon } from '../host/node-libvirt-daemon.js';
+import { probeHook } from '../libvirt/hook-probe-adapter.js';
 import { readAgentPlace } from '../model/agent-place.js';
 import { DEFAULT_RUN_DIR } from '../model/config-defaults.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
@@ -54,7 +56,8 @@ const SHARED_DIRECTORY = 0o755;
 
 const AFTER_INSTALL = [
   'set the share in the configuration, then run `systemctl daemon-reload` and `systemctl enable --now swtpm-mirror`',
-  'run `systemctl restart libvirtd` (or virtqemud): libvirt looks for hooks only when it starts; running domains go on',
+  'run `systemctl reload libvirtd` (or virtqemud): then it looks for hooks, and no VM notices; a restart is not needed',
+  'see with `swtpm-mirror doctor` that the hook runs: it is proved at the next start or stop of any VM',
 ];
 const AFTER_UNINSTALL = [
   'run `systemctl stop swtpm-mirror`, then `systemctl daemon-reload`; running domains go on, and start without the product from now on',
@@ -146,9 +149,29 @@ const install: Work = async (files, { root, dryRun }) => {
     for (const { file, change } of planned) {
       if (change.action !== 'unchanged' && change.action !== 'kept') await write(root, file);
     }
+    // Of another system's root nobody can tell from here how it will be mounted.
+    if (resolve(root) === '/') await expectHookRuns();
   }
   return { changes: planned.map(({ change }) => change), next: AFTER_INSTALL };
 };
+
+/**
+ * A hook that cannot be executed refuses every start, and lets a restarted libvirtd end every running VM.
+ *
+ * @throws MirrorError `HOOK_UNUSABLE`, and the hook is gone again
+ */
+async function expectHookRuns(): Promise<void> {
+  const { verdict, why } = await probeHook({ hook: HOOK, pid: (await findLibvirtDaemon())?.pid });
+  if (verdict !== 'denied') return;
+  await remove('/', HOOK);
+  throw new MirrorError(
+    'HOOK_UNUSABLE',
+    `${HOOK} cannot be executed (${why}), so it was taken away again; VMs start without the product`,
+    {
+      next: 'mount that file system without noexec, or mend what denies it, then run `swtpm-mirror install` again',
+    },
+  );
+}
 
 const uninstall: Work = async (files, { root, dryRun }) => {
   const changes: Change[] = [];

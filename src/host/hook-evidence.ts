@@ -11,17 +11,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
-import { errnoOf } from '../model/errors.js';
 import type { Clock } from '../model/environment.js';
+import { daemonAt, isSameDaemon, type LibvirtDaemon } from './node-libvirt-daemon.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
-
-/** A process of libvirt's that runs hooks of the driver for QEMU. */
-export interface LibvirtDaemon {
-  readonly daemon: string;
-  readonly pid: number;
-  /** Ticks since the boot. */
-  readonly startTime: string;
-}
 
 export interface HookSighting extends LibvirtDaemon {
   /** The first call of this daemon's, RFC 3339 UTC. */
@@ -29,10 +21,8 @@ export interface HookSighting extends LibvirtDaemon {
 }
 
 const FILE = 'hook-seen.json';
-const DAEMON = /^(libvirtd|virtqemud)$/;
-const PID_MAX = 4_194_304;
 const SIGHTING = z.object({
-  daemon: z.string(),
+  daemon: z.enum(['libvirtd', 'virtqemud']),
   pid: z.number(),
   startTime: z.string(),
   at: z.iso.datetime(),
@@ -62,7 +52,7 @@ export class HookEvidence {
   async note(caller: string | undefined): Promise<void> {
     const { runDirectory, clock, procRoot, write = replaceFile } = this.#options;
     const daemon = await daemonAt(Number(caller), procRoot);
-    if (!daemon || isSame(daemon, this.#last)) return;
+    if (!daemon || isSameDaemon(daemon, this.#last)) return;
     this.#last = daemon;
     const sighting: HookSighting = { ...daemon, at: new Date(clock.nowMs()).toISOString() };
     await write(`${runDirectory}/${FILE}`, `${JSON.stringify(sighting)}\n`).catch(() => {
@@ -79,25 +69,3 @@ export class HookEvidence {
     }
   }
 }
-
-export function isSame(one: LibvirtDaemon, other: LibvirtDaemon | undefined): boolean {
-  return one.pid === other?.pid && one.startTime === other.startTime;
-}
-
-/** @returns `undefined` for a process that is none of libvirt's, or is gone */
-export async function daemonAt(pid: number, procRoot = '/proc'): Promise<LibvirtDaemon | undefined> {
-  if (!Number.isInteger(pid) || pid < 1 || pid > PID_MAX) return undefined;
-  try {
-    const stat = await readFile(`${procRoot}/${pid}/stat`, 'latin1');
-    const end = stat.lastIndexOf(')');
-    const daemon = stat.slice(stat.indexOf('(') + 1, end);
-    const startTime = stat.slice(end + 2).split(' ')[START_TIME];
-    return DAEMON.test(daemon) && startTime !== undefined ? { daemon, pid, startTime } : undefined;
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return undefined;
-  }
-}
-
-/** Among the fields that follow the name: see proc(5). */
-const START_TIME = 19;

@@ -32,7 +32,7 @@ export class HostNotices {
         'HOOK_MISSING',
         `${uuid} was started without a word to this agent, so its state was not restored before`,
         {
-          next: 'see `swtpm-mirror doctor`: the hook is missing, or libvirtd has to be restarted to notice it; without libvirt call `swtpm-mirror domain prepare` before each start',
+          next: 'see `swtpm-mirror doctor`: the hook is missing, or libvirtd has not noticed it yet (`systemctl reload libvirtd`); without libvirt call `swtpm-mirror domain prepare` before each start',
         },
       ),
     );

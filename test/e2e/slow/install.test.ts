@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFile, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm, rmdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FIRST_CONFIG } from '../../../src/cli/first-config.js';
@@ -9,7 +9,7 @@ import { CONFIG_KEYS } from '../../../src/model/config-schema.js';
 import { parseConfig } from '../../../src/model/config.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
 import { runCommand, type CommandResult } from '../../fixtures/process.js';
-import { runProgram, type ProgramResult } from '../../fixtures/program.js';
+import { builtProgram, runProgram, type ProgramResult } from '../../fixtures/program.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 
 const UNIT = 'etc/systemd/system/swtpm-mirror.service';
@@ -64,10 +64,39 @@ t.test('an installation is made once, and running it again changes nothing', asy
   t.strictSame(await readdir(join(root, 'etc/libvirt/hooks')), ['qemu.d'], 'nothing else is left');
 });
 
-t.test('it says what is to be done next: libvirtd notices a first hook only when it starts', async (t) => {
-  const { stdout } = await run(await temporaryDirectory(t), 'install');
-  t.match(stdout, /systemctl restart libvirtd/);
-  t.match(stdout, /systemctl enable --now swtpm-mirror/);
+t.test(
+  'it says what is to be done next: a reload makes libvirtd notice a first hook, and ends no VM',
+  async (t) => {
+    const { stdout } = await run(await temporaryDirectory(t), 'install');
+    t.match(stdout, /systemctl reload libvirtd/);
+    t.notMatch(stdout, /systemctl restart/);
+    t.match(stdout, /systemctl enable --now swtpm-mirror/);
+  },
+);
+
+/** In a mount namespace whose places of an installation are its own, with these options for the hooks'. */
+async function installedWith(t: Test, options: string): Promise<{ result: CommandResult; hooks: string }> {
+  const mounts = ['/etc/systemd', '/etc/swtpm-mirror', '/var/lib/swtpm-mirror', '/etc/libvirt'];
+  const base = await temporaryDirectory(t);
+  t.teardown(() => Promise.all(mounts.map((place) => rmdir(place).catch(() => undefined))));
+  const script = `set -e
+    for d in ${mounts.join(' ')}; do mkdir -p $d; mount -t tmpfs tmpfs $d; done
+    mkdir /etc/libvirt/hooks
+    mount -t tmpfs -o ${options} tmpfs /etc/libvirt/hooks
+    status=0; ${process.execPath} ${await builtProgram()} install || status=$?
+    find /etc/libvirt/hooks -type f >${join(base, 'hooks')}
+    exit $status`;
+  const result = await runCommand('unshare', ['--mount', 'sh', '-c', script]);
+  return { result, hooks: await readFile(join(base, 'hooks'), 'utf8') };
+}
+
+t.test('a hook that the kernel does not execute is taken away again, loudly', async (t) => {
+  const denied = await installedWith(t, 'noexec');
+  t.match(denied.result, { status: 1, stderr: /HOOK_UNUSABLE: .*cannot be executed.*taken away again/ });
+  t.equal(denied.hooks, '');
+  const allowed = await installedWith(t, 'rw');
+  t.match(allowed.result, { status: 0, stderr: '' });
+  t.equal(allowed.hooks.trim(), `/${HOOK}`);
 });
 
 t.test('a newer version replaces its own work', async (t) => {

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { checkVersion, judgeNoticed } from '../../../src/cli/doctor-libvirt.js';
+import { judgeRuns, lastDenial } from '../../../src/cli/doctor-hook.js';
+import { checkVersion } from '../../../src/cli/doctor-libvirt.js';
 import { checkMount } from '../../../src/cli/doctor-share.js';
 import { parseConfig } from '../../../src/model/config.js';
 
@@ -33,8 +34,43 @@ t.test('a libvirt that does not run hooks in qemu.d is a problem', async (t) => 
   t.match(checkVersion(using('5.9.0')), { verdict: 'problem' });
 });
 
-t.test("a hook that is newer than libvirt's daemon may never have been noticed", async (t) => {
-  t.match(judgeNoticed(2_000, 1_000), { verdict: 'ok' });
-  t.match(judgeNoticed(1_000, 2_000), { verdict: 'warning', next: /restart libvirtd/ });
-  t.match(judgeNoticed(undefined, 2_000), { verdict: 'warning' });
+t.test(
+  'a hook runs if the daemon that runs now was seen to run it, and nothing else proves it',
+  async (t) => {
+    const at = '2026-11-30T15:00:00.000Z';
+    const runs = { verdict: 'runs', why: '' } as const;
+    for (const name of ['libvirtd', 'virtqemud'] as const) {
+      const daemon = { daemon: name, pid: 711, startTime: '8123' };
+      const seen = { ...daemon, at };
+      for (const isOlder of [true, false]) {
+        const facts = { daemon, seen, probe: runs, isOlder };
+        t.match(judgeRuns(facts), { verdict: 'ok', message: `${name} (process 711) was seen to run it` });
+        for (const other of [undefined, { ...seen, pid: 712 }, { ...seen, startTime: '9000' }]) {
+          const found = judgeRuns({ ...facts, seen: other });
+          t.match(found, { verdict: 'warning', message: /^not proved yet/ });
+          t.equal(found.next?.includes(`systemctl reload ${name}`), !isOlder);
+        }
+        const denied = judgeRuns({ ...facts, probe: { verdict: 'denied', why: 'EACCES' } });
+        t.match(denied, {
+          verdict: 'problem',
+          code: 'HOOK_UNUSABLE',
+          message: /EACCES/,
+          next: /do not restart/,
+        });
+      }
+    }
+    const unseen = { daemon: undefined, seen: undefined, probe: runs, isOlder: false };
+    t.match(judgeRuns(unseen), { verdict: 'warning', message: /^not proved/ });
+  },
+);
+
+t.test('of what SELinux denied, the last that concerns the hook is told', async (t) => {
+  const denial =
+    'type=AVC msg=audit(1:2): avc:  denied  { execute } for  pid=7 comm="rpc-virtqemud" name="50-swtpm-mirror" tclass=file';
+  t.match(
+    lastDenial(`type=AVC msg=audit(0:1): avc:  denied  { read } for pid=1 name="x"\n${denial}\n`),
+    /^avc: .*execute/,
+  );
+  t.equal(lastDenial('type=AVC msg=audit(0:1): avc:  denied  { read } for pid=1 name="x"\n'), undefined);
+  t.equal(lastDenial(''), undefined);
 });
