@@ -23,7 +23,7 @@ export function hostStateFiles(
   { libvirt, timing, share: root }: Config,
   share: Pick<ShareStore, 'readLive'>,
 ): StateFiles {
-  const host = { ...given, fs: linkFree(given.fs, libvirt.swtpmDir) };
+  const host = { ...given, fs: linkFree(given.fs, libvirt.swtpmDir, 'HOST_TAMPERED') };
   const { fs, clock } = host;
   const settling = { fs, clock, settleMs: timing.settleMs, settleLooks: SETTLE_LOOKS };
   const readerFor = ({ uuid, live }: DomainPlace): ReaderContext => ({

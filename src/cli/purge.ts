@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander';
 import type { Config } from '../model/config.js';
-import { asMirrorError, MirrorError } from '../model/errors.js';
+import { asMirrorError, isVolumeUnfit, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { ShareAdministration } from '../volume/share-administration.js';
 import type { HistoryEntry, ShareStore } from '../volume/share-store.js';
@@ -53,7 +53,7 @@ async function expectUnused(
     return (await expectIdle(context, uuid, 'allow', 'allow')).volume?.log.top ?? 0;
   } catch (error) {
     const { code, message } = asMirrorError(error);
-    if (code !== 'VOLUME_DAMAGED') throw error;
+    if (!isVolumeUnfit(error)) throw error;
     if (!force) {
       throw new MirrorError(code, `${message}; so nobody can tell who holds the volume`, {
         next: 'make sure that the domain runs nowhere, then run it again with --force',
@@ -124,7 +124,7 @@ async function onTheShare(
   } catch (error) {
     const { code } = asMirrorError(error);
     if (code === 'NO_SUCH_DOMAIN') return [];
-    if (code === 'VOLUME_DAMAGED') return ['a volume whose log is damaged'];
+    if (isVolumeUnfit(error)) return ['a volume whose log is damaged'];
     throw error;
   }
   const head = lines.find((line) => line.head);

@@ -18,7 +18,12 @@ import { counted } from './text-table.js';
 type VerifyOptions = CommonOptions & WhereToLook & { readonly all?: boolean; readonly resume?: boolean };
 
 /** What is a finding about one volume, and no reason to leave the others unread. */
-const FINDINGS: ReadonlySet<ErrorCode> = new Set(['VOLUME_DAMAGED', 'GENERATION_DAMAGED', 'SHARE_VERSION']);
+const FINDINGS: ReadonlySet<ErrorCode> = new Set([
+  'VOLUME_DAMAGED',
+  'SHARE_TAMPERED',
+  'GENERATION_DAMAGED',
+  'SHARE_VERSION',
+]);
 
 export function verifyCommand(environment: CliEnvironment): Command {
   return withAllHosts(

@@ -1,9 +1,11 @@
 /**
  * files: whole files and directories on this host's disks.
  *
- * I1 `readRegular` never follows a link, never waits for a FIFO, and reads a bounded number of bytes from one descriptor.
+ * I1 `readRegular` never follows a link, never waits for a FIFO, and reads a bounded number of bytes from one descriptor. What has another name, too, is read
+ *    only where it belongs to the user whose directory it is in.
  */
-import { writeDurable } from '../model/durable-file.js';
+import { dirname } from 'node:path';
+import { writeDurable, type Owner } from '../model/durable-file.js';
 import { errnoOf } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem, OpenFile } from '../model/filesystem.js';
 import { DIRECTORY_MODE } from './host-context.js';
@@ -16,14 +18,19 @@ export interface FileReading {
   readonly data: Uint8Array;
 }
 
-/** Writes a file that is not there yet (see `durable-file`). */
+/**
+ * Writes a file that is not there yet (see `durable-file`).
+ *
+ * @param owner whom it belongs to before it has any content; this user by default
+ */
 export function writeNewFile(
   fs: FileSystem,
   operation: string,
   path: string,
   data: Uint8Array,
+  owner?: Owner,
 ): Promise<void> {
-  return writeDurable(fs, operation, path, data, 'create-exclusive');
+  return writeDurable(fs, operation, path, data, 'create-exclusive', owner);
 }
 
 /**
@@ -42,10 +49,26 @@ export async function readRegular(
       throw new UnfitFileError(`a ${stat.kind === 'other' ? 'special file' : stat.kind}`);
     }
     if (stat.size > bytesMax) throw tooLong(stat.size, bytesMax);
+    await refuseForeignLink(fs, operation, path, stat);
     return { stat, data: await readToEnd(file, `${operation}:read`, stat.size, bytesMax) };
   } finally {
     await file.close(`${operation}:close-read`);
   }
+}
+
+/** Whoever may write to a directory can give another user's file a second name in it, and so have it read for him. */
+async function refuseForeignLink(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  { links, uid }: FileStat,
+): Promise<void> {
+  if (links <= 1) return;
+  const directory = await fs.lstat(`${operation}:lstat-parent`, dirname(path));
+  if (directory.uid === uid) return;
+  throw new UnfitFileError(
+    `a second name (hard link) of a file of user ${uid}, in a directory of user ${directory.uid}`,
+  );
 }
 
 async function openRegular(fs: FileSystem, site: CallSite, path: string): Promise<OpenFile> {
@@ -131,30 +154,4 @@ export async function ensureDirectories(
     await fs.syncDirectory(`${operation}:sync-parent`, parent);
   }
   return path;
-}
-
-/**
- * Removes a directory of ours, two levels deep at most; missing is fine. Of a link in its place the link alone goes.
- *
- * No deeper: below a directory of another user's, a name that was a directory when it was looked at can be a link to anywhere when it is read.
- */
-export async function removeTree(fs: FileSystem, operation: string, path: string): Promise<void> {
-  const stat = await lstatIfAny(fs, `${operation}:lstat`, path);
-  if (!stat) return;
-  if (stat.kind !== 'directory') {
-    await ifAny(() => fs.unlink(`${operation}:unlink`, path));
-    return;
-  }
-  for (const name of await namesIn(fs, `${operation}:readdir`, path)) {
-    const child = `${path}/${name}`;
-    if ((await fs.lstat(`${operation}:lstat`, child)).kind !== 'directory') {
-      await fs.unlink(`${operation}:unlink`, child);
-      continue;
-    }
-    for (const inner of await fs.readdir(`${operation}:readdir`, child)) {
-      await fs.unlink(`${operation}:unlink`, `${child}/${inner}`);
-    }
-    await fs.rmdir(`${operation}:rmdir`, child);
-  }
-  await ifAny(() => fs.rmdir(`${operation}:rmdir`, path));
 }

@@ -11,7 +11,7 @@ import {
   type AbsentPart,
   type SeenFile,
 } from '../model/capture.js';
-import { errnoOf } from '../model/errors.js';
+import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { sha256 } from '../model/hash.js';
 import { readRegular, UnfitFileError } from './files.js';
@@ -39,6 +39,9 @@ export async function readNvram(fs: FileSystem, path: string | undefined): Promi
 /** @throws whatever is no fault of the file: a broken program, or a simulated end of it */
 function faultOf(path: string, error: unknown): NvramReading {
   if (error instanceof UnfitFileError) return absent(path, 'unfit', error.message);
+  if (error instanceof MirrorError && error.code === 'HOST_TAMPERED') {
+    return absent(path, 'unfit', `not where its directory is: ${error.message}`);
+  }
   const errno = errnoOf(error);
   if (errno === 'ENOENT' || errno === 'ENOTDIR') return absent(path, 'missing', MISSING);
   if (errno === undefined) throw error;

@@ -18,13 +18,13 @@ import { MirrorError } from '../model/errors.js';
 import type { FileStat } from '../model/filesystem.js';
 import { DIGEST_PREFIX_DIGITS } from '../model/generation-name.js';
 import { sha256 } from '../model/hash.js';
+import { removeTree } from '../model/remove-tree.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import {
   ensureDirectories,
   lstatIfAny,
   namesIn,
   readRegular,
-  removeTree,
   UnfitFileError,
   writeNewFile,
 } from './files.js';
@@ -159,7 +159,9 @@ async function prune({ fs }: HostContext, home: string, latest: string): Promise
   const leftovers = names.filter((name) => name.startsWith(TEMPORARY_PREFIX));
   const older = names.filter((name) => name !== latest && !name.startsWith(TEMPORARY_PREFIX));
   const surplus = older.slice(0, Math.max(0, older.length - (KEPT - 1)));
-  for (const name of [...leftovers, ...surplus]) await removeTree(fs, 'set-aside-prune', `${home}/${name}`);
+  for (const name of [...leftovers, ...surplus]) {
+    await removeTree(fs, 'set-aside-prune', `${home}/${name}`, 'HOST_IO');
+  }
 }
 
 function tooMuch(directory: string, found: string, most: string): MirrorError {

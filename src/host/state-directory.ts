@@ -29,6 +29,7 @@ import { isTpmRole, type Capture, type StateFile, type TpmDirectoryName } from '
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { removeTree } from '../model/remove-tree.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import {
   parseStagingName,
@@ -39,7 +40,7 @@ import {
   tpmDirectory,
   type DomainPaths,
 } from './domain-paths.js';
-import { ifAny, lstatIfAny, namesIn, removeTree, writeNewFile } from './files.js';
+import { ifAny, lstatIfAny, namesIn, writeNewFile } from './files.js';
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, type HostContext } from './host-context.js';
 import { setAside } from './set-aside.js';
@@ -226,8 +227,7 @@ async function writeOwned(
   file: StateFile,
   ownership: Ownership | undefined,
 ): Promise<void> {
-  await writeNewFile(fs, 'restore', path, file.data);
-  await setOwner(fs, path, ownership);
+  await writeNewFile(fs, 'restore', path, file.data, ownership);
 }
 
 async function setOwner(fs: FileSystem, path: string, ownership: Ownership | undefined): Promise<void> {
@@ -270,7 +270,7 @@ function rolesOf(capture: Capture): TpmDirectoryName[] {
 }
 
 async function sweep(fs: FileSystem, paths: DomainPaths): Promise<void> {
-  await removeTree(fs, 'sweep-staging', stagingDirectory(paths));
+  await removeTree(fs, 'sweep-staging', stagingDirectory(paths), 'HOST_IO');
   const { nvramPath } = paths;
   if (nvramPath === undefined) return;
   await ifAny(() => fs.unlink('sweep-staging:unlink-nvram', stagedNvramPath(nvramPath)));

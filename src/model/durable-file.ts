@@ -9,6 +9,11 @@ import type { CallSite, FileSystem, OpenFile, OpenMode } from './filesystem.js';
 /** Nobody but the program reads what it stores. */
 export const FILE_MODE = 0o600;
 
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** The file systems' own word for a write that took fewer bytes than asked and then none. */
 export class ShortWriteError extends Error {
   readonly code = 'ENOSPC';
@@ -18,6 +23,7 @@ export class ShortWriteError extends Error {
  * Makes a file of mode 0600 whose bytes are durable; its name is not yet, until the directory is synced.
  *
  * @param operation prefix of the call sites: `spool` gives `spool:open`, `spool:write`, `spool:fsync`, `spool:close`
+ * @param owner whom the file is given to by its descriptor, before it has any content; its name could be another file's by then
  */
 export async function writeDurable(
   fs: FileSystem,
@@ -25,9 +31,11 @@ export async function writeDurable(
   path: string,
   data: Uint8Array,
   mode: OpenMode,
+  owner?: Owner,
 ): Promise<void> {
   const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
   try {
+    if (owner) await file.chown(`${operation}:chown`, owner.uid, owner.gid);
     await writeAll(file, `${operation}:write`, data);
     await file.sync(`${operation}:fsync`);
   } catch (error) {

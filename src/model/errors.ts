@@ -138,6 +138,11 @@ export function asMirrorError(error: unknown): MirrorError {
   });
 }
 
+/** Whether one volume cannot be read as it is on the share, which says nothing of any other. */
+export function isVolumeUnfit(error: unknown): boolean {
+  return error instanceof MirrorError && ['VOLUME_DAMAGED', 'SHARE_TAMPERED'].includes(error.code);
+}
+
 /** A failed assertion: a broken invariant of this program, never bad input. Kept on in production. */
 export function invariant(condition: boolean, claim: string): asserts condition {
   if (!condition) {

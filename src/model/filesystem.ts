@@ -38,6 +38,9 @@ export interface FileStat {
  */
 export type OpenMode = 'read' | 'create' | 'create-exclusive' | 'overwrite';
 
+/** Codes of the errors for a path that is not gone through. */
+export type PathRefusal = 'SHARE_TAMPERED' | 'HOST_TAMPERED';
+
 export interface OpenFile {
   /** Reads up to `length` bytes at `position`; fewer at the end of the file. */
   read(site: CallSite, length: number, position: number): Promise<Uint8Array>;
@@ -62,8 +65,11 @@ export interface FileSystemSpace {
 }
 
 export interface FileSystem {
-  /** The same files, but below `root` no symbolic link is followed, whoever made it. Simulated ones need none: nobody plants links there. */
-  linkFree?(root: string): FileSystem;
+  /**
+   * The same files, but below `root` no symbolic link is followed, whoever made it; one is told with the code `refusal`. Simulated ones need none: nobody plants
+   * links there.
+   */
+  linkFree?(root: string, refusal: PathRefusal): FileSystem;
   open(site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile>;
   /** Names in no particular order, without `.` and `..`. */
   readdir(site: CallSite, path: string): Promise<string[]>;
@@ -85,6 +91,6 @@ export interface FileSystem {
 }
 
 /** `fs` without links below `root`: for a tree in which others can write. */
-export function linkFree(fs: FileSystem, root: string): FileSystem {
-  return fs.linkFree?.(root) ?? fs;
+export function linkFree(fs: FileSystem, root: string, refusal: PathRefusal): FileSystem {
+  return fs.linkFree?.(root, refusal) ?? fs;
 }

@@ -9,7 +9,7 @@
  * I1 A symbolic link among a path's directories is followed only where nobody but root, or the
  *    user of this process, can have put it: each directory from `/` down to the link belongs to one
  *    of the two, is writable by nobody else, and lies on a file system of this host alone, since
- *    modes prove nothing where other hosts write. Below `linkFreeBelow` none is, whoever made it.
+ *    modes prove nothing where other hosts write. Below `linkFree.root` none is, whoever made it.
  * I2 A descriptor is used again for `LEASE_MS` at most, and only while the kernel finds its directory
  *    where it was opened (`readlink` of `/proc/self/fd/<fd>`): what was renamed or removed by anybody
  *    on this host is opened anew. What another host does to a share shows when the lease ends. So a
@@ -23,6 +23,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
+import type { PathRefusal } from '../model/filesystem.js';
 import { lstatAt, openFile, readlinkAt, statfsAt, statOf } from './node-calls.js';
 import { isLocalFileSystem } from './local-file-systems.js';
 
@@ -38,8 +39,8 @@ const WRITABLE_BY_OTHERS = 0o022n;
 const STICKY = 0o1000n;
 
 export interface DirectoriesOptions {
-  /** Absolute path of a directory below which no link is followed, whoever made it. */
-  readonly linkFreeBelow?: string | undefined;
+  /** Below this directory no link is followed, whoever made it; one is told with this code. */
+  readonly linkFree?: { readonly root: string; readonly refusal: PathRefusal } | undefined;
 }
 
 interface OpenDirectory {
@@ -66,13 +67,13 @@ export interface DirectoryHandle {
 }
 
 export class NodeDirectories {
-  readonly #linkFreeBelow: string | undefined;
+  readonly #linkFree: DirectoriesOptions['linkFree'];
   readonly #known = new Map<string, OpenDirectory>();
   readonly #opening = new Map<string, Promise<OpenDirectory>>();
   #sweeping = false;
 
-  constructor({ linkFreeBelow }: DirectoriesOptions = {}) {
-    this.#linkFreeBelow = linkFreeBelow === undefined ? undefined : resolve(linkFreeBelow);
+  constructor({ linkFree }: DirectoriesOptions = {}) {
+    this.#linkFree = linkFree && { ...linkFree, root: resolve(linkFree.root) };
   }
 
   /**
@@ -109,9 +110,8 @@ export class NodeDirectories {
   /** For what stands where something else belongs: where, and what the operator does. */
   refusal(path: string, found: string): MirrorError {
     const whole = resolve(path);
-    const onShare = this.#isLinkFree(whole);
     return new MirrorError(
-      onShare ? 'SHARE_TAMPERED' : 'HOST_TAMPERED',
+      (this.#isLinkFree(whole) && this.#linkFree?.refusal) || 'HOST_TAMPERED',
       `refused to go through ${whole}: ${found}`,
       {
         next: `look who put it there (\`ls -ld ${whole}\`) and who can write to ${dirname(whole)}, and move it out of the way`,
@@ -120,8 +120,7 @@ export class NodeDirectories {
   }
 
   #isLinkFree(path: string): boolean {
-    const top = this.#linkFreeBelow;
-    return top !== undefined && path.startsWith(`${top}/`);
+    return this.#linkFree !== undefined && path.startsWith(`${this.#linkFree.root}/`);
   }
 
   /** @param links followed so far on the way to this path */

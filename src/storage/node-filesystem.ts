@@ -23,6 +23,7 @@ import type {
   FileSystemSpace,
   OpenFile,
   OpenMode,
+  PathRefusal,
 } from '../model/filesystem.js';
 import { lstatAt, openFile, readlinkAt, result, statfsAt, statOf, success } from './node-calls.js';
 import { descriptorPath, NodeDirectories, O_PATH, type DirectoriesOptions } from './node-directories.js';
@@ -58,13 +59,13 @@ export class NodeFileSystem implements FileSystem {
   /** Directories found on one of those: they are synced without being asked again, which is right whatever is mounted there later. */
   readonly #syncedDirectories = new Set<string>();
 
-  constructor({ mayBeNfs = true, linkFreeBelow }: NodeFileSystemOptions = {}) {
+  constructor({ mayBeNfs = true, linkFree }: NodeFileSystemOptions = {}) {
     this.#mayBeNfs = mayBeNfs;
-    this.#directories = new NodeDirectories({ linkFreeBelow });
+    this.#directories = new NodeDirectories({ linkFree });
   }
 
-  linkFree(root: string): NodeFileSystem {
-    return new NodeFileSystem({ mayBeNfs: this.#mayBeNfs, linkFreeBelow: root });
+  linkFree(root: string, refusal: PathRefusal): NodeFileSystem {
+    return new NodeFileSystem({ mayBeNfs: this.#mayBeNfs, linkFree: { root, refusal } });
   }
 
   open(_site: CallSite, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile> {

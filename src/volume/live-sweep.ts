@@ -4,7 +4,7 @@
  * I1 (G5) State that the head does not have is kept as a diverged copy before it is removed.
  */
 import { compareStateFiles, type Capture, type SeenFile } from '../model/capture.js';
-import { asMirrorError } from '../model/errors.js';
+import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import { contentDigest } from '../model/hash.js';
 import type { VolumeLog } from '../model/volume-log.js';
@@ -14,24 +14,35 @@ import { diverge } from './publish.js';
 import type { ShareContext } from './share-context.js';
 import type { PublishNote, TidyCall } from './share-store.js';
 
-/** @returns runs whose directory was removed, and how many of them had state of their own */
+/**
+ * @returns runs whose directory was removed, and how many of them had state of their own
+ * @throws MirrorError `SHARE_TAMPERED` when something else stands in a run's place, after all others were tidied
+ */
 export async function sweepLive(
   context: ShareContext,
   call: TidyCall,
   log: VolumeLog,
 ): Promise<{ removed: number; diverged: number }> {
   const result = { removed: 0, diverged: 0 };
+  let tampered: MirrorError | undefined;
   for (const live of await liveRuns(context, call.uuid)) {
     // A run that begins later than this claim is its holder's business.
     if (live === call.live || live > call.epoch) continue;
-    const capture = await captureOf(context, call, live);
-    if (capture && !(await isInHead(context, call, log, capture))) {
-      await keep(context, call, live, capture);
-      result.diverged++;
+    try {
+      const capture = await captureOf(context, call, live);
+      if (capture && !(await isInHead(context, call, log, capture))) {
+        await keep(context, call, live, capture);
+        result.diverged++;
+      }
+      await removeLive(context, { uuid: call.uuid, live });
+      result.removed++;
+    } catch (error) {
+      // What stands in one run's place keeps no other run from being tidied; it is told all the same.
+      if (!(error instanceof MirrorError) || error.code !== 'SHARE_TAMPERED') throw error;
+      tampered ??= error;
     }
-    await removeLive(context, { uuid: call.uuid, live });
-    result.removed++;
   }
+  if (tampered) throw tampered;
   return result;
 }
 

@@ -131,6 +131,8 @@ async function readFile({ fs }: ShareContext, path: string): Promise<{ stat: Fil
   try {
     const stat = await file.stat('live:stat');
     if (stat.kind !== 'file' || stat.size > STATE_FILE_BYTES_MAX) throw noStateFile(path);
+    // swtpm gives a file one name; with a second one here, another volume's would be read as this one's.
+    if (stat.links > 1) throw noStateFile(path);
     return { stat, data: await readToEnd(file) };
   } finally {
     await file.close('live:close-read');

@@ -32,7 +32,7 @@ const BEATS_PER_MARKER_CHECK = 6;
 
 export function createLocalShareStore(given: ShareContext): ShareService {
   // Everybody who can write to the share can put a link there.
-  const context = { ...given, fs: linkFree(given.fs, given.root) };
+  const context = { ...given, fs: linkFree(given.fs, given.root, 'SHARE_TAMPERED') };
   const heartbeat = new Heartbeat(context);
   const gate = new MarkerGate(context);
   let beatsUntilCheck = 0;

@@ -8,7 +8,7 @@
  * I3 Pruning, sweeping and late removals of fenced hosts know `gen/` and `log/` alone; a pin goes by `unpin` or `purge`.
  */
 import { SEALED_BYTES_MAX } from '../bundle/sealing.js';
-import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
+import { asMirrorError, errnoOf, isVolumeUnfit, MirrorError } from '../model/errors.js';
 import {
   contentPrefixes,
   formatGenerationName,
@@ -139,7 +139,7 @@ async function logIfReadable(context: ShareContext, uuid: DomainUuid): Promise<V
   try {
     return (await readLog(context, uuid, 'all')) ?? readVolumeLog([]);
   } catch (error) {
-    if (isDamage(error) || asMirrorError(error).code === 'VOLUME_DAMAGED') return undefined;
+    if (isDamage(error) || isVolumeUnfit(error)) return undefined;
     throw error;
   }
 }

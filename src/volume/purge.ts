@@ -14,11 +14,11 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import { parseSlot, type Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { parsePayload } from '../model/log-entry.js';
+import { removeTree } from '../model/remove-tree.js';
 import { claim } from './claim.js';
 import { noSuchVolume } from './fetch.js';
 import { ensureDirectory } from './files.js';
 import type { Heartbeat } from './hosts.js';
-import { removeTree } from './remove-tree.js';
 import {
   DIRECTORY_MODE,
   newToken,
@@ -133,11 +133,13 @@ async function isDoomed({ fs }: ShareContext, root: string): Promise<boolean> {
 /** P4. */
 async function deleteVolume({ fs, root: share }: ShareContext, root: string): Promise<void> {
   const paths = pathsAt(root);
-  const names = await fs.readdir('purge:readdir', root);
+  // Of something else in a volume's place, such as a link, that alone goes.
+  const isVolume = (await fs.lstat('purge:lstat-doomed', root)).kind === 'directory';
+  const names = isVolume ? await fs.readdir('purge:readdir', root) : [];
   for (const name of names) {
     if (`${root}/${name}` !== paths.log) await removeTree(fs, 'purge', `${root}/${name}`);
   }
-  await removeTree(fs, 'purge', paths.log);
+  if (isVolume) await removeTree(fs, 'purge', paths.log);
   await removeTree(fs, 'purge', root);
   await fs.syncDirectory('purge:sync', purgedPath({ root: share }));
 }

@@ -124,7 +124,7 @@ function headByName({ slot, epoch, host, digestPrefix }: GenerationName): Volume
   return { slot, epoch, host, digest: digestPrefix, time: '', reason: '' };
 }
 
-const PROBLEMS: ReadonlySet<string> = new Set(['VOLUME_DAMAGED', 'SHARE_VERSION']);
+const PROBLEMS: ReadonlySet<string> = new Set(['VOLUME_DAMAGED', 'SHARE_TAMPERED', 'SHARE_VERSION']);
 
 /** None when there is no such directory. */
 async function namesIn({ fs }: ShareContext, path: string): Promise<string[]> {

@@ -6,7 +6,7 @@
  *
  * Of a generation that is sealed for other keys than this host's, only what shows without a key is checked: header and length (`age-header.ts`).
  */
-import { asMirrorError, MirrorError, type ErrorRecord } from '../model/errors.js';
+import { asMirrorError, isVolumeUnfit, type ErrorRecord } from '../model/errors.js';
 import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
@@ -69,8 +69,8 @@ async function logOrProblem(
     const log = await readLog(context, uuid, 'all');
     if (log) return { log };
   } catch (error) {
-    if (!(error instanceof MirrorError) || error.code !== 'VOLUME_DAMAGED') throw error;
-    return { problem: error.toRecord() };
+    if (!isVolumeUnfit(error)) throw error;
+    return { problem: asMirrorError(error).toRecord() };
   }
   throw noSuchVolume(uuid);
 }

@@ -2,7 +2,13 @@
  * intercepting-filesystem: puts a function between the program and a file system; every call of the port, those on open files
  * included, goes through it. The crashing and the faulting file system are made of it.
  */
-import { linkFree, type CallSite, type FileSystem, type OpenFile } from '../../src/model/filesystem.js';
+import {
+  linkFree,
+  type CallSite,
+  type FileSystem,
+  type OpenFile,
+  type PathRefusal,
+} from '../../src/model/filesystem.js';
 
 export interface Call {
   readonly method: string;
@@ -27,7 +33,8 @@ export function interceptFileSystem(
 ): FileSystem {
   return {
     ...(inner.linkFree && {
-      linkFree: (root: string) => interceptFileSystem(linkFree(inner, root), intercept, limit),
+      linkFree: (root: string, refusal: PathRefusal) =>
+        interceptFileSystem(linkFree(inner, root, refusal), intercept, limit),
     }),
     open: async (site, path, mode, permissions) => {
       const file = await intercept({ method: 'open', site, path }, () =>

@@ -35,7 +35,7 @@ async function place(t: Test): Promise<Place> {
     for (const name of ['file', 'other', 'full/file']) fs.writeFileSync(join(root, name), 'content');
     fs.symlinkSync('payload', join(root, 'link'));
   }
-  return { directory, share, canary, fs: new NodeFileSystem().linkFree(share) };
+  return { directory, share, canary, fs: new NodeFileSystem().linkFree(share, 'SHARE_TAMPERED') };
 }
 
 async function write(fs: FileSystem, path: string, mode: 'create' | 'create-exclusive' | 'overwrite') {
