@@ -10,6 +10,7 @@ import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import type { RunClaim } from '../model/run-claim.js';
 import type { ShareStore } from '../volume/share-store.js';
 import type { DomainFeed } from './domain-feed.js';
 import type { DomainPlace } from './domain-place.js';
@@ -46,6 +47,8 @@ export interface StateFiles {
 /** Which domains have a running swtpm on this host, seen without anybody's help. */
 export interface RunningDomains {
   list(): Promise<ReadonlySet<DomainUuid>>;
+  /** Whether a domain's VM was started to take in a guest from elsewhere: a migration, or a save file. `undefined` when nobody can tell. */
+  takesGuestIn(uuid: DomainUuid): Promise<boolean | undefined>;
 }
 
 /** Which guests run on this host, as the manager of its domains sees it. */
@@ -60,6 +63,19 @@ export interface RunningGuests {
   known(): Promise<ReadonlySet<DomainUuid> | undefined>;
   /** A domain's XML; '' for one that is not known, `undefined` when nobody can tell. */
   describe(uuid: DomainUuid): Promise<string | undefined>;
+}
+
+/** A domain's live metadata, where its manager keeps any. */
+export interface RunMetadataWriter {
+  /** Never rejects. @returns whether the claim stands there now */
+  write(uuid: DomainUuid, claim: RunClaim): Promise<boolean>;
+  close(): void;
+}
+
+/** Where a domain's run leaves its claim, so that it goes with the guest. */
+export interface RunClaims {
+  /** @param claim `undefined` while the run has none that stands */
+  show(uuid: DomainUuid, claim: RunClaim | undefined): void;
 }
 
 /** Tells that something happened to some domain, as long as its manager can be followed. */
@@ -118,6 +134,9 @@ export interface AgentContext {
   readonly running: RunningDomains;
   readonly guests: RunningGuests;
   readonly events?: DomainEventSource;
+  readonly runMetadata?: RunMetadataWriter;
+  /** The agent's own; a command, which may be libvirt's hook, has none. */
+  readonly runClaims?: RunClaims;
   readonly definitions?: DefinitionsMemory;
   /** Remembers which of libvirt's daemons runs the hook. */
   readonly hookEvidence?: { note(caller: string | undefined): Promise<void> };

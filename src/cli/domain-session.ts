@@ -10,6 +10,7 @@ import { Replicator } from '../agent/domain/replicator.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import type { RunClaim } from '../model/run-claim.js';
 import { askAgent } from './control-client.js';
 import type { CliEnvironment } from './environment.js';
 
@@ -20,6 +21,8 @@ export interface VerbFields {
   readonly nvramPath?: string | undefined;
   readonly incoming?: boolean;
   readonly carried?: CarriedState | undefined;
+  readonly runClaim?: RunClaim | undefined;
+  readonly byHook?: boolean;
   readonly reason?: string;
 }
 
@@ -78,6 +81,8 @@ async function actHere(
         nvramPath: fields.nvramPath,
         incoming: fields.incoming ?? false,
         carried: fields.carried,
+        runClaim: fields.runClaim,
+        byHook: fields.byHook ?? false,
       });
       return { decision, generation: published?.slot ?? 0 };
     }

@@ -8,6 +8,7 @@ import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import type { UnreadPart } from '../model/parts.js';
+import type { RunClaim } from '../model/run-claim.js';
 import type { TakeOver } from '../model/take-over.js';
 
 /**
@@ -65,7 +66,7 @@ export interface JournalRecord {
   readonly bootId: string;
   /** Boot of this host in which a migration was announced whose state has not been seen to come; '' for none. */
   readonly awaitedInBoot: string;
-  /** Of a domain that came, or is to come, by migration; kept until the next one. */
+  /** Of a domain whose present or last start was announced as a migration. */
   readonly arrival: Arrival | null;
   /** How this host came to the volume for the domain's run, when it took it from another one. */
   readonly takenOver: TakeOver | null;
@@ -73,16 +74,14 @@ export interface JournalRecord {
   readonly updatedAt: string;
 }
 
-/** What the volume's log said when a migration to this host was announced: it tells the source's claim from one for another run of the domain. */
+/** Where a domain comes from whose migration to this host was announced, as far as that was known then: see `model/arrival.ts`. */
 export interface Arrival {
-  /** The boot of this host whose monotonic clock `atMs` is of. */
-  readonly bootId: string;
-  /** ms */
-  readonly atMs: number;
-  /** The last claim; `null` when there was none, or when the share did not answer. */
+  /** The claim of the other host that held the volume; `null` when none did, or when the share did not answer. */
   readonly source: { readonly slot: Slot; readonly host: HostName } | null;
   /** Where the log ended; `null` when the share did not answer. */
   readonly logTop: Slot | null;
+  /** The claim that the domain's definition carried; `null` when it carried none. */
+  readonly claim: RunClaim | null;
 }
 
 /** Whether nothing of the domain is left to do on this host. */
@@ -124,11 +123,10 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   bootId: z.string(),
   awaitedInBoot: z.string().default(''),
   arrival: z
-    .strictObject({
-      bootId: z.string(),
-      atMs: z.number(),
+    .object({
       source: z.strictObject({ slot: SLOT, host: HOST }).nullable(),
       logTop: SLOT.nullable(),
+      claim: z.strictObject({ host: HOST, epoch: SLOT, token: z.string() }).nullable().default(null),
     })
     .nullable()
     .default(null),

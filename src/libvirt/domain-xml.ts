@@ -15,6 +15,7 @@ import {
 } from '../bundle/metadata-element.js';
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import { readRunClaim, RUN_ELEMENT, RUN_NAMESPACE, type RunClaim } from '../model/run-claim.js';
 import { DOMAIN_XML_LENGTH_MAX } from './hook-operation.js';
 
 /** Where a domain's NVRAM lies. */
@@ -43,6 +44,8 @@ export interface DomainXml {
   readonly mirrored: boolean;
   /** The domain's TPM state in its own metadata, as `export --format metadata` writes it. Secret, and as little to be believed as any of this. */
   readonly carried?: CarriedState;
+  /** The claim of the run that this definition is, or once was, of. */
+  readonly runClaim?: RunClaim;
 }
 
 const DEPTH_MAX = 64;
@@ -60,6 +63,7 @@ export function readDomainXml(xml: string): DomainXml | undefined {
   const named = nameOfDomain(found);
   const tpm = emulatedTpm(found);
   const carried = carriedState(found);
+  const runClaim = readRunClaim(named.uuid, found.attributes(RUN));
   return (
     tpm && {
       ...named,
@@ -67,6 +71,7 @@ export function readDomainXml(xml: string): DomainXml | undefined {
       nvram: nvramPlace(found),
       mirrored: isMirrored(found),
       ...(carried && { carried }),
+      ...(runClaim && { runClaim }),
     }
   );
 }
@@ -108,6 +113,7 @@ const BACKEND = `${TPM}/backend`;
 const NVRAM = 'domain/os/nvram';
 const METADATA = `domain/metadata/{${METADATA_NAMESPACE}}mirror`;
 const CARRIED = `domain/metadata/{${STATE_NAMESPACE}}${METADATA_ELEMENT}`;
+const RUN = `domain/metadata/{${RUN_NAMESPACE}}${RUN_ELEMENT}`;
 const WANTED: ReadonlySet<string> = new Set([
   'domain/uuid',
   'domain/name',
@@ -120,6 +126,7 @@ const WANTED: ReadonlySet<string> = new Set([
   `${BACKEND}/source`,
   METADATA,
   CARRIED,
+  RUN,
 ]);
 
 /** The wanted elements of a document, by path. Of several at one path the first counts, as it does to libvirt. */
@@ -144,7 +151,11 @@ class Found {
   }
 
   attribute(path: string, name: string): string | undefined {
-    return this.#elements.get(path)?.attributes[name];
+    return this.attributes(path)[name];
+  }
+
+  attributes(path: string): Element['attributes'] {
+    return this.#elements.get(path)?.attributes ?? {};
   }
 }
 

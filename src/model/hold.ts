@@ -57,9 +57,9 @@ export function whenOver(hold: Hold): Hold {
   return hold.kind === 'wanted' && hold.inDoubt ? { kind: 'doubt', epoch: 0, claiming: true } : hold;
 }
 
-/** An incoming domain waits for its source; a claim that is in doubt from before goes on to be. */
+/** An incoming domain waits for its source; a claim that stands, or may yet, from before is given back when it has stopped. */
 export function whenIncoming(hold: Hold): Hold {
-  return isUnsettled(hold) ? { kind: 'wanted', how: 'migration', inDoubt: true } : { kind: 'none' };
+  return hasNothingToGiveBack(hold) ? { kind: 'none' } : { kind: 'wanted', how: 'migration', inDoubt: true };
 }
 
 /** Whether a claim of this host may stand. */

@@ -10,6 +10,8 @@
  *    local state that a power loss may have taken back to before it.
  * I4 Nothing is decided on a share that is not verified, but by the operator's own policy and on state that this host knows to be
  *    the last it had.
+ * I6 (G8, G4) A start is an incoming migration only where it was announced and another host holds the volume, or nobody ever had one.
+ *    libvirt announces offline migrations, too, and live ones that somebody refuses: then an ordinary start follows, or none.
  * I5 A state that the domain's own definition carries is used only where its TPM would start blank (I1): nobody knows how old it is. One that
  *    cannot be used is no reason to start blank.
  */
@@ -74,8 +76,11 @@ export interface RestoreFacts {
   readonly localIsSpooled?: boolean;
   /** @default 'none' */
   readonly carried?: CarriedFacts;
-  /** The start is an incoming migration. */
-  readonly incoming: boolean;
+  /**
+   * A migration to this host was announced just before this start; 'by-holder': and the definition that came with it carries the claim under which
+   * another host holds the volume now, so that it is no ordinary start.
+   */
+  readonly announced: 'no' | 'yes' | 'by-holder';
   readonly policy: {
     readonly withoutShare: 'refuse' | 'last-known';
     readonly takeOver: 'expired' | 'never';
@@ -96,13 +101,41 @@ export type RestoreDecision =
   | { readonly kind: 'keep-unverified' }
   /** Nothing is left of the domain but what its definition carries, which becomes the first generation. */
   | { readonly kind: 'restore-carried' }
-  | { readonly kind: 'wait-incoming' }
+  /** `headFirst`: what comes may as well be an ordinary start after all, so the head is put in place, claimed by nobody. */
+  | { readonly kind: 'wait-incoming'; readonly headFirst?: true }
   | { readonly kind: 'refuse'; readonly code: ErrorCode };
 
 export function planRestore(facts: RestoreFacts): RestoreDecision {
-  if (facts.incoming) return { kind: 'wait-incoming' };
   if (facts.share !== 'verified') return withoutShare(facts);
-  return refuseVolume(facts) ?? planOnVolume(facts);
+  const ordinary = refuseVolume(facts) ?? planOnVolume(facts);
+  return (facts.announced === 'no' ? undefined : planIncoming(facts, ordinary)) ?? ordinary;
+}
+
+/**
+ * @param ordinary what the start would be if nothing had been announced
+ * @returns `undefined` when it is that (I6)
+ */
+function planIncoming(facts: RestoreFacts, ordinary: RestoreDecision): RestoreDecision | undefined {
+  switch (facts.holder) {
+    case 'self':
+      return undefined;
+    case 'none':
+      return wasNeverHad(facts, ordinary) ? { kind: 'wait-incoming' } : undefined;
+    case 'other-alive':
+      return { kind: 'wait-incoming' };
+    case 'other-expired': {
+      // A guest runs on without its agent; but its host may be dead, and this an ordinary start that follows an old announcement.
+      const mayBeOrdinary = facts.announced === 'yes' && ordinary.kind === 'restore-head';
+      return { kind: 'wait-incoming', ...(mayBeOrdinary && { headFirst: true }) };
+    }
+  }
+}
+
+/** Whether nothing anywhere says that anybody had the domain before; its state may come from a host that stores none. */
+function wasNeverHad({ journal, spooled }: RestoreFacts, { kind }: RestoreDecision): boolean {
+  if (kind === 'start-new') return true;
+  const isKnownHere = spooled || (journal !== undefined && (journal.ran || knowsState(journal)));
+  return kind === 'adopt-local' && !isKnownHere;
 }
 
 function refuse(code: ErrorCode): RestoreDecision {

@@ -34,7 +34,6 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   // In the heartbeat's lane, so that an earlier beat cannot undo the goodbye.
   leave: { title: 'goodbye', lane: 'heartbeat', commits: false, wholeVolume: false },
   inspect: { title: 'inspection', lane: 'volume', commits: false, wholeVolume: false },
-  recall: { title: 'look at the past', lane: 'volume', commits: false, wholeVolume: false },
   claim: { title: 'claim', lane: 'volume', commits: true, wholeVolume: false },
   publish: { title: 'publish', lane: 'volume', commits: true, wholeVolume: false },
   closeEpoch: { title: 'release', lane: 'volume', commits: true, wholeVolume: false },

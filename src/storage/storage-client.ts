@@ -94,10 +94,6 @@ export class StorageClient implements ShareService {
     return this.#request('fetch', call);
   }
 
-  recall(call: CallOf<'recall'>): Promise<ResultOf<'recall'>> {
-    return this.#request('recall', call);
-  }
-
   diverge(call: CallOf<'diverge'>): Promise<ResultOf<'diverge'>> {
     return this.#request('diverge', call);
   }

@@ -6,7 +6,6 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import { linkFree, type FileStat } from '../model/filesystem.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
-import { recallLog } from './earlier-log.js';
 import { expectEscrow } from './escrow.js';
 import { examine } from './examine.js';
 import { fetch, readHead } from './fetch.js';
@@ -82,7 +81,6 @@ export function createLocalShareStore(given: ShareContext): ShareService {
     leave: () => guarded('remove the heartbeat', heartbeat.leave()),
     list: () => guarded('list the volumes', list()),
     inspect: (call) => guarded(`read volume ${call.uuid}`, inspect(call)),
-    recall: (call) => onVolume(`read volume ${call.uuid}`, () => recallLog(context, heartbeat, call)),
     claim: (call) =>
       guarded(
         `claim volume ${call.uuid}`,

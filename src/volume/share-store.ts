@@ -14,7 +14,7 @@ import type { Capture, SeenFile } from '../model/capture.js';
 import type { GenerationName, Slot } from '../model/generation-name.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ErrorRecord } from '../model/errors.js';
-import type { ClaimEntry, ClaimReason } from '../model/log-entry.js';
+import type { ClaimReason } from '../model/log-entry.js';
 import type { Holder, VolumeLog } from '../model/volume-log.js';
 import type { GenerationReason, Manifest } from '../bundle/manifest.js';
 
@@ -72,21 +72,6 @@ export interface InspectCall extends DomainCall {
   /** The share this host knows; another one is refused. `undefined`: any. */
   readonly shareId: string | undefined;
   readonly hostExpiryMs: number;
-}
-
-export interface RecallCall extends DomainCall {
-  /** An instant of this host's monotonic clock, ms. */
-  readonly atMs: number;
-}
-
-/** What a volume's log said at an earlier instant, as far as that can be told from now: its entries tell the server's time, and asking for that takes a while. */
-export interface EarlierLog {
-  /** Slot of the last entry that may have stood there; 0 for none. */
-  readonly top: Slot;
-  /** The last claim that stood there for certain, and that pruning has left. */
-  readonly lastClaim: ClaimEntry | undefined;
-  /** As far down as pruning has left the log, a holder was replaced before it gave the volume up, until now: its guest may run on. */
-  readonly contested: boolean;
 }
 
 /**
@@ -265,7 +250,6 @@ export interface ShareStore {
   leave(call: Record<string, never>): Promise<void>;
   list(call: Record<string, never>): Promise<DomainUuid[]>;
   inspect(call: InspectCall): Promise<Inspection>;
-  recall(call: RecallCall): Promise<EarlierLog>;
   claim(call: ClaimCall): Promise<ClaimOutcome>;
   publish(call: PublishCall): Promise<CommitOutcome>;
   closeEpoch(call: CloseEpochCall): Promise<CommitOutcome>;

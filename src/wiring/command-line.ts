@@ -23,9 +23,11 @@ import { readMachine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
 import { keepReserve } from '../host/reserve.js';
+import { takesGuestIn } from '../host/node-guest-taken-in.js';
 import { RunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
+import { RunMetadata } from '../libvirt/run-metadata.js';
 import { followDomainEvents } from '../libvirt/virsh-events.js';
 import {
   describeDomain,
@@ -139,11 +141,12 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal,
     spool,
     files: hostStateFiles(hostContext, config, share),
-    running: { list: coalesced(() => runningSwtpm.list()) },
+    running: { list: coalesced(() => runningSwtpm.list()), takesGuestIn },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
     hookEvidence: new HookEvidence({ runDirectory: runDir, clock: systemClock }),
     reserve: { keep: () => keepReserve(hostContext) },
+    runMetadata: new RunMetadata(virsh, systemClock),
     events: { follow: (onEvent, onEnd) => followDomainEvents(virsh, onEvent, onEnd) },
     locks: {
       withDomain: (uuid, work) =>

@@ -111,6 +111,10 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
     case 'take-over':
       begun(site, host, action.force ? 'forced take-over' : 'take-over', host.takeOver(uuid, action.force));
       break;
+    case 'announce':
+      site.coverage.count('migration announced, and none follows');
+      hypervisor.announce(uuid);
+      break;
     case 'migrate': {
       const target = site.hosts[action.to];
       if (target) begun(site, host, 'migration', migrate(site, domain, [host, target], action));

@@ -16,6 +16,8 @@ import type { CrashModel } from './metadata-journal.js';
 import type { WatchedHost } from './oracle.js';
 import type { SimulatedProcess } from './process.js';
 import type { Site } from './site.js';
+import { sleep } from '../../src/model/environment.js';
+import type { RunClaim } from '../../src/model/run-claim.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import type { TpmRun } from './tpm.js';
 import type { RunningProgram, SimulatedHost } from './world.js';
@@ -233,6 +235,14 @@ export class AgentHost implements WatchedHost {
       bootedAtMs: this.#bootedAtMs,
       machineId: `machine ${this.name}`,
       running: () => this.#hypervisor?.running ?? new Set(),
+      takesGuestIn: (uuid) => this.#hypervisor?.guest(uuid)?.run.isIncoming,
+      runMetadata: ({ clock, random }) => ({
+        write: async (uuid, claim) => {
+          await sleep(clock, random.between([1, 400]));
+          return this.#leavesClaims && this.#writeRunClaim(uuid, claim);
+        },
+        close: () => undefined,
+      }),
       guests: () => (this.events.lost ? undefined : this.#hypervisor?.begun),
       inactive: () => (this.events.lost ? undefined : this.#hypervisor?.inactive),
       known: () => (this.events.lost ? undefined : this.#hypervisor?.known),
@@ -241,6 +251,19 @@ export class AgentHost implements WatchedHost {
       observe: (share) => site.oracle.observe(this.name, share),
       storage: { start: () => this.#start(true), isReachable: () => site.isReachable(this.name) },
     };
+  }
+
+  /** A host whose virsh does not answer leaves none. */
+  get #leavesClaims(): boolean {
+    const { silent = [] } = this.#site.schedule.options;
+    return !silent.includes(this.#site.hosts.indexOf(this));
+  }
+
+  #writeRunClaim(uuid: DomainUuid, claim: RunClaim): boolean {
+    const guest = this.#hypervisor?.guest(uuid);
+    const isWritten = guest?.run.began === true && this.#hypervisor?.setRunClaim(guest, claim) === true;
+    if (isWritten) this.#site.coverage.count('claim left with the guest');
+    return isWritten;
   }
 
   #log(): AgentContext['log'] {

@@ -2,7 +2,7 @@
  * agent-program: one life of the real agent, or of a command that does its work, on a simulated host: `AgentContext` wired as main.ts wires it, over the
  * host's disk, mount and clock.
  */
-import type { AgentContext, ChangeSource } from '../../src/agent/agent-context.js';
+import type { AgentContext, ChangeSource, RunMetadataWriter } from '../../src/agent/agent-context.js';
 import { hostStateFiles } from '../../src/agent/state-files.js';
 import { FileJournal } from '../../src/host/journal.js';
 import { FileKnownShare } from '../../src/host/known-share.js';
@@ -27,6 +27,10 @@ export interface ProgramSurroundings {
   readonly bootedAtMs: number;
   readonly machineId: string;
   readonly running: () => ReadonlySet<DomainUuid>;
+  /** Whether a domain's VM was started to take a guest in. */
+  readonly takesGuestIn: (uuid: DomainUuid) => boolean | undefined;
+  /** The live metadata of the host's domains, for a program of this host. */
+  readonly runMetadata: (program: RunningProgram) => RunMetadataWriter;
   /** Those whose guest runs, as the hypervisor sees it; `undefined` while it cannot be asked. */
   readonly guests: () => ReadonlySet<DomainUuid> | undefined;
   /** Those that are shut off, and all that there are; `undefined` likewise. */
@@ -65,7 +69,11 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     journal: new FileJournal(host),
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
     files: hostStateFiles(host, config, client),
-    running: { list: () => Promise.resolve(surroundings.running()) },
+    running: {
+      list: () => Promise.resolve(surroundings.running()),
+      takesGuestIn: (uuid) => Promise.resolve(surroundings.takesGuestIn(uuid)),
+    },
+    runMetadata: surroundings.runMetadata(program),
     guests: {
       list: () => Promise.resolve(surroundings.guests()),
       defined: () => Promise.resolve(undefined),

@@ -9,6 +9,7 @@ import type { StopOutcome } from '../../src/agent/domain/ending.js';
 import { Replicator } from '../../src/agent/domain/replicator.js';
 import type { Supervisor } from '../../src/agent/watch/supervisor.js';
 import { MirrorError } from '../../src/model/errors.js';
+import type { RunClaim } from '../../src/model/run-claim.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import type { AgentProgram } from './agent-program.js';
 import type { SimulatedProcess } from './process.js';
@@ -31,8 +32,11 @@ export class Hooks {
     this.#host = host;
   }
 
-  prepare(uuid: DomainUuid, incoming: boolean): Promise<Prepared> {
-    const request = { name: 'guest', nvramPath: undefined, incoming, byHook: true };
+  prepare(
+    uuid: DomainUuid,
+    asked: { readonly incoming: boolean; readonly runClaim?: RunClaim | undefined },
+  ): Promise<Prepared> {
+    const request = { name: 'guest', nvramPath: undefined, byHook: true, ...asked };
     return this.#act(
       uuid,
       (agent) => agent.prepare(uuid, request),

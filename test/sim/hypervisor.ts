@@ -18,7 +18,11 @@ import { SWTPM_DIRECTORY } from './local-view.js';
 import type { SeededRandom } from './random.js';
 import type { Domain, Site } from './site.js';
 import type { TpmRun, TpmState } from './tpm.js';
+import type { RunClaim } from '../../src/model/run-claim.js';
 import type { RunningProgram } from './world.js';
+
+/** How long an announcement counts. */
+const ANNOUNCED_MS = 60_000;
 
 export interface HypervisorOptions {
   readonly site: Site;
@@ -42,6 +46,10 @@ export class Hypervisor {
   readonly #options: HypervisorOptions;
   readonly #guests = new Map<DomainUuid, Guest>();
   readonly #jobs = new Set<DomainUuid>();
+  /** When a migration to this host was last announced and not followed by any start. */
+  readonly #announcedMs = new Map<DomainUuid, number>();
+  /** What is in the live metadata of each guest. */
+  readonly #runClaims = new WeakMap<Guest, RunClaim>();
 
   constructor(options: HypervisorOptions) {
     this.#options = options;
@@ -97,7 +105,7 @@ export class Hypervisor {
       await this.pause(50);
       // Started without the share, it is known to this host alone.
       const isKnown = prepared?.hold.kind === 'held' || this.#options.site.oracle.hadState(domain.uuid);
-      const guest = this.open(domain, { isKnown, isPastHook: pastHook });
+      const guest = this.open(domain, { isKnown, isPastHook: pastHook, isIncoming: false });
       if (await this.#boot(guest, prepared, fails)) return true;
       this.#kill(guest);
       if (!pastHook) await this.tellStopped(domain, guest.run, 'failed');
@@ -165,7 +173,7 @@ export class Hypervisor {
   }
 
   /** A guest's swtpm, running and without a state yet. */
-  open({ uuid }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook'>): Guest {
+  open({ uuid }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>): Guest {
     const { site, host, start, random, onChange } = this.#options;
     const guest = new Guest({
       program: start(),
@@ -181,6 +189,29 @@ export class Hypervisor {
     });
     this.#guests.set(uuid, guest);
     return guest;
+  }
+
+  /** libvirt's `migrate` hook: of a live migration and of an offline one, or of one that is refused then. */
+  announce(uuid: DomainUuid): void {
+    this.#announcedMs.set(uuid, this.#options.site.nowMs);
+  }
+
+  /** As `host/incoming-marker` has it: once, and not for long. */
+  takeAnnouncement(uuid: DomainUuid): boolean {
+    const atMs = this.#announcedMs.get(uuid) ?? -Infinity;
+    this.#announcedMs.delete(uuid);
+    return this.#options.site.nowMs - atMs <= ANNOUNCED_MS;
+  }
+
+  /** The claim in a guest's live metadata. */
+  runClaimOf(guest: Guest): RunClaim | undefined {
+    return this.#runClaims.get(guest);
+  }
+
+  setRunClaim(guest: Guest | undefined, claim: RunClaim | undefined): boolean {
+    if (!guest) return false;
+    if (claim) this.#runClaims.set(guest, claim);
+    return true;
   }
 
   forget({ run }: Guest): void {
@@ -208,7 +239,8 @@ export class Hypervisor {
     const { site, host } = this.#options;
     site.oracle.prepareAsked(host, domain.uuid);
     try {
-      const prepared = await this.wait(this.hooks.prepare(domain.uuid, false));
+      const incoming = this.takeAnnouncement(domain.uuid);
+      const prepared = await this.wait(this.hooks.prepare(domain.uuid, { incoming }));
       site.oracle.prepareAnswered(host, domain.uuid, prepared);
       site.coverage.count(`prepare: ${prepared.decision}`);
       return prepared;
@@ -225,7 +257,10 @@ export class Hypervisor {
     const { site, host } = this.#options;
     const { run } = guest;
     const loaded = await this.wait(guest.load());
-    site.oracle.guestLoaded(run, loaded, prepared);
+    // A start that was let through as a migration, and is none, is ended a moment later.
+    const isArrival = prepared?.decision === 'wait-incoming';
+    const hadState = site.oracle.hadState(run.uuid);
+    if (!isArrival) site.oracle.guestLoaded(run, loaded, prepared);
     if (typeof loaded === 'string' && loaded !== 'blank') return false;
     if (fails) {
       await this.wait(guest.write(1));
@@ -238,6 +273,7 @@ export class Hypervisor {
     await this.pause(50);
     try {
       await this.wait(this.hooks.launched(run.uuid));
+      if (isArrival) site.oracle.guestLoaded(run, loaded, prepared, hadState);
       site.oracle.started(run);
       return true;
     } catch (error) {

@@ -11,6 +11,7 @@
  */
 import type { AgentHost } from './agent-host.js';
 import type { Guest } from './guest.js';
+import type { RunClaim } from '../../src/model/run-claim.js';
 import type { Domain, Site } from './site.js';
 import type { TpmRun, TpmState } from './tpm.js';
 
@@ -57,7 +58,8 @@ export function migrate(
   });
   if (!leaving) return undefined;
   void to.job(domain, async () => {
-    const incoming = await prepareTarget(site, guest.run, target);
+    const runClaim = from.runClaimOf(guest);
+    const incoming = await prepareTarget(site, guest.run, target, runClaim);
     ready(incoming !== undefined);
     return incoming !== undefined && (await arrive(site, domain, target, { incoming, state, options }));
   });
@@ -68,15 +70,19 @@ async function prepareTarget(
   site: Site,
   { uuid, isKnown }: TpmRun,
   target: AgentHost,
+  runClaim: RunClaim | undefined,
 ): Promise<Guest | undefined> {
   const hypervisor = target.hypervisor;
   if (!hypervisor) return undefined;
   let guest: Guest | undefined;
   try {
-    const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, true));
+    hypervisor.announce(uuid);
+    const incoming = hypervisor.takeAnnouncement(uuid);
+    const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, { incoming, runClaim }));
     site.oracle.prepareAnswered(target.name, uuid, prepared);
     site.coverage.count(`prepare: ${prepared.decision}`);
-    guest = hypervisor.open(site.domain(uuid), { isKnown, isPastHook: false });
+    guest = hypervisor.open(site.domain(uuid), { isKnown, isPastHook: false, isIncoming: true });
+    hypervisor.setRunClaim(guest, runClaim);
     await hypervisor.wait(hypervisor.hooks.launched(uuid));
     return guest;
   } catch (error) {

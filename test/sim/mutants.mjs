@@ -287,16 +287,6 @@ export const MUTANTS = [
     ],
   },
   {
-    name: 'a release by the source of another migration passes for that of its own',
-    edits: [
-      {
-        file: 'agent/domain/arrived-by-migration.ts',
-        find: "  if (!isOfOneRun(volume.log, sourceOf(known, volume.log, host), host)) return 'no';\n",
-        replace: '',
-      },
-    ],
-  },
-  {
     name: 'a host whose VM another host has had goes on from the head',
     edits: [
       {
@@ -314,16 +304,6 @@ export const MUTANTS = [
         find: "const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);",
         replace:
           "void onTopOf;\n  const outcome = await claim(context, domain, how, expired ? 'expired' : 'free');",
-      },
-    ],
-  },
-  {
-    name: 'a silent holder always passes for the source of what arrived',
-    edits: [
-      {
-        file: 'volume/earlier-log.ts',
-        find: '  const contested = log !== undefined && (',
-        replace: '  const contested = log !== undefined && log.top < 0 && (',
       },
     ],
   },
@@ -398,16 +378,6 @@ export const MUTANTS = [
     ],
   },
   {
-    name: 'an arrival waits for its source whoever holds the volume',
-    edits: [
-      {
-        file: 'agent/domain/acquire.ts',
-        find: '  return isWaiting && !(await wentOnElsewhere(context, domain, situation))\n',
-        replace: '  return isWaiting\n',
-      },
-    ],
-  },
-  {
     name: 'a claim of an adoption is forgotten when its host loses its power',
     edits: [
       {
@@ -445,6 +415,70 @@ export const MUTANTS = [
         find: 'volume?.holder?.self === true && volume.log.epoch === epoch && volume.log.top < next;',
         replace:
           'volume !== undefined && volume.log.entries.some((entry) => entry.slot === epoch) && next > 0;',
+      },
+    ],
+  },
+  {
+    name: 'an announcement is believed although nobody holds the volume',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "      return wasNeverHad(facts, ordinary) ? { kind: 'wait-incoming' } : undefined;\n",
+        replace: "      void wasNeverHad;\n      return { kind: 'wait-incoming' };\n",
+      },
+    ],
+  },
+  {
+    name: 'a source that is silent is believed without the claim of its run',
+    edits: [
+      {
+        file: 'model/arrival.ts',
+        find: "  if (standing === 'open') return 'waiting';\n",
+        replace: "  if (standing === 'open') return isAlive ? 'waiting' : 'proved';\n",
+      },
+    ],
+  },
+  {
+    name: 'whatever claim comes with a guest passes for the last one of its host',
+    edits: [
+      {
+        file: 'model/arrival.ts',
+        find: "  if (claim.token !== undefined && claim.token !== first.token) return 'lost';\n",
+        replace:
+          '  if (claim.token !== undefined && claim.slot !== log.epoch) {\n' +
+          '    const { lastClaim } = log;\n' +
+          "    return lastClaim?.host === host ? standingOf(log, self, lastClaim) : 'lost';\n" +
+          '  }\n',
+      },
+    ],
+  },
+  {
+    name: 'another host may have had a domain between its claim and its arrival',
+    edits: [
+      {
+        file: 'model/arrival.ts',
+        find: '      if (entry.host !== self) return lost;\n',
+        replace: '      if (entry.host !== self) return course;\n',
+      },
+    ],
+  },
+  {
+    name: 'an ordinary start goes on as one although a guest comes in',
+    edits: [
+      {
+        file: 'agent/domain/replicator.ts',
+        find: "    if (run === 'prepared' && takesGuestIn === true) await",
+        replace: "    if (run === 'stopped' && takesGuestIn === true) await",
+      },
+    ],
+  },
+  {
+    name: 'an arrival that nothing proves follows the head',
+    edits: [
+      {
+        file: 'agent/domain/acquire.ts',
+        find: "  if (verdict === 'unproved' && !isOfTheHead(situation)) return",
+        replace: "  if (verdict === 'unproved' && isOfTheHead(situation)) return",
       },
     ],
   },

@@ -180,12 +180,20 @@ export class Oracle implements ShareListener {
     }
   }
 
-  /** @param prepared what the start was allowed with; `undefined` for a start past the hook */
-  guestLoaded(run: TpmRun, loaded: Loaded, prepared: Prepared | undefined): void {
+  /**
+   * @param prepared what the start was allowed with; `undefined` for a start past the hook
+   * @param hadState whether the domain had one before it loaded this
+   */
+  guestLoaded(
+    run: TpmRun,
+    loaded: Loaded,
+    prepared: Prepared | undefined,
+    hadState = this.hadState(run.uuid),
+  ): void {
     const { host, uuid } = run;
     if (!prepared || loaded === 'failed') return;
     if (loaded === 'blank') {
-      if (this.hadState(uuid)) {
+      if (hadState) {
         this.#broken('G8', uuid, `${host} was allowed to start with a blank TPM (${prepared.decision})`);
       }
       return;
@@ -386,7 +394,6 @@ function operationsOf(share: ShareStore): ShareStore {
     leave: (call) => share.leave(call),
     list: (call) => share.list(call),
     inspect: (call) => share.inspect(call),
-    recall: (call) => share.recall(call),
     claim: (call) => share.claim(call),
     publish: (call) => share.publish(call),
     closeEpoch: (call) => share.closeEpoch(call),

@@ -63,6 +63,7 @@ class ScheduleMaker {
       transient: Array.from({ length: domains }, () => random.chance(0.4)),
       share,
       soft: random.chance(0.1) ? [random.int(0, hosts - 1)] : [],
+      silent: random.chance(0.4) ? [random.int(0, hosts - 1), random.int(0, hosts - 1)] : [],
       withoutShare: random.chance(0.4) ? 'last-known' : 'refuse',
       takeOver: random.chance(0.9) ? 'expired' : 'never',
       retention: random.int(1, 4),
@@ -100,6 +101,7 @@ class ScheduleMaker {
     ],
     [2, () => this.#overtake()],
     [4, () => this.#migrate()],
+    [2, () => this.#announce()],
     [4, () => this.#restartAgent()],
     [3, () => ({ do: 'pause', ms: this.#length(), host: this.#busyHost() })],
     [3, () => ({ do: 'power-loss', downMs: this.#length(), host: this.#busyHost() })],
@@ -154,6 +156,21 @@ class ScheduleMaker {
       if (!fails) this.#places[source.domain] = to;
       return { do: 'migrate', to, fails, confirmed: this.#random.chance(0.8), ...source };
     });
+  }
+
+  /** An offline migration, or one that is refused; mostly somebody starts the domain there soon. */
+  #announce(): Action | readonly Action[] {
+    const announced = { host: this.#host(), domain: this.#domain() };
+    const { host, domain } = announced;
+    if (this.#random.chance(0.3)) return { do: 'announce', ...announced };
+    const isShutOff = this.#random.chance(0.7) && this.#places[domain] !== undefined;
+    const place = this.#places[domain] ?? host;
+    this.#places[domain] = host;
+    return [
+      ...(isShutOff ? [{ do: 'stop', host: place, domain } as const] : []),
+      { do: 'announce', ...announced },
+      { do: 'start', ...announced, pastHook: false, fails: this.#random.chance(0.1) },
+    ];
   }
 
   /** Another host takes the volume, and starts the domain, in the middle of something that its holder does to it. */

@@ -18,6 +18,8 @@ export interface ScheduleOptions {
   readonly share: 'nfs' | 'local';
   /** Hosts whose mount is soft. */
   readonly soft: readonly number[];
+  /** Hosts that leave no claim with their guests, as those without an agent or virsh. */
+  readonly silent?: readonly number[];
   readonly withoutShare: 'refuse' | 'last-known';
   readonly takeOver: 'expired' | 'never';
   /** Published generations to keep. */
@@ -40,6 +42,8 @@ export type Action =
   | ({ readonly do: 'capture' } & OnDomain)
   | ({ readonly do: 'delete-directory' } & OnDomain)
   | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
+  /** A migration to this host is announced, and nothing of it follows: it was an offline one, or was refused. */
+  | ({ readonly do: 'announce' } & OnDomain)
   | ({
       readonly do: 'migrate';
       readonly to: number;

@@ -114,7 +114,7 @@ export class Site {
   newRun(
     uuid: DomainUuid,
     host: string,
-    { isKnown, isPastHook }: Pick<TpmRun, 'isKnown' | 'isPastHook'>,
+    { isKnown, isPastHook, isIncoming }: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>,
   ): TpmRun {
     this.#runs += 1;
     return {
@@ -126,6 +126,7 @@ export class Site {
       toldStartedAtMs: undefined,
       isKnown,
       isPastHook,
+      isIncoming,
     };
   }
 

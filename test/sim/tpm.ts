@@ -20,6 +20,8 @@ export interface TpmRun {
   toldStartedAtMs: number | undefined;
   /** Whether a hook allowed it: of one that was started past the hooks nobody else knows. */
   readonly isKnown: boolean;
+  /** Its VM was started to take a guest in. */
+  readonly isIncoming: boolean;
   /** No hook was told of it. */
   readonly isPastHook: boolean;
 }

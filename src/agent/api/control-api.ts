@@ -9,7 +9,7 @@
  *   GET  /v1/domains/UUID/dump?known=D      the same, and the domain's XML
  *   GET  /v1/events                         a stream of JSON lines: see `events-api.ts`
  *   GET  /metrics                           see `metrics-api.ts`
- *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?, carried?} -> {decision, generation}
+ *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?, carried?, runClaim?} -> {decision, generation}
  *   POST /v1/domains/UUID/started           {name?, nvramPath?}
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
@@ -23,7 +23,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import * as z from 'zod';
 import { asMirrorError, MirrorError } from '../../model/errors.js';
-import { parseDomainUuid, type DomainUuid } from '../../model/identifiers.js';
+import { isHostName, parseDomainUuid, type DomainUuid, type HostName } from '../../model/identifiers.js';
 import { START_FAILED } from '../../model/log-entry.js';
 import { DOMAIN_XML_LENGTH_MAX } from '../../libvirt/hook-operation.js';
 import type { FileSystem } from '../../model/filesystem.js';
@@ -39,11 +39,14 @@ import type { Supervisor } from '../watch/supervisor.js';
 const BODY_BYTES_MAX = DOMAIN_XML_LENGTH_MAX;
 /** HTTP status by exit status of the same error. */
 const HTTP_STATUS: Readonly<Record<number, number>> = { 2: 400, 3: 409, 4: 503, 5: 422, 6: 404 };
+const HOST = z.custom<HostName>((value) => typeof value === 'string' && isHostName(value));
 const BODY = z.strictObject({
   name: z.string().max(DOMAIN_NAME_CHARACTERS_MAX).optional(),
   nvramPath: z.string().startsWith('/').max(1024).optional(),
   incoming: z.boolean().optional(),
   carried: z.strictObject({ encoding: z.string(), text: z.string() }).optional(),
+  runClaim: z.strictObject({ host: HOST, epoch: z.int().positive(), token: z.string() }).optional(),
+  byHook: z.boolean().optional(),
   // Of any length: a stop is not refused for its reason, which the log cuts.
   reason: z.string().optional(),
 });
@@ -155,7 +158,7 @@ async function act(
   { supervisor, prepare }: Called,
   uuid: DomainUuid,
   verb: string | undefined,
-  { name, nvramPath, incoming, carried, reason }: Body,
+  { name, nvramPath, incoming, carried, runClaim, byHook, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
@@ -164,6 +167,8 @@ async function act(
         nvramPath,
         incoming: incoming ?? false,
         carried,
+        runClaim,
+        byHook: byHook ?? false,
       });
       return { decision, generation: published?.slot ?? 0 };
     }

@@ -73,6 +73,7 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
         incoming: await takeAnnouncement(marker, uuid),
         byHook: true,
         carried: domain.carried,
+        runClaim: domain.runClaim,
       });
       return;
     case 'launched':

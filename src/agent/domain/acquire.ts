@@ -12,11 +12,12 @@ import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { PublishedState, ShareTask } from '../../model/lifecycle-state.js';
 import { START_FAILED, type ClaimReason, type LogEntry } from '../../model/log-entry.js';
 import { isOtherTpm, planRestore } from '../../model/restore-plan.js';
+import { runClaimOf } from '../../model/run-claim.js';
 import { takeOverIn } from '../../model/take-over.js';
 import { claimOfAnother, type VolumeLog } from '../../model/volume-log.js';
 import type { ClaimOutcome, ClaimScope } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
-import { cameDirectly, wentOnElsewhere } from './arrived-by-migration.js';
+import { verdictOn } from './arrived-by-migration.js';
 import { judgeLeftBehind, type LeftBehind } from './left-behind.js';
 import { claimUnderWay, lostTo, refusal } from '../start/refusal.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
@@ -106,25 +107,21 @@ export async function adopt(
   domain: DomainTask,
   how: 'adopt' | 'migration',
 ): Promise<TaskOutcome> {
-  const situation = await gatherSituation(context, domain, false);
-  const { share, holder, local } = situation.facts;
+  const situation = await gatherSituation(context, domain);
+  const { share, holder } = situation.facts;
   // What a start may do without the share is another question: here the domain runs already.
   if (share !== 'verified') return asAway(situation);
   const decision = planRestore(situation.facts);
   if (isForeign(situation)) return unfit(context, situation, refusal('FOREIGN_TPM', situation));
-  const came =
-    how === 'migration' && holder !== 'other-alive' ? await cameDirectly(context, domain, situation) : 'no';
-  const arrived = came === 'yes';
+  const verdict = how === 'migration' ? verdictOn(context, domain, situation) : undefined;
   // A source that has yet to release: asked again later.
-  if (came === 'untold') return heldElsewhere(situation);
-  if (decision.kind === 'refuse' && !arrived) {
-    const isWaiting = how === 'migration' && decision.code === 'HELD_ELSEWHERE';
-    return await refused(context, domain, situation, refusal(decision.code, situation), isWaiting);
+  if (verdict === 'waiting') return heldElsewhere(situation);
+  if (verdict === 'unproved' && !isOfTheHead(situation)) return unfit(context, situation, unproved(domain));
+  if (verdict !== 'proved') {
+    if (decision.kind === 'refuse') return unfit(context, situation, refusal(decision.code, situation));
+    const isOurs = ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
+    if (!isOurs) return unfit(context, situation, unrelated(domain));
   }
-  // The times of files tell nothing where another host's state came in.
-  const isJudged = how === 'adopt' || local.kind !== 'valid' || local.relation === 'same';
-  const ours = isJudged && ['adopt-local', 'keep-local', 'start-new'].includes(decision.kind);
-  if (!ours && !arrived) return unfit(context, situation, unrelated(domain));
   const expired = holder === 'other-expired';
   const onTopOf = situation.volume?.log.top ?? 0;
   const outcome = await claim(context, domain, how, expired ? 'expired' : 'free', onTopOf);
@@ -135,17 +132,9 @@ export async function adopt(
   return { ...acquired, parts: acquired.parts ?? headParts(situation) };
 }
 
-/** @param isWaiting the volume's holder may be the source that has yet to release it */
-async function refused(
-  context: AgentContext,
-  domain: DomainTask,
-  situation: Situation,
-  error: MirrorError,
-  isWaiting: boolean,
-): Promise<TaskOutcome> {
-  return isWaiting && !(await wentOnElsewhere(context, domain, situation))
-    ? heldElsewhere(situation)
-    : unfit(context, situation, error);
+/** Whether it goes on from the very content that the head has. The times of files tell nothing where another host's state came in. */
+function isOfTheHead({ facts: { local, volume } }: Situation): boolean {
+  return volume.kind === 'whole' && local.kind === 'valid' && local.relation === 'same';
 }
 
 function heldElsewhere(situation: Situation): TaskOutcome {
@@ -176,6 +165,19 @@ function unrelated({ uuid }: DomainTask): MirrorError {
   );
 }
 
+function unproved({ uuid, arrival }: DomainTask): MirrorError {
+  const why = arrival?.claim
+    ? `it ran under claim ${String(arrival.claim.epoch)} of ${arrival.claim.host}, which is not the volume's last`
+    : 'nothing that came with it says under which claim it ran';
+  return new MirrorError(
+    'ARRIVAL_UNPROVED',
+    `${uuid} came here by migration, and that it has its volume's newest state is not proved: ${why}`,
+    {
+      next: `its state is kept as a diverged copy; see \`swtpm-mirror history --all ${uuid}\`, and when the domain is shut off choose with \`swtpm-mirror resolve ${uuid} --keep diverged\` (what it has written here) or \`--keep head\``,
+    },
+  );
+}
+
 export async function claim(
   context: AgentContext,
   { uuid }: DomainTask,
@@ -195,7 +197,14 @@ export function held(outcome: ClaimOutcome, { uuid }: DomainTask, left?: LeftBeh
     const history = outcome.log.published.map(({ generation }) => generation.digestPrefix);
     const { epoch } = outcome;
     const event = { kind: 'acquired', epoch, published, history, outdated: left?.outdated } as const;
-    return { event, identity: left?.identity, parts: left?.parts, takenOver: takeOverIn(outcome.log) };
+    const { lastClaim } = outcome.log;
+    return {
+      event,
+      identity: left?.identity,
+      parts: left?.parts,
+      takenOver: takeOverIn(outcome.log),
+      claim: lastClaim && runClaimOf(lastClaim),
+    };
   }
   if (outcome.kind === 'held') {
     return { event: { kind: 'fenced', by: outcome.holder.host }, error: lostTo(uuid, outcome.holder.host) };

@@ -94,8 +94,9 @@ export class Beginning {
       nvramPath: nvramPath ?? null,
       live: prepared.live ?? null,
       takenOver: prepared.takenOver ?? null,
+      arrival: prepared.arrival ?? null,
     });
-    if (prepared.arrival) run.record.awaiting(prepared.arrival);
+    if (decision === 'wait-incoming') run.record.awaiting();
     else run.record.judged();
     run.begin(prepared);
     await run.record.saved();

@@ -4,7 +4,7 @@
  * Writes are durable and therefore slow, so they are made one at a time and only the newest content waits.
  */
 import type { Journal } from '../../host/journal.js';
-import type { Arrival, DomainPhase, JournalRecord } from '../../host/journal-record.js';
+import type { DomainPhase, JournalRecord } from '../../host/journal-record.js';
 import type { Clock } from '../../model/environment.js';
 import { asMirrorError, type MirrorError } from '../../model/errors.js';
 import { isHostName, type DomainUuid } from '../../model/identifiers.js';
@@ -52,7 +52,10 @@ export class DomainRecord {
 
   change(
     fields: Partial<
-      Pick<JournalRecord, 'name' | 'byHook' | 'shareId' | 'nvramPath' | 'unread' | 'live' | 'takenOver'>
+      Pick<
+        JournalRecord,
+        'name' | 'byHook' | 'shareId' | 'nvramPath' | 'unread' | 'live' | 'takenOver' | 'arrival'
+      >
     >,
   ): void {
     this.#current = { ...(this.#current ?? this.#blank()), ...fields };
@@ -64,8 +67,8 @@ export class DomainRecord {
   }
 
   /** A migration brings the newest state in this boot, if it succeeds. */
-  awaiting(arrival: Arrival): void {
-    this.#current = { ...(this.#current ?? this.#blank()), awaitedInBoot: this.#bootId, arrival };
+  awaiting(): void {
+    this.#current = { ...(this.#current ?? this.#blank()), awaitedInBoot: this.#bootId };
   }
 
   /** The migration has succeeded. A boot later, a disk that lost its power may hold what lay there before it. */
@@ -83,7 +86,7 @@ export class DomainRecord {
       ...known,
       phase: phaseOf(state),
       runBootId: this.#bootId,
-      holding: isHolding(hold),
+      holding: isHolding(hold) || (state.run === 'incoming' && hold.kind === 'wanted'),
       claiming: isClaiming(hold),
       // Without a claim of its own the last one that is known goes on to tell whose claims came after it.
       epoch: epochOf(hold) > 0 ? epochOf(hold) : known.epoch,

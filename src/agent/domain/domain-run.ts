@@ -19,6 +19,7 @@ import {
 import { begin, nextTasks } from '../../model/lifecycle-tasks.js';
 import type { Capture, StateFile } from '../../model/capture.js';
 import { isOtherTpm } from '../../model/restore-plan.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { AgentContext } from '../agent-context.js';
 import { AttentionList } from '../attention.js';
@@ -54,6 +55,10 @@ export class DomainRun {
   readonly #pace: Pace;
   #state: Lifecycle = STOPPED;
   #identity: string | undefined;
+  /** When the domain was last said to have come here, ms by the monotonic clock. */
+  #arrivedAtMs: number;
+  /** The claim of the lifecycle's hold, as the log has it. */
+  #claim: RunClaim | undefined;
   /** What this host holds was claimed by a former run of this program. */
   #recalled = false;
   #diverged = new DivergedCopies();
@@ -63,6 +68,7 @@ export class DomainRun {
   constructor(context: AgentContext, uuid: DomainUuid) {
     this.uuid = uuid;
     this.#context = context;
+    this.#arrivedAtMs = context.clock.monotonicMs();
     this.record = new DomainRecord(context, uuid, (error) => {
       this.attention.clear('journal');
       if (!error) return;
@@ -148,10 +154,11 @@ export class DomainRun {
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
-  begin({ decision, hold, published, pending, identity, parts, absent }: Prepared): void {
+  begin({ decision, hold, published, pending, identity, parts, absent, claim }: Prepared): void {
     this.#parts.begin(parts, absent);
     this.record.change({ unread: this.#parts.unread });
     this.#identity = identity;
+    this.#claim = claim;
     this.#pending.begin(pending);
     this.#recalled = false;
     this.#diverged = new DivergedCopies();
@@ -160,6 +167,13 @@ export class DomainRun {
         ? { kind: 'incoming' }
         : { kind: 'prepared', hold, published, pending: pending?.state },
     );
+  }
+
+  /** An incoming domain runs here. */
+  arrived(): void {
+    this.#arrivedAtMs = this.#context.clock.monotonicMs();
+    this.record.arrived();
+    this.dispatch({ kind: 'started' });
   }
 
   dispatch(event: LifecycleEvent): void {
@@ -190,6 +204,18 @@ export class DomainRun {
     this.#apply(this.#state);
   }
 
+  /** A start that was let through as an ordinary one takes a guest in: what it holds, if anything, is given back unless that guest may have it. */
+  async becomeIncoming(): Promise<void> {
+    this.pause();
+    try {
+      await this.until(isIdle);
+      this.record.awaiting();
+      this.dispatch({ kind: 'incoming' });
+    } finally {
+      this.resume();
+    }
+  }
+
   /** Resolves as soon as the condition holds; after `patienceMs` with false. */
   until(holds: Condition, patienceMs?: number): Promise<boolean> {
     return this.#waiters.until(this.#state, holds, patienceMs);
@@ -210,9 +236,17 @@ export class DomainRun {
     this.#state = state;
     this.record.follow(state, this.#identity);
     this.record.save();
+    this.#context.runClaims?.show(this.uuid, this.#claimOfRun());
     this.#recoveryPoint.follow(state.dirty || state.pending !== undefined);
     if (!this.#closed && !this.#paused) this.#beginTasks();
     this.#waiters.show(this.#state);
+  }
+
+  /** Nobody else's run is under it, and it stands as far as this host knows. */
+  #claimOfRun(): RunClaim | undefined {
+    const { run, hold } = this.#state;
+    const isShown = run === 'running' && hold.kind === 'held' && hold.epoch === this.#claim?.epoch;
+    return isShown ? this.#claim : undefined;
   }
 
   #beginTasks(): void {
@@ -316,10 +350,12 @@ export class DomainRun {
     const over = run === 'finishing' && pending === undefined && !dirty && local === 'idle';
     const recalled = this.#recalled;
     const { arrival } = this;
+    const arrivedForMs = this.#context.clock.monotonicMs() - this.#arrivedAtMs;
     const supersedes = capture && this.#diverged.before(capture, bootId);
-    const known = { capture, bootId, published, reason, over, recalled, arrival, supersedes } as const;
-    const domain = { ...this.place, name: this.name, ...known };
-    const { event, identity, takenOver, parts } = await this.#shareLane.run(domain, task);
+    const known = { capture, bootId, published, reason, over, recalled, supersedes } as const;
+    const domain = { ...this.place, name: this.name, ...known, arrival, arrivedForMs };
+    const { event, identity, takenOver, parts, claim } = await this.#shareLane.run(domain, task);
+    this.#claim = claim ?? this.#claim;
     if (parts) this.#learn(parts);
     if (takenOver) this.record.change({ takenOver });
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);

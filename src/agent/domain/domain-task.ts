@@ -6,6 +6,7 @@ import type { Arrival } from '../../host/journal-record.js';
 import type { Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
 import type { LifecycleEvent, PublishedState } from '../../model/lifecycle-state.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { DomainPlace } from '../domain-place.js';
 
@@ -26,6 +27,8 @@ export interface DomainTask extends DomainPlace {
   readonly supersedes: string | undefined;
   /** Of a domain that came by migration. */
   readonly arrival: Arrival | undefined;
+  /** How long this run of the program has known that it is here, ms. */
+  readonly arrivedForMs: number;
 }
 
 export interface TaskOutcome {
@@ -38,4 +41,6 @@ export interface TaskOutcome {
   readonly parts?: readonly StateFile[] | undefined;
   /** How this host came to the volume, when it took it from another one. */
   readonly takenOver?: TakeOver | undefined;
+  /** The claim under which this host holds the volume now. */
+  readonly claim?: RunClaim | undefined;
 }

@@ -24,8 +24,7 @@ export async function endRun(context: AgentContext, run: DomainRun, reason: stri
   // An incoming domain of which nobody said that it ran here, or never did: its source says it, by the reason of its release.
   const isUntold = run.state.run === 'incoming' && !handedOver && reason !== NEVER_RAN;
   if (isUntold && (await wasHandedOver(context, run.uuid, run.arrival))) {
-    run.record.arrived();
-    run.dispatch({ kind: 'started' });
+    run.arrived();
   }
   const ran = run.state.run === 'running' && !handedOver;
   run.dispatch({ kind: 'stopped', reason, handedOver });

@@ -36,7 +36,7 @@ export async function judgeLeftBehind(
   domain: DomainTask,
   epoch: Slot,
 ): Promise<LeftBehind> {
-  const { local, volume, record, shareError } = await gatherSituation(context, domain, false);
+  const { local, volume, record, shareError } = await gatherSituation(context, domain);
   if (shareError) throw shareError;
   const isUnsynced = record?.bootId !== context.bootId;
   if (volume?.head.kind !== 'whole') {

@@ -48,6 +48,8 @@ function recalledHold({ fenced, holding, claiming, epoch, phase }: JournalRecord
   if (fenced && !claiming) {
     return { kind: 'fenced', epoch, by: fenced.host, ...(holding && { claimed: 'in-doubt' }) };
   }
+  // A start that turned out to be a migration: its claim, if it stands, is for the arrival, or given back.
+  if (phase === 'incoming' && holding) return { kind: 'wanted', how: 'migration', inDoubt: true };
   // What was under way when the former run ended is not known.
   if (holding) return { kind: 'doubt', epoch, ...(claiming && { claiming: true }) };
   if (phase === 'arrived') return { kind: 'wanted', how: 'migration', inDoubt: true };

@@ -5,6 +5,7 @@
  * I1 What must survive a crash of the agent is in the journal before anybody is told: phase and hold before a start or stop is
  *    answered. The last published slot is written when it is convenient: the share knows it better.
  */
+import type { Arrival } from '../../host/journal-record.js';
 import { MirrorError } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { Lifecycle } from '../../model/lifecycle-state.js';
@@ -14,7 +15,7 @@ import type { AttentionList } from '../attention.js';
 import type { DomainFacts, DomainPlace } from '../domain-place.js';
 import { phaseOf } from '../phase.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
-import { notRunning } from '../start/refusal.js';
+import { noArrival, notRunning } from '../start/refusal.js';
 import { Beginning } from './beginning.js';
 import type { PartStatus } from './domain-parts.js';
 import { DomainRun } from './domain-run.js';
@@ -110,17 +111,34 @@ export class Replicator {
     });
   }
 
-  /** The domain's processes run. Of an incoming domain that says nothing: its state is still on its way. */
+  /**
+   * The domain's processes run. Of an incoming domain that says nothing: its state is still on its way.
+   *
+   * @throws MirrorError `HELD_ELSEWHERE` when it was let through as the migration that was announced, and is none
+   */
   async launched(): Promise<void> {
+    const { arrival } = this.#run;
+    if (arrival) await this.#compareWithAnnouncement(arrival);
     if (this.state.run === 'incoming') await this.#run.record.saved();
     else await this.started();
+  }
+
+  /** Only now can it be seen whether this start is the migration that was announced. */
+  async #compareWithAnnouncement({ source }: Arrival): Promise<void> {
+    const { run } = this.state;
+    if (run !== 'incoming' && run !== 'prepared') return;
+    const takesGuestIn = await this.#context.running.takesGuestIn(this.uuid);
+    if (run === 'prepared' && takesGuestIn === true) await this.#run.becomeIncoming();
+    if (run !== 'incoming' || takesGuestIn !== false) return;
+    if (source) throw noArrival(this.uuid, source.host);
+    this.#run.arrived();
   }
 
   /** The domain runs here now. */
   async started(): Promise<void> {
     // What came with a migration is the newest state; until then nobody knows what lies here.
-    if (this.state.run === 'incoming') this.#run.record.judged();
-    this.#run.dispatch({ kind: 'started' });
+    if (this.state.run === 'incoming') this.#run.arrived();
+    else this.#run.dispatch({ kind: 'started' });
     await this.#run.record.saved();
   }
 

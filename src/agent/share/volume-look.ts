@@ -28,12 +28,28 @@ export async function claimStands(
 }
 
 export async function lookAtVolume(
+  context: Pick<AgentContext, 'share' | 'knownShare' | 'config'>,
+  uuid: DomainUuid,
+): Promise<VolumeLook> {
+  return await readVolume(context, uuid, Number.MAX_SAFE_INTEGER);
+}
+
+/** The same, with all that pruning has left of its log. */
+export async function readWholeLog(
+  context: Pick<AgentContext, 'share' | 'knownShare' | 'config'>,
+  uuid: DomainUuid,
+): Promise<VolumeLook> {
+  return await readVolume(context, uuid, 0);
+}
+
+/** @param since the log is read down to this slot at least */
+async function readVolume(
   { share, knownShare, config }: Pick<AgentContext, 'share' | 'knownShare' | 'config'>,
   uuid: DomainUuid,
+  since: Slot,
 ): Promise<VolumeLook> {
   const { hostExpiryMs } = config.timing;
   const shareId = await knownShare.read();
-  const since = Number.MAX_SAFE_INTEGER;
   const { volume } = await share.inspect({ uuid, withHead: false, since, hostExpiryMs, shareId });
   return { shareId, volume };
 }

@@ -7,7 +7,8 @@
  *   P4 restore                             the state directory holds the head
  *   P5 look who holds the volume           only where all that took so long that this host may count as dead; lost: back to P1
  *
- * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away.
+ * I1 No file of the domain is touched before the volume is held (P2 before P4), but by the policy for a share that is away; and where a start that
+ *    was announced as a migration may be an ordinary one, by a copy of the head.
  * I2 A crash anywhere leaves what the next prepare decides anew; nothing before it is undone.
  */
 import type { Arrival } from '../../host/journal-record.js';
@@ -15,6 +16,7 @@ import { sleep } from '../../model/environment.js';
 import { asMirrorError, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
 import type { DomainUuid } from '../../model/identifiers.js';
+import { runClaimOf } from '../../model/run-claim.js';
 import { takeOverIn } from '../../model/take-over.js';
 import { mustFinishFirst, planRestore, type RestoreDecision } from '../../model/restore-plan.js';
 import type { ClaimOutcome } from '../../volume/share-store.js';
@@ -55,7 +57,7 @@ export async function prepareDomain(
   let lastAgeMs: number | undefined;
   for (;;) {
     const isFinished = await domain.finishLastRun(deadline.leftMs);
-    const gathering = gatherSituation(context, request, request.incoming, request.carried);
+    const gathering = gatherSituation(context, request, request);
     const situation = await deadline.within(gathering);
     const decision = planRestore(situation.facts);
     const late = deadline.leftMs < LOOK_AGAIN_MS;
@@ -106,12 +108,14 @@ async function carryOut(
   decision: Exclude<RestoreDecision, { kind: 'refuse' }>,
 ): Promise<Prepared | undefined> {
   const { context, request, situation } = attempt;
+  const arrival = request.incoming ? announced(context, request, situation) : undefined;
   if (decision.kind === 'wait-incoming') {
-    const arrival = announced(context, situation);
+    if (decision.headFirst) await placeHead(context, request, situation);
     return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival };
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
-    return await prepareWithoutShare(context, request, situation, decision);
+    const start = await prepareWithoutShare(context, request, situation, decision);
+    return { ...start, arrival };
   }
   const begun = instant(context.clock);
   const claimed = await claimFor(attempt);
@@ -120,7 +124,9 @@ async function carryOut(
   if (mayCountAsDead(context, silentMs(context, begun)) && !(await isStillHeld(attempt, start))) {
     return undefined;
   }
-  return { ...start, takenOver: takeOverIn(claimed.log) };
+  const { lastClaim } = claimed.log;
+  const claim = lastClaim && runClaimOf(lastClaim);
+  return { ...start, takenOver: takeOverIn(claimed.log), arrival, claim };
 }
 
 /** Whether nobody has taken the volume over while the start took its time. */
@@ -128,15 +134,30 @@ async function isStillHeld({ context, request, deadline }: Start, { hold }: Prep
   return hold.kind !== 'held' || (await deadline.within(claimStands(context, request.uuid, hold)));
 }
 
-/** What an incoming domain's start was announced with: its source is looked for in it when the domain has arrived. */
-function announced({ clock, bootId }: AgentContext, { volume, facts }: Situation): Arrival {
-  const claim = volume?.log.lastClaim;
+/** Where a domain comes from, if it comes: what is known before it does. */
+function announced(
+  { config }: AgentContext,
+  { runClaim }: PrepareRequest,
+  { volume, facts }: Situation,
+): Arrival {
+  const holder = volume?.holder;
+  const source = holder && holder.host !== config.host ? holder : undefined;
   return {
-    bootId,
-    atMs: clock.monotonicMs(),
-    source: claim ? { slot: claim.slot, host: claim.host } : null,
+    source: source ? { slot: source.epoch, host: source.host } : null,
     logTop: facts.share === 'verified' ? (volume?.log.top ?? 0) : null,
+    claim: runClaim ?? null,
   };
+}
+
+/** It is the newest state that anybody knows of; a migration that comes after all brings its own, and overwrites this copy. */
+async function placeHead(
+  { files, config }: AgentContext,
+  request: PrepareRequest,
+  { volume }: Situation,
+): Promise<void> {
+  if (volume?.head.kind !== 'whole' || config.placement === 'direct') return;
+  await files.takeLinksAway(request.uuid);
+  await files.restore({ ...request, live: undefined }, volume.head.generation.capture);
 }
 
 /** @returns `undefined` when the volume is not what the plan was made for */

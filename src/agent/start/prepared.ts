@@ -9,6 +9,7 @@ import type { Slot } from '../../model/generation-name.js';
 import type { Hold, Pending, PublishedState } from '../../model/lifecycle-state.js';
 import { newestParts, partsOf } from '../../model/parts.js';
 import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { DomainPlace } from '../domain-place.js';
 import type { Situation } from './situation.js';
@@ -16,8 +17,10 @@ import type { Situation } from './situation.js';
 export interface StartRequest {
   readonly name: string;
   readonly nvramPath: string | undefined;
-  /** The start is an incoming migration. */
+  /** A migration of the domain to this host was announced. Whether this start is that migration is decided on evidence. */
   readonly incoming: boolean;
+  /** The claim that the domain's definition carries: the one of its run on the host that it comes from. */
+  readonly runClaim?: RunClaim | undefined;
   /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
   readonly byHook?: boolean;
   /** The domain's state in its own definition: of use where there is no other. */
@@ -53,8 +56,10 @@ export interface Prepared {
   readonly notice?: MirrorError | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */
   readonly live?: Slot | undefined;
-  /** Of an incoming domain. */
-  readonly arrival?: Arrival;
+  /** Of a start that was announced as a migration, whatever it was decided to be. */
+  readonly arrival?: Arrival | undefined;
+  /** The claim under which the domain starts, where it has one. */
+  readonly claim?: RunClaim | undefined;
 }
 
 /** @param identity of the volume's TPM, when it is known */

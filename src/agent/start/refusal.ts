@@ -3,7 +3,7 @@
  * `virsh start` reads these.
  */
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
-import type { DomainUuid } from '../../model/identifiers.js';
+import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { AttentionList } from '../attention.js';
 import type { Situation } from './situation.js';
 
@@ -134,6 +134,18 @@ export function anotherTpm(uuid: DomainUuid): MirrorError {
     `the TPM of ${uuid} is another one than in its volume; it is kept as a diverged copy`,
     {
       next: `see the copies with \`swtpm-mirror history --all ${uuid}\`; stop the domain and choose with \`swtpm-mirror resolve ${uuid} --keep head\` or \`--keep local\``,
+    },
+  );
+}
+
+/** A migration was announced, and what was started in its place is an ordinary VM. */
+export function noArrival(uuid: DomainUuid, holder: HostName): MirrorError {
+  return new MirrorError(
+    'HELD_ELSEWHERE',
+    `${uuid} was started in place of the migration that was announced, and ${holder} holds its TPM state`,
+    {
+      next: `if it does not run on ${holder} any more, start it again: the announcement is used up`,
+      retriable: true,
     },
   );
 }

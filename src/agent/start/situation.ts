@@ -4,7 +4,7 @@
 import type { JournalRecord } from '../../host/journal-record.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
 import type { Manifest } from '../../bundle/manifest.js';
-import type { CarriedState } from '../../bundle/metadata-element.js';
+import { standingOf } from '../../model/arrival.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
 import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../../model/restore-plan.js';
@@ -16,6 +16,10 @@ import type { AgentContext } from '../agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from '../domain-place.js';
 import { ofAnotherShare } from '../share/remember-share.js';
+import type { StartRequest } from './prepared.js';
+
+/** What a start is asked with, as far as it bears on the decision. */
+export type AskedOfAStart = Pick<StartRequest, 'incoming' | 'runClaim' | 'carried'>;
 
 export interface Situation {
   readonly uuid: DomainUuid;
@@ -46,20 +50,20 @@ const PLACED: ReadonlySet<string> = new Set(['import', 'carried', 'rollback', 'r
 export async function gatherSituation(
   context: AgentContext,
   place: DomainPlace,
-  incoming: boolean,
-  carriedState?: CarriedState,
+  asked?: AskedOfAStart,
 ): Promise<Situation> {
   const { uuid } = place;
   const record = await context.journal.read(uuid);
-  const share = await lookAtShare(context, uuid, record);
+  const mayHaveArrived = asked?.incoming ?? (record !== undefined && record.arrival !== null);
+  const share = await lookAtShare(context, uuid, record, mayHaveArrived);
   const disk = await lookAtDisk(context, place);
   const volume = share.inspection?.volume;
   const known = disk.capture && withKnownParts(disk.capture, headParts({ volume }));
   const nvramMissing = known?.files.some(({ stale }) => stale === MISSING) ?? false;
   const local = { error: disk.error, capture: known && nvramMissing ? withPlacedParts(known) : known };
   // Where there is another state its own has no say, and is not worth the work.
-  const isLast = !incoming && disk.capture === undefined && share.inspection && !volume?.log.head;
-  const carried = await readCarried(uuid, isLast ? carriedState : undefined);
+  const isLast = disk.capture === undefined && share.inspection && !volume?.log.head;
+  const carried = await readCarried(uuid, isLast ? asked?.carried : undefined);
   const facts: RestoreFacts = {
     share: share.presence,
     volume: volumeFacts(volume, local.capture),
@@ -70,7 +74,7 @@ export async function gatherSituation(
     journal: record && journalFacts(record, context.bootId),
     ...(await spoolFacts(context, uuid, local.capture, volume, record)),
     carried: carried.kind,
-    incoming,
+    announced: announcement(context, volume, asked),
     policy: context.config.start,
   };
   return {
@@ -87,12 +91,27 @@ export async function gatherSituation(
   };
 }
 
+function announcement(
+  { config }: AgentContext,
+  volume: VolumeReading | undefined,
+  asked: AskedOfAStart | undefined,
+): RestoreFacts['announced'] {
+  if (!asked?.incoming) return 'no';
+  const { runClaim } = asked;
+  if (!volume || !runClaim) return 'yes';
+  const standing = standingOf(volume.log, config.host, { slot: runClaim.epoch, ...runClaim });
+  return standing === 'open' ? 'by-holder' : 'yes';
+}
+
+/** @param wholeLog what arrived is judged by all that the log says of where it comes from */
 async function lookAtShare(
   context: AgentContext,
   uuid: DomainUuid,
   record: JournalRecord | undefined,
+  wholeLog: boolean,
 ): Promise<{ presence: SharePresence; inspection?: Inspection; error?: MirrorError }> {
-  const since = record && record.epoch > 0 ? record.epoch : Number.MAX_SAFE_INTEGER;
+  const known = record && record.epoch > 0 ? record.epoch : Number.MAX_SAFE_INTEGER;
+  const since = wholeLog ? 0 : known;
   const { hostExpiryMs } = context.config.timing;
   const shareId = (await context.knownShare.read()) ?? record?.shareId ?? undefined;
   try {

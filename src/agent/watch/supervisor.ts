@@ -29,6 +29,7 @@ import { Replicators } from './replicators.js';
 import { ShareHealth, type ShareHealthReport } from '../share/share-health.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
 import { Rescan } from './rescan.js';
+import { WrittenRunClaims } from './run-claims.js';
 import { Sightings } from './sightings.js';
 
 /** What was defined is asked for at one look in so many: an event tells it at once, and a virsh takes longer than all else that a look does. */
@@ -47,13 +48,15 @@ export class Supervisor {
   readonly #notices = new HostNotices();
   readonly #definitions: Definitions;
   readonly #events: DomainEvents;
+  readonly #runClaims: WrittenRunClaims;
   readonly #rescan: Rescan;
   #looks = 0;
   #ready: Promise<void> = Promise.resolve();
 
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
-    this.#domains = new Replicators(context);
+    this.#runClaims = new WrittenRunClaims(context);
+    this.#domains = new Replicators({ ...context, runClaims: this.#runClaims });
     const markDirty = (uuid: DomainUuid): void => {
       this.find(uuid)?.changed();
     };
@@ -238,6 +241,7 @@ export class Supervisor {
     this.#rescan.close();
     this.#events.close();
     this.#arrivals.close();
+    this.#runClaims.close();
     await this.#changes.close();
     await Promise.all(
       this.replicators().map((replicator) => replicator.settled().catch(this.#report(replicator.uuid))),

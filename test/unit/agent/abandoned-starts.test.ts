@@ -36,7 +36,7 @@ function makeRig(): Rig {
       },
       known: async () => rig.idle && new Set([...rig.idle, ...rig.active]),
     },
-    running: { list: async () => new Set(rig.running) },
+    running: { list: async () => new Set(rig.running), takesGuestIn: async () => undefined },
   } as unknown as AgentContext;
   const rig: Rig = {
     starts: new AbandonedStarts(context, {

@@ -32,7 +32,7 @@ function rig({ duringTakeUp, duringQuestion, leftAlone }: Happenings = {}): Rig 
     debug: () => undefined,
   };
   const sightings: Sightings = new Sightings(
-    { running: { list }, log },
+    { running: { list, takesGuestIn: async () => undefined }, log },
     {
       runOf: () => undefined,
       factsOf: (uuid) => {

@@ -79,7 +79,7 @@ function* volumeSides(): Generator<
 }
 
 function forEveryCombination(
-  incoming: boolean,
+  announced: RestoreFacts['announced'],
   visit: (facts: RestoreFacts) => void,
   carried: CarriedFacts = 'none',
 ): number {
@@ -100,7 +100,7 @@ function forEveryCombination(
               journal,
               spooled,
               carried,
-              incoming,
+              announced,
               policy,
             });
             count++;
@@ -229,7 +229,7 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
     valid,
     facts: { journal },
   }) => kind !== 'keep-unverified' || !differ(valid?.identity, journal?.identity),
-  'only a migration destination waits': ({ kind }) => kind !== 'wait-incoming',
+  'only a migration that was announced is waited for': ({ kind }) => kind !== 'wait-incoming',
 };
 
 function becomesHead(kind: RestoreDecision['kind']): boolean {
@@ -255,7 +255,7 @@ t.test('every combination of facts keeps every rule, and every decision is reach
   const broken = new Map<string, { facts: RestoreFacts; decision: RestoreDecision }>();
   const reached = new Set<string>();
   const rules = Object.entries(RULES);
-  const count = forEveryCombination(false, (facts) => {
+  const count = forEveryCombination('no', (facts) => {
     const decision = planRestore(facts);
     reached.add(outcome(decision));
     const meaning = meaningOf(facts, decision);
@@ -290,7 +290,7 @@ t.test('every combination of facts keeps every rule, and every decision is reach
 
 t.test('G8: what the definition carries decides where a blank TPM would start, and nowhere else', (t) => {
   const without: string[] = [];
-  forEveryCombination(false, (facts) => without.push(outcome(planRestore(facts))));
+  forEveryCombination('no', (facts) => without.push(outcome(planRestore(facts))));
   for (const [carried, instead] of [
     ['whole', 'restore-carried'],
     ['unusable', 'CARRIED_INVALID'],
@@ -299,7 +299,7 @@ t.test('G8: what the definition carries decides where a blank TPM would start, a
     let times = 0;
     let broken: RestoreFacts | undefined;
     forEveryCombination(
-      false,
+      'no',
       (facts) => {
         const before = without[at++];
         const expected = before === 'start-new' ? instead : before;
@@ -314,10 +314,61 @@ t.test('G8: what the definition carries decides where a blank TPM would start, a
   t.end();
 });
 
-t.test('a migration destination decides nothing, whatever else is true', (t) => {
-  const decided = new Set<string>();
-  forEveryCombination(true, (facts) => decided.add(planRestore(facts).kind), 'whole');
-  t.strictSame([...decided], ['wait-incoming']);
+/** What an announcement may change, in words of its own. */
+function mayBeMigration(facts: RestoreFacts, ordinary: string): boolean {
+  const { share, holder, journal, spooled } = facts;
+  if (share !== 'verified') return false;
+  if (holder === 'other-alive' || holder === 'other-expired') return true;
+  const knowsOfOne =
+    journal !== undefined && (journal.ran || journal.digest !== undefined || journal.identity !== undefined);
+  const isFirst = ordinary === 'start-new' || (ordinary === 'adopt-local' && !knowsOfOne && !spooled);
+  return holder === 'none' && isFirst;
+}
+
+for (const announced of ['yes', 'by-holder'] as const) {
+  t.test(
+    `G8: a start that was announced (${announced}) is an ordinary one, unless another host holds the volume or nobody ever had one`,
+    (t) => {
+      const without: RestoreDecision[] = [];
+      forEveryCombination('no', (facts) => without.push(planRestore(facts)));
+      let at = 0;
+      let waits = 0;
+      let headFirst = 0;
+      let broken: RestoreFacts | undefined;
+      forEveryCombination(announced, (facts) => {
+        const ordinary = without[at++]!;
+        const decision = planRestore(facts);
+        if (mayBeMigration(facts, outcome(ordinary))) {
+          waits++;
+          const isFirst = decision.kind === 'wait-incoming' && decision.headFirst === true;
+          if (isFirst) headFirst++;
+          const mayCopy = announced === 'yes' && facts.holder === 'other-expired';
+          const isRight = isFirst === (mayCopy && ordinary.kind === 'restore-head');
+          if (decision.kind !== 'wait-incoming' || !isRight) broken ??= facts;
+        } else if (outcome(decision) !== outcome(ordinary)) {
+          broken ??= facts;
+        }
+      });
+      t.equal(broken, undefined);
+      t.ok(waits > 0 && at > waits, 'both are reached');
+      t.equal(headFirst > 0, announced === 'yes', 'a holder that is known for certain needs no copy');
+      t.end();
+    },
+  );
+}
+
+t.test('G8: nothing that a definition carries is passed over for an announcement', (t) => {
+  let broken: RestoreFacts | undefined;
+  forEveryCombination(
+    'yes',
+    (facts) => {
+      const isIncoming = planRestore(facts).kind === 'wait-incoming';
+      const isOrdinary = outcome(planRestore({ ...facts, announced: 'no' })) === 'restore-carried';
+      if (isIncoming && isOrdinary) broken ??= facts;
+    },
+    'whole',
+  );
+  t.equal(broken, undefined);
   t.end();
 });
 
@@ -330,7 +381,7 @@ const QUIET: RestoreFacts = {
   local: { kind: 'absent' },
   journal: undefined,
   spooled: false,
-  incoming: false,
+  announced: 'no',
   policy: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse' },
 };
 const HEAD = { kind: 'whole', slot: HEAD_SLOT, identity: TPM_A } as const;
@@ -492,11 +543,40 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
     'keep-diverged-restore-head',
   ],
   [
-    'wait-incoming: a migration destination, whatever else is true',
-    { incoming: true, volume: HEAD, holder: 'other-alive', tombstoned: true },
+    'wait-incoming: a migration from the host that holds the volume',
+    { announced: 'yes', volume: HEAD, holder: 'other-alive' },
     'wait-incoming',
   ],
-  ['wait-incoming: also while the share is away', { incoming: true, share: 'unreachable' }, 'wait-incoming'],
+  ['wait-incoming: the first of a domain that nobody stored', { announced: 'yes' }, 'wait-incoming'],
+  [
+    'wait-incoming: its source has no agent, or is dead',
+    { announced: 'yes', volume: HEAD, holder: 'other-expired' },
+    'wait-incoming',
+  ],
+  [
+    'G8: an offline migration was announced, and this host has nothing',
+    { announced: 'yes', volume: HEAD, journal: undefined },
+    'restore-head',
+  ],
+  [
+    'G8: an offline migration was announced, and an older state lies here',
+    {
+      announced: 'yes',
+      volume: HEAD,
+      local: { kind: 'valid', digest: OTHER_DIGEST, identity: TPM_A, relation: 'older' },
+    },
+    'restore-head',
+  ],
+  [
+    'an announcement revives no tombstone',
+    { announced: 'yes', volume: HEAD, tombstoned: true },
+    'TOMBSTONED',
+  ],
+  [
+    'a migration is refused while the share is away: its guest runs on at its source',
+    { announced: 'yes', share: 'unreachable' },
+    'SHARE_UNAVAILABLE',
+  ],
   [
     'refuse: the share is unreachable',
     { share: 'unreachable', local: local('unknown'), journal: PUBLISHED_HEAD },
@@ -648,7 +728,7 @@ for (const [name, facts, expected] of SCENARIOS) {
 
 const REBOOTED: JournalFacts = { ...PUBLISHED_HEAD, rebooted: true };
 const WAITS: readonly (readonly [string, Partial<RestoreFacts>, boolean])[] = [
-  ['a migration waits until the claim of the last run is given back', { incoming: true }, true],
+  ['a migration waits until the claim of the last run is given back', { announced: 'yes' }, true],
   [
     'G5: a start waits for the spool, where the last run ended with more than lies here',
     { volume: HEAD, claimedByAnother: true, spooled: true, journal: PUBLISHED_HEAD },
