@@ -28,6 +28,7 @@ import { DivergedCopies } from './diverged-copies.js';
 import { domainPlace, type DomainPlace } from '../domain-place.js';
 import { DomainParts, type PartStatus } from './domain-parts.js';
 import { DomainRecord } from './domain-record.js';
+import type { TaskOutcome } from './domain-task.js';
 import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from '../start/prepared.js';
@@ -342,6 +343,12 @@ export class DomainRun {
     this.#state = step(this.#state, { kind: 'completed', from: capture.digest, digest: complete.digest });
   }
 
+  #learnFrom({ claim, parts, takenOver }: TaskOutcome): void {
+    this.#claim = claim ?? this.#claim;
+    if (parts) this.#learn(parts);
+    if (takenOver) this.record.change({ takenOver });
+  }
+
   async #runShare(task: ShareTask): Promise<void> {
     const { capture, bootId } = this.#pending;
     const { run, pending, published, dirty, local } = this.#state;
@@ -354,10 +361,9 @@ export class DomainRun {
     const supersedes = capture && this.#diverged.before(capture, bootId);
     const known = { capture, bootId, published, reason, over, recalled, supersedes } as const;
     const domain = { ...this.place, name: this.name, ...known, arrival, arrivedForMs };
-    const { event, identity, takenOver, parts, claim } = await this.#shareLane.run(domain, task);
-    this.#claim = claim ?? this.#claim;
-    if (parts) this.#learn(parts);
-    if (takenOver) this.record.change({ takenOver });
+    const outcome = await this.#shareLane.run(domain, task);
+    const { event, identity } = outcome;
+    this.#learnFrom(outcome);
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
     if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();
     if (event.kind === 'acquired') {
