@@ -2,7 +2,6 @@
  * prepared: what a start is asked with, and what it is allowed with.
  */
 import type { Arrival } from '../../host/journal-record.js';
-import type { CarriedState } from '../../bundle/metadata-element.js';
 import type { AbsentPart, Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
@@ -12,19 +11,13 @@ import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
 import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { DomainPlace } from '../domain-place.js';
-import type { Situation } from './situation.js';
+import type { AskedOfAStart, Situation } from './situation.js';
 
-export interface StartRequest {
+export interface StartRequest extends AskedOfAStart {
   readonly name: string;
   readonly nvramPath: string | undefined;
-  /** A migration of the domain to this host was announced. Whether this start is that migration is decided on evidence. */
-  readonly incoming: boolean;
-  /** The claim that the domain's definition carries: the one of its run on the host that it comes from. */
-  readonly runClaim?: RunClaim | undefined;
   /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
   readonly byHook?: boolean;
-  /** The domain's state in its own definition: of use where there is no other. */
-  readonly carried?: CarriedState | undefined;
 }
 
 export type PrepareRequest = DomainPlace & StartRequest;

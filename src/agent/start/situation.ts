@@ -4,6 +4,8 @@
 import type { JournalRecord } from '../../host/journal-record.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
 import type { Manifest } from '../../bundle/manifest.js';
+import type { CarriedState } from '../../bundle/metadata-element.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import { standingOf } from '../../model/arrival.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
@@ -16,10 +18,16 @@ import type { AgentContext } from '../agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import type { DomainPlace } from '../domain-place.js';
 import { ofAnotherShare } from '../share/remember-share.js';
-import type { StartRequest } from './prepared.js';
 
 /** What a start is asked with, as far as it bears on the decision. */
-export type AskedOfAStart = Pick<StartRequest, 'incoming' | 'runClaim' | 'carried'>;
+export interface AskedOfAStart {
+  /** A migration of the domain to this host was announced. Whether this start is that migration is decided on evidence. */
+  readonly incoming: boolean;
+  /** The claim that the domain's definition carries: the one of its run on the host that it comes from. */
+  readonly runClaim?: RunClaim | undefined;
+  /** The domain's state in its own definition: of use where there is no other. */
+  readonly carried?: CarriedState | undefined;
+}
 
 export interface Situation {
   readonly uuid: DomainUuid;
