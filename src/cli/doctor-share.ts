@@ -31,7 +31,21 @@ export function checkMount(config: Config, mountInfo: string): Finding[] {
     return [warning(MOUNT, `${share} lies on this host's own root file system`, next)];
   }
   const what = `${mount.source} (${mount.type}) at ${mount.mountPoint}`;
-  return mount.options.has('ro') ? [problem(MOUNT, readOnly(what))] : checkNfs(mount, what);
+  if (mount.options.has('ro')) return [problem(MOUNT, readOnly(what))];
+  return [...checkNfs(mount, what), checkLinks(mount, what)];
+}
+
+/** Options that keep what others plant on the share from being of use to them. */
+const PRECAUTIONS = ['nosymfollow', 'nodev', 'nosuid'] as const;
+
+/** A second line of defence: this program follows no link there whatever the mount says, so that a mount without is no fault. */
+function checkLinks({ options }: Mount, what: string): Finding {
+  const missing = PRECAUTIONS.filter((option) => !options.has(option));
+  if (missing.length === 0) return ok('mount options', `${what} lets no link, device or suid file work`);
+  return ok(
+    'mount options',
+    `${what} is mounted without \`${missing.join(',')}\`, with which nothing that others put on the share could lead any program of this host elsewhere; this one follows no link there, and reads its log, which is of links, with it as well (Linux 5.10 or newer)`,
+  );
 }
 
 function checkNfs({ type, options }: Mount, what: string): Finding[] {
@@ -121,6 +135,7 @@ function judge(found: ShareExamination, { storage }: Config): Finding[] {
       ),
     );
   }
+  findings.push(whoWorks(storage.uid, owner.uid));
   const isTight = availableBytes < SPACE_BYTES_MIN || availableInodes < INODES_MIN;
   const space = `${Math.floor(availableBytes / MIB)} MiB and ${availableInodes} inodes available`;
   findings.push(isTight ? warning('share space', space, 'free some space') : ok('share space', space));
@@ -132,6 +147,16 @@ function judge(found: ShareExamination, { storage }: Config): Finding[] {
       : ok('clock', clock),
   );
   return findings;
+}
+
+/** What root on the share costs. */
+function whoWorks(uid: number, owner: number): Finding {
+  if (uid !== 0) return ok('share user', `works there as user ${uid}, who is not root on this host`);
+  const squashed = owner === 0 ? '' : ` (the server takes it for user ${owner})`;
+  return ok(
+    'share user',
+    `works there as root${squashed}: whatever others put on the share is read by a process with root's rights on this host. An unprivileged \`storage.uid\` and \`storage.gid\`, the same on every host, and the share's files given to it, spare that; direct placement needs root there`,
+  );
 }
 
 function broken(fault: string): MirrorError {

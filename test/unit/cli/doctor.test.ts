@@ -25,6 +25,14 @@ t.test('mounts that can lose or delay something are told', async (t) => {
   t.match(checkMount(alone, ROOT), [{ verdict: 'warning', message: /this host alone/ }]);
 });
 
+t.test('what the mount lets others plant is told, and is no fault', async (t) => {
+  const told = (options: string): string =>
+    verdictOn(options).find((line) => line.includes('nosymfollow') || line.includes('no link')) ?? '';
+  t.match(told('rw,vers=4.2,hard'), /^ok .+mounted without `nosymfollow,nodev,nosuid`/);
+  t.match(told('rw,nodev,nosuid,hard'), /^ok .+mounted without `nosymfollow`/);
+  t.match(told('rw,nosymfollow,nodev,nosuid,hard'), /^ok .+lets no link, device or suid file work/);
+});
+
 t.test('a libvirt that does not run hooks in qemu.d is a problem', async (t) => {
   const using = (version: string): string =>
     `Using library: libvirt ${version}\nUsing API: QEMU ${version}\n`;

@@ -15,11 +15,14 @@ import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
 import type { ShareService } from '../../../src/volume/share-administration.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
+import { mount } from '../../fixtures/mount.js';
 import { readStateBlob } from '../../fixtures/state-blobs.js';
+import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 import { tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { treeDigest } from '../../fixtures/tree-digest.js';
-import { claimCall, hold, publish, type Hold } from '../../fixtures/volume-steps.js';
+import { claimCall, headNumber, hold, publish, type Hold } from '../../fixtures/volume-steps.js';
 
+const isRoot = process.getuid?.() === 0;
 const KEPT = parseSnapshotName('kept');
 /** Hundreds of shares are made, each of which syncs what it writes. */
 const MEMORY = fs.existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
@@ -36,6 +39,26 @@ interface Place {
   expectWhole(what?: string): void;
 }
 
+/** A share that is made, and what is called before each call of its file system. */
+async function openStore(
+  root: string,
+): Promise<{ store: ShareService; intrusion: { before: Place['intrude'] } }> {
+  const intrusion = { before: (): void => undefined } as { before: Place['intrude'] };
+  const store = createLocalShareStore({
+    fs: interceptFileSystem(new NodeFileSystem(), async ({ site }, proceed) => {
+      intrusion.before(site);
+      return await proceed();
+    }),
+    root,
+    host: parseHostName('kvm-a'),
+    machineId: 'machine of kvm-a',
+    clock: systemClock,
+    random: { hex: (length) => randomBytes(length).toString('hex'), fraction: () => 0.5 },
+  });
+  await store.initialise({});
+  return { store, intrusion };
+}
+
 async function place(t: Test): Promise<Place> {
   const directory = fs.mkdtempSync(join(MEMORY, 'planted-'));
   t.teardown(() => fs.rmSync(directory, { recursive: true, force: true }));
@@ -49,19 +72,7 @@ async function place(t: Test): Promise<Place> {
   for (const name of ['tpm2', 'live/00000001/tpm2']) {
     fs.writeFileSync(join(canary, name, 'tpm2-00.permall'), foreign.data);
   }
-  let intrude: Place['intrude'] = () => undefined;
-  const store = createLocalShareStore({
-    fs: interceptFileSystem(new NodeFileSystem(), async ({ site }, proceed) => {
-      intrude(site);
-      return await proceed();
-    }),
-    root,
-    host: parseHostName('kvm-a'),
-    machineId: 'machine of kvm-a',
-    clock: systemClock,
-    random: { hex: (length) => randomBytes(length).toString('hex'), fraction: () => 0.5 },
-  });
-  await store.initialise({});
+  const { store, intrusion } = await openStore(root);
   const whole = treeDigest(canary);
   t.teardown(() => store.leave({}).catch(() => undefined));
   return {
@@ -70,7 +81,7 @@ async function place(t: Test): Promise<Place> {
     canary,
     store,
     set intrude(before: Place['intrude']) {
-      intrude = before;
+      intrusion.before = before;
     },
     expectWhole: (what = 'the canary') => {
       t.equal(treeDigest(canary), whole, what);
@@ -215,6 +226,23 @@ t.test("what stands in a heartbeat's place neither blocks the share nor is writt
   }
   t.equal(fs.readFileSync(join(canary, 'heartbeat'), 'utf8'), 'canary');
   await store.beat({ shareId: undefined });
+});
+
+t.test('a share that is mounted with nosymfollow serves all the same', { skip: !isRoot }, async (t) => {
+  const directory = await temporaryDirectory(t);
+  await mount(t, ['-t', 'tmpfs', '-o', 'nosymfollow,nodev,nosuid', 'tmpfs'], directory);
+  fs.mkdirSync(join(directory, 'target'));
+  fs.symlinkSync('target', join(directory, 'link'));
+  t.throws(() => fs.readdirSync(join(directory, 'link')), { code: 'ELOOP' }, 'no link works there');
+  const { store } = await openStore(join(directory, 'share'));
+  t.teardown(() => store.leave({}));
+  const held = await hold(store);
+  for (const number of [1, 2, 3]) await publish(held, number);
+  await store.pin({ uuid: UUID, name: KEPT, slot: 'head' });
+  await store.tidy(tidying(held));
+  t.equal(await headNumber(store), 3);
+  t.match(await store.verify({ uuid: UUID }), { damaged: [] });
+  t.match(await store.history({ uuid: UUID }), [{ kind: 'publish', head: true }]);
 });
 
 const OPERATIONS: Record<string, (store: ShareService, held: Hold) => Promise<unknown>> = {
