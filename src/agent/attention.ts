@@ -10,12 +10,13 @@ export function toAttention({ code, message, next }: MirrorError): Attention {
 }
 
 /** One item per topic: a new one on the same topic replaces the old, and success on a topic clears it. */
-export type AttentionTopic = 'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal' | 'nvram';
+export type AttentionTopic =
+  'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal' | 'nvram' | 'strangers';
 
 export class AttentionList {
   readonly #items = new Map<AttentionTopic, Attention>();
 
-  raise(topic: AttentionTopic, error: MirrorError): void {
+  raise(topic: AttentionTopic, error: Attention): void {
     const { code, message, next } = error;
     this.#items.set(topic, { code, message, next });
   }

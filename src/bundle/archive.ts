@@ -11,9 +11,9 @@
  * I5 Nothing is encoded that would not decode.
  * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
  */
-import { extract, pack, type ExtractEvents } from 'tar-stream';
+import { pack } from 'tar-stream';
 import { compareStateFiles, STATE_FILE_BYTES_MAX, type Capture, type StateFile } from '../model/capture.js';
-import { invariant, MirrorError } from '../model/errors.js';
+import { invariant } from '../model/errors.js';
 import { sha256 } from '../model/hash.js';
 import { quoted } from '../model/identifiers.js';
 import { damaged } from './damaged.js';
@@ -30,6 +30,7 @@ import {
   type ManifestFields,
   type ManifestFile,
 } from './manifest.js';
+import { tarEntries, TarError, type TarEntry } from './tar-reader.js';
 
 const BLOCK_BYTES = 512;
 /** A tar archive ends with at least two blocks of zeros. */
@@ -119,7 +120,7 @@ export async function decodeBundle(data: Uint8Array): Promise<Bundle> {
   if (data.length > BUNDLE_BYTES_MAX) {
     throw damaged(`it has ${data.length} bytes, expected at most ${BUNDLE_BYTES_MAX}`);
   }
-  const { manifest, contents } = await readArchive(decompress(data, UNPACKED_BYTES_MAX));
+  const { manifest, contents } = readArchive(decompress(data, UNPACKED_BYTES_MAX));
   const files = manifest.files.map((described) => checkedFile(described, contents.get(filePath(described))));
   return {
     manifest,
@@ -132,31 +133,26 @@ export async function decodeBundle(data: Uint8Array): Promise<Bundle> {
   };
 }
 
-type Entry = ExtractEvents['entry'][1];
-
 interface ArchiveContent {
   readonly manifest: Manifest;
   /** By path in the archive. */
   readonly contents: ReadonlyMap<string, Uint8Array>;
 }
 
-async function readArchive(archive: Uint8Array): Promise<ArchiveContent> {
+function readArchive(archive: Uint8Array): ArchiveContent {
   const contents = new Map<string, Uint8Array>();
   let manifest: Manifest | undefined;
   let end = 0;
   try {
-    const entries = extract();
-    entries.end(archive);
-    for await (const entry of entries) {
+    for (const entry of tarEntries(archive)) {
       const size = checkPlace(entry, end);
-      if (manifest === undefined) manifest = await readManifest(entry);
-      else contents.set(...(await readStateFile(entry, size, manifest, contents)));
+      if (manifest === undefined) manifest = readManifest(entry);
+      else contents.set(...readStateFile(entry, size, manifest, contents));
       end += BLOCK_BYTES + Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
     }
   } catch (error) {
-    if (error instanceof MirrorError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw damaged(`its tar structure is damaged (${reason})`, error);
+    if (!(error instanceof TarError)) throw error;
+    throw damaged(`its tar structure is damaged (${error.message})`, error);
   }
   checkEnd(archive.subarray(end));
   if (manifest === undefined) throw damaged('it has no entries, expected a manifest');
@@ -164,47 +160,42 @@ async function readArchive(archive: Uint8Array): Promise<ArchiveContent> {
 }
 
 /**
- * Extended headers (pax, GNU) can change the name and size that an entry's own header gives, and tar-stream applies them unseen; but
+ * Extended headers (pax, GNU) can change the name and size that an entry's own header gives; but
  * they move that header away from the end of the previous entry. A name that came that way may be a piece of state, and is not told.
  *
  * @returns the size of the entry's content
  */
-function checkPlace({ header, offset }: Entry, end: number): number {
+function checkPlace({ offset, size, kind, ...entry }: TarEntry, end: number): number {
   if (offset !== end) {
     throw damaged(
       `an extended header or a gap follows byte ${end} of its tar archive, expected plain entries only`,
     );
   }
-  const name = quoted(header.name);
-  // Whatever its types say, tar-stream gives null for a kind it does not know, such as GNU's sparse file.
-  const kind = header.type as string | null;
+  const name = quoted(entry.name);
   if (kind !== 'file') {
     throw damaged(`its entry ${name} is a ${kind ?? 'special file'}, expected a plain file`);
   }
-  // It also gives null for a size that it cannot read, and would then wait for ever for the content.
-  if (!Number.isSafeInteger(header.size)) throw damaged(`its entry ${name} has no readable size`);
-  return header.size;
+  if (size === undefined) throw damaged(`its entry ${name} has no readable size`);
+  return size;
 }
 
-async function readManifest(entry: Entry): Promise<Manifest> {
-  const { name } = entry.header;
+function readManifest({ name, content }: TarEntry): Manifest {
   if (name !== MANIFEST_NAME) throw damaged(`its first entry is ${quoted(name)}, expected ${MANIFEST_NAME}`);
-  return parseManifest(await collect(entry));
+  return parseManifest(content());
 }
 
-async function readStateFile(
-  entry: Entry,
+function readStateFile(
+  { name, content }: TarEntry,
   size: number,
   manifest: Manifest,
   earlier: ReadonlyMap<string, Uint8Array>,
-): Promise<[string, Uint8Array]> {
-  const { name } = entry.header;
+): [string, Uint8Array] {
   if (name === MANIFEST_NAME) throw damaged('it has a second manifest, expected one');
   const described = manifest.files.find((file) => filePath(file) === name);
   if (!described) throw damaged(`its entry ${quoted(name)} is not in its manifest`);
   if (earlier.has(name)) throw damaged(`its entry ${name} occurs twice, expected once`);
   if (size !== described.size) throw damaged(`${name} has ${size} bytes, expected ${described.size}`);
-  return [name, await collect(entry)];
+  return [name, content()];
 }
 
 /** What follows the last entry: the end mark, and padding as tar writes it, all zeros. */

@@ -7,7 +7,7 @@
  * So vdsm writes them (lib/vdsm/virt/filedata.py). It reads either of them with or without `=0=` and bzip2, and with line breaks;
  * so does this.
  */
-import { extract, pack, type ExtractEvents } from 'tar-stream';
+import { pack } from 'tar-stream';
 import {
   isStateFileName,
   isTpmRole,
@@ -20,6 +20,7 @@ import {
 import { MirrorError } from '../model/errors.js';
 import { contentDigest, sha256 } from '../model/hash.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { tarEntries, TarError, type TarEntry } from './tar-reader.js';
 
 export type Compression = 'xz' | 'bzip2';
 
@@ -34,12 +35,12 @@ export interface OvirtData {
   readonly nvram?: string | undefined;
 }
 
-type Header = ExtractEvents['entry'][0];
-
 const BZIP2_MARK = '=0=';
 const TAR_BYTES_MAX = 4 * STATE_FILE_BYTES_MAX;
 /** Largest text that is taken: what does not compress, in base64. */
 export const OVIRT_TEXT_BYTES_MAX = 2 * TAR_BYTES_MAX;
+/** A directory of a domain's has five or six. */
+const ENTRIES_MAX = 256;
 const SWTPM_USER = 'tss';
 const FILE_MODE = 0o600;
 
@@ -59,7 +60,7 @@ export async function decodeOvirt(
   compressor: Compressor,
 ): Promise<Capture> {
   const packed = await unwrap('TPM', tpm, compressor, TAR_BYTES_MAX);
-  const files = await stateFilesOf(await compressor.decompress('xz', packed, TAR_BYTES_MAX));
+  const files = stateFilesOf(await compressor.decompress('xz', packed, TAR_BYTES_MAX));
   if (files.length === 0) throw damaged('its TPM data holds no state file of swtpm');
   if (nvram !== undefined) {
     const data = await unwrap('NVRAM', nvram, compressor, STATE_FILE_BYTES_MAX);
@@ -89,29 +90,34 @@ async function tarOf(files: readonly StateFile[]): Promise<Uint8Array> {
 }
 
 /** The state files of a tar archive; whatever else is in it, such as swtpm's lock, is passed over. */
-async function stateFilesOf(tar: Uint8Array): Promise<StateFile[]> {
+function stateFilesOf(tar: Uint8Array): StateFile[] {
   const files = new Map<string, StateFile>();
   try {
-    const entries = extract();
-    entries.end(tar);
-    for await (const entry of entries) {
-      const chunks: Uint8Array[] = [];
-      for await (const chunk of entry as AsyncIterable<Uint8Array>) chunks.push(chunk);
-      const file = stateFileOf(entry.header, Buffer.concat(chunks));
+    let count = 0;
+    for (const entry of tarEntries(tar)) {
+      if (++count > ENTRIES_MAX) throw damaged(`its TPM data has more than ${ENTRIES_MAX} entries`);
+      const file = stateFileOf(entry);
       if (file) files.set(`${file.role}/${file.name}`, file);
     }
-  } catch {
-    // The cause is dropped: it may quote what it found.
-    throw damaged('its TPM data is no tar archive');
+  } catch (error) {
+    if (!(error instanceof TarError)) throw error;
+    throw damaged(`its TPM data is no tar archive (${error.message})`);
   }
   return [...files.values()].sort((a, b) => (`${a.role}/${a.name}` < `${b.role}/${b.name}` ? -1 : 1));
 }
 
-function stateFileOf({ name, type, mtime }: Header, data: Uint8Array): StateFile | undefined {
+/** @returns `undefined` for what is no state file */
+function stateFileOf({ name, kind, size, mtimeSeconds, content }: TarEntry): StateFile | undefined {
   const [role = '', file = '', ...deeper] = name.replace(/^\.\//, '').split('/');
-  const isState = isTpmRoleName(role) && isStateFileName(role, file) && deeper.length === 0;
-  if (type !== 'file' || !isState) return undefined;
-  return stateFile(role, file, data, BigInt(mtime.getTime()) * 1_000_000n);
+  // Some programs read what follows as its content, and some as the next entry.
+  if (kind !== 'file' && size !== 0) {
+    throw damaged(`one of its entries is a ${kind ?? 'special file'} with content`);
+  }
+  if (!isTpmRoleName(role) || !isStateFileName(role, file) || deeper.length > 0) return undefined;
+  if (kind !== 'file') throw damaged(`its ${role}/${file} is a ${kind ?? 'special file'}, not a file`);
+  const data = content();
+  if (data.length > STATE_FILE_BYTES_MAX) throw damaged(`its ${role}/${file} has ${data.length} bytes`);
+  return stateFile(role, file, data, BigInt(mtimeSeconds) * 1_000_000_000n);
 }
 
 function isTpmRoleName(text: string): text is 'tpm2' | 'tpm1.2' {

@@ -7,6 +7,8 @@
  * I1 Nothing that was changed is opened: age authenticates header and content.
  * I2 A key that is missing is never taken for damage, nor damage for a missing key, where this host's own keys belong to the set of
  *    recipients that the bundle names.
+ * I3 Where there are recipients, what lies in the clear is refused, unless the operator accepts it for
+ *    a change-over: whoever can write to the share, and knows no key, could have put it there.
  * Not given: a proof of who sealed. Whoever knows the recipients can.
  */
 import { MirrorError } from '../model/errors.js';
@@ -33,6 +35,8 @@ export interface SealingKeys {
   readonly recipients: readonly string[];
   /** `AGE-SECRET-KEY-…`: secret. None: nothing sealed can be opened. */
   readonly identities: readonly string[];
+  /** With recipients: bundles in the clear are read all the same. @default false */
+  readonly acceptPlain?: boolean;
 }
 
 interface Stanza {
@@ -58,6 +62,8 @@ export interface Sealing {
   readonly recipients: readonly string[];
   /** Of what this host writes; `undefined` when that is plain. */
   readonly recipientSet: string | undefined;
+  /** Whether what lies on the share in the clear may be used. */
+  readonly acceptsPlain: boolean;
   /** The bundle as it goes to the share. @throws MirrorError `KEY_UNUSABLE` */
   seal(bundle: Uint8Array): Promise<Uint8Array>;
   /** The bundle as it was before. @throws MirrorError `KEY_MISSING`, `KEY_UNUSABLE`, `GENERATION_DAMAGED` */
@@ -69,6 +75,7 @@ export interface Sealing {
 /** @param load the library, which is loaded at the first use: a host that stores in the clear never pays for it */
 export function ageSealing(keys: SealingKeys, load: () => Promise<AgeLibrary>): Sealing {
   const { recipients, identities } = keys;
+  const acceptsPlain = recipients.length === 0 || (keys.acceptPlain ?? false);
   const recipientSet = recipients.length > 0 ? recipientSetOf(recipients) : undefined;
   let own: Promise<readonly string[]> | undefined;
 
@@ -113,7 +120,7 @@ export function ageSealing(keys: SealingKeys, load: () => Promise<AgeLibrary>): 
     }
   }
 
-  return { recipients, recipientSet, seal, open, opensItsOwn };
+  return { recipients, recipientSet, acceptsPlain, seal, open, opensItsOwn };
 }
 
 /** A bundle as it lies on a share: opened if it is sealed, as it is otherwise. @throws MirrorError as `Sealing.open` */
@@ -121,6 +128,22 @@ export async function unsealed(data: Uint8Array, sealing: Sealing | undefined): 
   if (!isSealed(data)) return data;
   if (sealing) return await sealing.open(data);
   throw keyMissing(readSealedHeader(data).note, []);
+}
+
+/**
+ * Refuses a bundle that lies on the share in the clear where everything is to be encrypted (I3).
+ *
+ * @throws MirrorError `PLAIN_REFUSED`
+ */
+export function refusePlain(data: Uint8Array, sealing: Sealing | undefined): void {
+  if (!sealing || sealing.acceptsPlain || isSealed(data)) return;
+  throw new MirrorError(
+    'PLAIN_REFUSED',
+    'the state is stored in the clear, although this host encrypts: whoever can write to the share can have put it there',
+    {
+      next: 'if it is from before encryption began, set `encryption.accept_plain = true` and run `swtpm-mirror rekey --all`, then take it out again; if not, see with `swtpm-mirror history --all` who wrote it, and who can write to the share',
+    },
+  );
 }
 
 /** Whether a bundle lies as this host would write it; `undefined` for one that cannot be judged. */

@@ -7,11 +7,12 @@
  *   P4 ready      whatever started it (systemd) is told, and that it lives from here on
  *   P5 SIGTERM    what is pending goes to the share or the spool; running domains stay held
  */
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { Command } from 'commander';
 import { controlApi } from '../agent/api/control-api.js';
 import { eventsApi } from '../agent/api/events-api.js';
 import { hookApi } from '../agent/api/hook-api.js';
+import { guardedMetrics } from '../agent/api/metrics-guard.js';
 import { metricsApi } from '../agent/api/metrics-api.js';
 import { ServiceReport } from '../agent/api/service-report.js';
 import { Supervisor } from '../agent/watch/supervisor.js';
@@ -40,7 +41,11 @@ export function agentCommand(environment: CliEnvironment): Command {
     const service = new ServiceReport(context, environment.serviceManager, () => oneLine(supervisor));
     const interrupted = environment.interrupted();
     const run = context.random.hex(RUN_BYTES);
-    const server = createServer(
+    const said = (message: string): void => {
+      context.log.warn({ code: 'HOST_IO' }, message);
+    };
+    const server = environment.server(
+      'control',
       metricsApi(
         context,
         supervisor,
@@ -51,8 +56,15 @@ export function agentCommand(environment: CliEnvironment): Command {
           hookApi({ ...context, fs }, supervisor, { run, errorText }, controlApi(context, supervisor, fs)),
         ),
       ),
+      said,
     );
-    const metricsServer = createServer(metricsApi(context, supervisor, metrics));
+    const names = [
+      config.host,
+      ...(config.metrics.listen ? [config.metrics.listen.host] : []),
+      ...config.metrics.names,
+    ];
+    const guarded = guardedMetrics(metricsApi(context, supervisor, metrics), { clock: context.clock, names });
+    const metricsServer = environment.server('metrics', guarded, said);
     try {
       await leaveHookNote(environment, config, run, options.config);
       await environment.listen(server, `${config.runDir}/control.sock`);

@@ -9,7 +9,7 @@ import type { CliEnvironment } from './environment.js';
 const CHECK = 'keys';
 
 export async function checkKeys({ openSealing }: CliEnvironment, config: Config): Promise<Finding> {
-  const { recipients, identityFile } = config.encryption;
+  const { recipients, identityFile, acceptPlain } = config.encryption;
   try {
     const sealing = await openSealing(config);
     if (!sealing) return ok(CHECK, 'generations are stored in the clear, mode 0600');
@@ -22,6 +22,13 @@ export async function checkKeys({ openSealing }: CliEnvironment, config: Config)
       );
     }
     const set = `recipients ${sealing.recipientSet ?? ''} (${String(recipients.length)})`;
+    if (opensItsOwn && acceptPlain) {
+      return warning(
+        CHECK,
+        `generations are encrypted for ${set}, but encryption.accept_plain is on: what lies on the share in the clear is used all the same, whoever put it there`,
+        'run `swtpm-mirror rekey --all` when every host encrypts, then take it out of the configuration',
+      );
+    }
     if (opensItsOwn) return ok(CHECK, `generations are encrypted for ${set}, and this host opens them`);
     return problem(
       CHECK,

@@ -60,7 +60,7 @@ async function examineAll(environment: CliEnvironment, options: CommonOptions): 
 async function examineShare(environment: CliEnvironment, config: Config): Promise<Finding[]> {
   const { fs } = environment;
   // Keys are a check of their own: without usable ones, all that opens no generation still works.
-  const encryption = { recipients: [], identityFile: undefined };
+  const encryption = { recipients: [], identityFile: undefined, acceptPlain: false };
   try {
     const { share, close } = await environment.openShare({ ...config, encryption });
     try {

@@ -1,7 +1,7 @@
 /**
  * environment: what the commands get from the program: configuration, terminal, and the parts that only `main.ts` can wire.
  */
-import type { Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import type { Compressor } from '../bundle/ovirt.js';
 import type { Sealing } from '../bundle/sealing.js';
@@ -83,6 +83,12 @@ export interface CliEnvironment {
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
   /** What generations are encrypted with; `undefined` when nothing is. @throws MirrorError `KEY_UNUSABLE` */
   readonly openSealing: (config: Config) => Promise<Sealing | undefined>;
+  /** A server that nobody can exhaust by connecting. @param said what could not be accepted */
+  readonly server: (
+    kind: 'control' | 'metrics',
+    handler: RequestListener,
+    said: (message: string) => void,
+  ) => Server;
   /** Listens on a unix socket of mode 0600; one that a dead agent left is replaced. */
   readonly listen: (server: Server, path: string) => Promise<void>;
   /** @throws MirrorError `HOST_IO` when the address cannot be had */

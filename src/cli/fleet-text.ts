@@ -13,9 +13,10 @@ const COLUMNS_LEAST = [1, 36, 9, 8, 4, 6];
 /** @returns sections of lines, from the top to the bottom */
 export function fleetText(fleet: Fleet, columns: number, coloured: boolean): string[] {
   const { version, share, hosts, volumes, strays } = fleet;
-  const concerns = volumes.flatMap((volume) =>
-    volume.attention.map((item) => ({ ...item, whose: titleOf(volume) })),
-  );
+  const concerns = [
+    ...hosts.flatMap(({ host, problem }) => (problem ? [{ ...problem, whose: host }] : [])),
+    ...volumes.flatMap((volume) => volume.attention.map((item) => ({ ...item, whose: titleOf(volume) }))),
+  ];
   const counts = `${counted(hosts.length, 'host')}, ${counted(volumes.length, 'volume')}`;
   return [
     foldedText(`share ${printable(share.path)} (${share.id}): ${counts}`, columns, 0),
@@ -32,15 +33,15 @@ function strayText(path: string): string {
 }
 
 function hostsText(hosts: readonly FleetHost[], columns: number, coloured: boolean): string {
-  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds, version }) => [
+  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds, version, problem }) => [
     host,
-    alive ? 'alive' : heartbeatAgeMs === null ? 'left' : 'EXPIRED',
+    problem ? 'UNREADABLE' : alive ? 'alive' : heartbeatAgeMs === null ? 'left' : 'EXPIRED',
     heartbeatAgeMs === null ? '-' : `${shortDuration(heartbeatAgeMs)} ago`,
     String(holds),
     version ?? '?',
   ]);
   const colours = hosts.map((host): Colour | undefined =>
-    host.holds > 0 && !host.alive ? 'red' : undefined,
+    host.problem !== undefined || (host.holds > 0 && !host.alive) ? 'red' : undefined,
   );
   return paintRows(
     textTable(['HOST', 'STATE', 'HEARTBEAT', 'HOLDS', 'VERSION'], rows, columns),

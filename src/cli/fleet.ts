@@ -2,8 +2,9 @@
  * fleet: every host and volume of a share, from the share alone: no agent is asked, and none has to run.
  */
 import type { Attention } from '../agent/attention.js';
+import { strangerNotice } from '../agent/strangers.js';
 import type { Config } from '../model/config.js';
-import { MirrorError } from '../model/errors.js';
+import { asMirrorError, MirrorError } from '../model/errors.js';
 import { quoted, type DomainUuid } from '../model/identifiers.js';
 import type { HostPresence, ShareService, VolumeSummary } from '../volume/share-administration.js';
 import type { CliEnvironment } from './environment.js';
@@ -85,6 +86,7 @@ export async function surveyFleet(
       alive: host.alive,
       heartbeatAgeMs: host.heartbeatAgeMs ?? null,
       version: host.version ?? null,
+      ...(host.problem && { problem: host.problem }),
       holds: summaries.filter(({ holder }) => holder?.host === host.host).length,
     })),
     volumes: summaries.map((summary) => toVolume(summary, hosts, clock.nowMs())).sort(byTrouble),
@@ -119,9 +121,20 @@ async function summariseAll(share: ShareService, uuids: readonly DomainUuid[]): 
   const summaries: VolumeSummary[] = [];
   for (let at = 0; at < uuids.length; at += CONCURRENCY) {
     const batch = uuids.slice(at, at + CONCURRENCY);
-    summaries.push(...(await Promise.all(batch.map((uuid) => share.summarise({ uuid })))));
+    summaries.push(...(await Promise.all(batch.map((uuid) => summaryOf(share, uuid)))));
   }
   return summaries;
+}
+
+/** One volume that cannot be read hides no other; a share that is away is told of each. */
+async function summaryOf(share: ShareService, uuid: DomainUuid): Promise<VolumeSummary> {
+  try {
+    return await share.summarise({ uuid });
+  } catch (error) {
+    const counts = { generations: 0, diverged: 0, pins: 0 };
+    const nothing = { uuid, name: '', holder: undefined, tombstoned: false, head: undefined, ...counts };
+    return { ...nothing, problem: asMirrorError(error).toRecord() };
+  }
 }
 
 function toVolume(
@@ -174,7 +187,7 @@ function stateOf(
 }
 
 function attentionOf(
-  { uuid, problem, diverged, head }: VolumeSummary,
+  { uuid, problem, diverged, head, strangers = [] }: VolumeSummary,
   state: VolumeState,
   holder: FleetVolume['holder'],
 ): Attention[] {
@@ -194,6 +207,7 @@ function attentionOf(
       next: `bring ${holder.host} back if its spool may have newer state; otherwise start the domain on another host`,
     });
   }
+  for (const host of strangers) items.push(strangerNotice(uuid, host));
   if (diverged > 0) {
     items.push({
       code: 'FENCED',

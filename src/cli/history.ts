@@ -55,13 +55,14 @@ function historyTable(entries: readonly HistoryEntry[], all: boolean): string {
   return textTable(header, rows, 0);
 }
 
-function remarks({ damage, head, pins, from, silentMs, unread = [] }: HistoryEntry): string {
+function remarks({ damage, head, pins, from, silentMs, unread = [], stranger }: HistoryEntry): string {
   const tags = [
     ...(head ? ['head'] : []),
     ...(from === undefined ? [] : [takenText(from, silentMs)]),
     ...pins.map((name) => `snapshot ${name}`),
     ...unread.map(({ role, state, reason }) => `${role} ${state} (${reason})`),
     ...(damage ? [unreadText(damage)] : []),
+    ...(stranger ? ['this host has no record on the share'] : []),
   ];
   return tags.join(', ');
 }

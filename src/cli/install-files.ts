@@ -175,6 +175,8 @@ TimeoutStopSec=90s
 OOMScoreAdjust=-500
 # Memory holds TPM state.
 LimitCORE=0
+# Each VM, each connection and each watched directory needs some.
+LimitNOFILE=65536
 UMask=0077
 NoNewPrivileges=yes
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_KILL CAP_SETGID CAP_SETUID

@@ -58,6 +58,7 @@ export async function placeContent(
       }),
     );
     const generation = await publish(opened, placement, epoch, before);
+    await noteIdentity(opened, placement.capture);
     await release(opened, placement, epoch, generation + 1);
     return { generation, before, kept };
   });
@@ -97,6 +98,19 @@ async function publish(
     throw error;
   }
   throw movedMeanwhile(uuid);
+}
+
+/**
+ * The operator's word that the domain goes on with this TPM, for the next start on this host. Another
+ * host that knows the former one asks him again (`resolve --keep head`).
+ */
+async function noteIdentity(
+  { context: { journal } }: Pick<OpenContext, 'context'>,
+  { uuid, identity }: Capture,
+): Promise<void> {
+  const record = await journal.read(uuid);
+  if (!record || record.identity === (identity ?? null)) return;
+  await journal.write({ ...record, identity: identity ?? null });
 }
 
 /** What failed is the news, and a claim that stays is only this host's: the next start here takes it, or `take-over` elsewhere. */

@@ -55,6 +55,7 @@ export function rekeyCommand(environment: CliEnvironment): Command {
         const done = await rekeyAll(environment, share, volumes, options);
         if (options.json) environment.terminal.out(`${JSON.stringify(done, null, 2)}\n`);
         refuseLeftOver(done);
+        sayWhenDone(environment, config, options);
       } finally {
         await close();
       }
@@ -153,6 +154,18 @@ function textOf({ uuid, rewritten, already, unopened, damaged }: Rekeyed, dryRun
   return lines.map((line) => `${line}\n`).join('');
 }
 
+/** After a run that left nothing over on the whole share: what the change-over was kept open with can go. */
+function sayWhenDone(
+  { terminal }: CliEnvironment,
+  { encryption: { recipients, acceptPlain } }: Config,
+  { all, dryRun }: RekeyOptions,
+): void {
+  if (!all || dryRun || !acceptPlain || recipients.length === 0) return;
+  terminal.err(
+    'nothing on the share is in the clear any more: when every host has `encryption.recipients`, take `encryption.accept_plain` out of the configuration of each, and restart the agents\n',
+  );
+}
+
 function refuseLeftOver(done: readonly Rekeyed[]): void {
   const unopened = done.reduce((sum, volume) => sum + volume.unopened, 0);
   if (unopened > 0) {
@@ -164,7 +177,18 @@ function refuseLeftOver(done: readonly Rekeyed[]): void {
       },
     );
   }
-  const damaged = done.reduce((sum, volume) => sum + volume.damaged.length, 0);
+  const left = done.flatMap((volume) => volume.damaged);
+  const plain = left.filter(({ code }) => code === 'PLAIN_REFUSED').length;
+  if (plain > 0) {
+    throw new MirrorError(
+      'PLAIN_REFUSED',
+      `${counted(plain, 'file')} in the clear would be sealed as if this host had written them`,
+      {
+        next: 'if they are from before encryption began, set `encryption.accept_plain = true` and run it again; if not, somebody else wrote to the share',
+      },
+    );
+  }
+  const damaged = left.length;
   if (damaged === 0) return;
   throw new MirrorError(
     'GENERATION_DAMAGED',

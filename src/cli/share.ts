@@ -66,6 +66,6 @@ function escrowCommand(environment: CliEnvironment): Command {
 
 /** @throws MirrorError `KEY_UNUSABLE` */
 async function expectRecipient(environment: CliEnvironment, config: Config, escrow: string): Promise<void> {
-  const encryption = { recipients: [escrow], identityFile: undefined };
+  const encryption = { recipients: [escrow], identityFile: undefined, acceptPlain: false };
   await (await environment.openSealing({ ...config, encryption }))?.opensItsOwn();
 }

@@ -1,11 +1,13 @@
 /**
- * unread: a generation or snapshot that could not be read. What this host has no key for, or what a newer version wrote, is not damaged.
+ * unread: a generation or snapshot that could not be read. What this host has no key
+ * for, what a newer version wrote, or what lies in the clear where none may, is not damaged.
  */
 import type { ErrorRecord } from '../model/errors.js';
 
 const UNOPENED: Readonly<Partial<Record<ErrorRecord['code'], string>>> = {
   KEY_MISSING: 'no key here',
   SHARE_VERSION: 'written by a newer version',
+  PLAIN_REFUSED: 'stored in the clear: refused',
 };
 
 export function unreadText({ code, message }: ErrorRecord): string {

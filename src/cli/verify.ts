@@ -13,6 +13,7 @@ import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { command, withAllHosts, type CommonOptions } from './options.js';
 import { Interruptible, Progress } from './progress.js';
+import { strangerText } from '../agent/strangers.js';
 import { counted } from './text-table.js';
 
 type VerifyOptions = CommonOptions & WhereToLook & { readonly all?: boolean; readonly resume?: boolean };
@@ -23,6 +24,7 @@ const FINDINGS: ReadonlySet<ErrorCode> = new Set([
   'SHARE_TAMPERED',
   'GENERATION_DAMAGED',
   'SHARE_VERSION',
+  'PLAIN_REFUSED',
 ]);
 
 export function verifyCommand(environment: CliEnvironment): Command {
@@ -99,25 +101,28 @@ async function verifyOne(share: ShareService, uuid: DomainUuid): Promise<Finding
   } catch (error) {
     const { code, message } = asMirrorError(error);
     // Claimed for the first time, and nothing in it yet; or purged since it was listed.
-    if (code === 'NO_SUCH_DOMAIN') return { uuid, checked: 0, unopened: 0, damaged: [], problems: [] };
+    if (code === 'NO_SUCH_DOMAIN') {
+      return { uuid, checked: 0, unopened: 0, damaged: [], problems: [], strangers: [] };
+    }
     if (!FINDINGS.has(code)) throw error;
-    return { uuid, checked: 0, unopened: 0, damaged: [], problems: [{ code, message }] };
+    return { uuid, checked: 0, unopened: 0, damaged: [], problems: [{ code, message }], strangers: [] };
   }
 }
 
-function toFinding({ uuid, checked, unopened, damaged, problems }: VerifyResult): Finding {
+function toFinding({ uuid, checked, unopened, damaged, problems, strangers }: VerifyResult): Finding {
   return {
     uuid,
     checked,
     unopened,
     damaged: damaged.map(({ name, error: { code, message } }) => ({ generation: name.slot, code, message })),
     problems: problems.map(({ code, message }) => ({ code, message })),
+    strangers: [...(strangers ?? [])],
   };
 }
 
 function tell(progress: Pick<Progress, 'out'>, finding: Finding, { json }: VerifyOptions): Finding {
   if (json) return finding;
-  const { uuid, checked, unopened, damaged, problems } = finding;
+  const { uuid, checked, unopened, damaged, problems, strangers } = finding;
   const lines = [
     `${uuid}: ${String(checked)} checked, ${String(damaged.length + problems.length)} damaged`,
     ...damaged.map(({ generation, message }) => `  generation ${String(generation)}: ${message}`),
@@ -125,6 +130,7 @@ function tell(progress: Pick<Progress, 'out'>, finding: Finding, { json }: Verif
       ? [`  ${String(unopened)} of them by their structure alone: no key of this host opens them`]
       : []),
     ...problems.map(({ message }) => `  ${message}`),
+    ...strangers.map((host) => `  ${strangerText(host)}`),
   ];
   progress.out(lines.map((line) => `${line}\n`).join(''));
   return finding;

@@ -24,6 +24,7 @@ const FINDING = z.object({
   unopened: z.number().default(0),
   damaged: z.array(z.object({ generation: z.number(), code: z.string(), message: z.string() })),
   problems: z.array(z.object({ code: z.string(), message: z.string() })),
+  strangers: z.array(z.string()).default([]),
 });
 
 /** What was found in one volume. */

@@ -24,7 +24,7 @@ export interface VirshResult {
 
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
 
-/** Runs one virsh command. @returns `undefined` when there is no virsh, or it did not end in time */
+/** Runs one virsh command. @returns `undefined` when there is no virsh, it cannot be started, or it did not end in time */
 export function runVirsh(
   { uri, deadlineMs, program = 'virsh' }: Virsh,
   args: readonly string[],
@@ -37,19 +37,28 @@ export function runVirsh(
     env: { ...process.env, LC_ALL: 'C' },
   } as const;
   return new Promise((resolve) => {
-    execFile(program, ['--connect', uri, '--quiet', ...args], options, (error, stdout, stderr) => {
-      const hasEnded = error === null || typeof error.code === 'number';
-      resolve(hasEnded ? { succeeded: error === null, stdout, stderr: stderr.trim() } : undefined);
-    });
+    try {
+      execFile(program, ['--connect', uri, '--quiet', ...args], options, (error, stdout, stderr) => {
+        const hasEnded = error === null || typeof error.code === 'number';
+        resolve(hasEnded ? { succeeded: error === null, stdout, stderr: stderr.trim() } : undefined);
+      });
+    } catch {
+      // Not even begun: no descriptors, processes or memory left.
+      resolve(undefined);
+    }
   });
 }
 
 /** Whether this host has virsh at all. */
 export function hasVirsh({ deadlineMs, program = 'virsh' }: Virsh): Promise<boolean> {
   return new Promise((resolve) => {
-    execFile(program, ['--version'], { timeout: deadlineMs, killSignal: 'SIGKILL' }, (error) => {
-      resolve(error?.code !== 'ENOENT');
-    });
+    try {
+      execFile(program, ['--version'], { timeout: deadlineMs, killSignal: 'SIGKILL' }, (error) => {
+        resolve(error?.code !== 'ENOENT');
+      });
+    } catch {
+      resolve(true);
+    }
   });
 }
 

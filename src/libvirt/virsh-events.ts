@@ -3,10 +3,12 @@
  *
  * A line names the domain and not its UUID, and lines are lost while libvirtd is away: none is read, each is a reason to look.
  *
+ * A shell that cannot be started (no descriptors or processes left) is an end like any other.
+ *
  * I1 virsh never outlives this process, however that ends: a shell holds the other end of a pipe that nobody else has, and kills it when the
  *    pipe closes. (virsh itself would notice only at the next event that it cannot write.)
  */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import type { Virsh } from './virsh-adapter.js';
 
 /** The shell's own output closes, so that the end of virsh is the end of the output; it waits for it only after the kill, so the process id stays virsh's. */
@@ -27,27 +29,34 @@ export function followDomainEvents(
   onEnd: () => void,
 ): () => void {
   const command = [program, '--connect', uri, 'event', '--event', 'lifecycle', '--loop'];
-  const shell = spawn('/bin/sh', ['-c', UNTIL_PIPE_CLOSES, 'sh', ...command], {
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...process.env, LC_ALL: 'C' },
-  });
+  // Without pipes when it could not be started, whatever the types of `spawn` say.
+  let shell: ChildProcess | undefined;
   let isOver = false;
   const end = (): void => {
     isOver = true;
-    shell.stdin.destroy();
-    shell.stdout.destroy();
+    shell?.stdin?.destroy();
+    shell?.stdout?.destroy();
   };
   const ended = (): void => {
     if (isOver) return;
     end();
     onEnd();
   };
-  shell.stdout.on('data', (lines: Buffer) => {
+  try {
+    shell = spawn('/bin/sh', ['-c', UNTIL_PIPE_CLOSES, 'sh', ...command], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+  } catch {
+    setImmediate(ended);
+    return end;
+  }
+  shell.on('error', ended);
+  shell.stdout?.on('data', (lines: Buffer) => {
     // What virsh says when it ends is no event.
     if (!isOver && lines.includes("event 'lifecycle'")) onEvent();
   });
-  shell.stdout.on('close', ended);
-  shell.on('error', ended);
-  shell.stdin.on('error', ended);
+  shell.stdout?.on('close', ended);
+  shell.stdin?.on('error', ended);
   return end;
 }

@@ -19,6 +19,7 @@ const AGE_RECIPIENT = /^age1[a-z0-9-]+$/;
 const LIBVIRT_URI = /^[a-z][a-z0-9+.-]*:\/\/\S*$/;
 
 export const EXPECTED_HOST_NAME = 'expected at most 63 letters, digits, dots and hyphens';
+const EXPECTED_DNS_NAME = 'expected a host name such as "metrics.example.org"';
 const EXPECTED_URI = 'expected a libvirt URI such as "qemu:///system"';
 const EXPECTED_RECIPIENT = 'expected an age recipient, "age1…"';
 
@@ -73,6 +74,13 @@ function parseListen(text: string): ListenAddress | undefined {
   const host = ipv6 ?? name;
   const port = within(Number(portText), 1, PORT_MAX);
   return host === undefined || port === undefined ? undefined : { host, port };
+}
+
+function dnsName(text: string): string | undefined {
+  return /^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/.test(text) &&
+    text.length <= 253
+    ? text
+    : undefined;
 }
 
 function hostName(text: string): HostName | undefined {
@@ -170,6 +178,10 @@ const ENCRYPTION = {
   identity_file: parsed('expected an absolute path, or ""', (text) => (text === '' ? null : plainPath(text)))
     .prefault('')
     .describe("this host's age keys, mode 0600; one of them opens what is encrypted"),
+  accept_plain: z
+    .boolean({ error: 'expected true or false' })
+    .default(false)
+    .describe('with recipients: also read what is stored in the clear, while encryption begins'),
 };
 
 const METRICS = {
@@ -178,6 +190,10 @@ const METRICS = {
   )
     .prefault('')
     .describe('"127.0.0.1:9753" serves /metrics there; always on the control socket'),
+  names: z
+    .array(parsed(EXPECTED_DNS_NAME, dnsName), { error: 'expected an array of host names' })
+    .default([])
+    .describe("names under which it is asked there, beside this host's own and its addresses"),
 };
 
 const LOG = {

@@ -66,8 +66,14 @@ export interface Config {
     /** age recipients; empty: generations are stored in the clear. */
     readonly recipients: readonly string[];
     readonly identityFile: string | undefined;
+    /** With recipients: whether what is stored in the clear is read all the same. */
+    readonly acceptPlain: boolean;
   };
-  readonly metrics: { readonly listen: ListenAddress | undefined };
+  readonly metrics: {
+    readonly listen: ListenAddress | undefined;
+    /** Names under which it is asked there, beside this host's own. */
+    readonly names: readonly string[];
+  };
   readonly log: { readonly level: ConfigFile['log']['level'] };
   readonly limits: {
     readonly spoolBytesMax: number;
@@ -187,8 +193,12 @@ function toConfig(file: ConfigFile, host: HostName): Config {
     },
     retention: file.retention,
     storage: file.storage,
-    encryption: { recipients: encryption.recipients, identityFile: encryption.identity_file ?? undefined },
-    metrics: { listen: file.metrics.listen ?? undefined },
+    encryption: {
+      recipients: encryption.recipients,
+      identityFile: encryption.identity_file ?? undefined,
+      acceptPlain: encryption.accept_plain,
+    },
+    metrics: { listen: file.metrics.listen ?? undefined, names: file.metrics.names },
     log: file.log,
     limits: {
       spoolBytesMax: limits.spool_bytes,

@@ -12,6 +12,8 @@
  *    the last it had.
  * I6 (G8, G4) A start is an incoming migration only where it was announced and another host holds the volume, or nobody ever had one.
  *    libvirt announces offline migrations, too, and live ones that somebody refuses: then an ordinary start follows, or none.
+ * I7 A head that is another TPM than the one this host knows the domain to have (its journal) is
+ *    refused, whoever published it, whatever lies here: an operator who meant it says so with `resolve`.
  * I5 A state that the domain's own definition carries is used only where its TPM would start blank (I1): nobody knows how old it is. One that
  *    cannot be used is no reason to start blank.
  */
@@ -183,6 +185,7 @@ function refuseVolume({
 
 function planOnVolume(facts: RestoreFacts): RestoreDecision {
   const { volume, local, spooled } = facts;
+  if (isHeadForeign(facts)) return refuse('FOREIGN_TPM');
   if (spooled && local.kind !== 'valid' && !isLost(facts)) return refuse('STATE_BEHIND');
   switch (volume.kind) {
     case 'absent':
@@ -246,6 +249,11 @@ function planWhole(facts: RestoreFacts, headIdentity: string | undefined): Resto
   if (isOtherTpm(local.identity, headIdentity)) return refuse('FOREIGN_TPM');
   const newer = local.relation === 'newer' && !isLost(facts);
   return newer ? { kind: 'keep-local' } : { kind: 'keep-diverged-restore-head' };
+}
+
+/** Whether the head is another TPM than the one that this host last stored or restored (I7). */
+export function isHeadForeign({ volume, journal }: Pick<RestoreFacts, 'volume' | 'journal'>): boolean {
+  return volume.kind === 'whole' && isOtherTpm(journal?.identity, volume.identity);
 }
 
 /** Whether two identities are those of two TPMs; one that is not known may be either. */

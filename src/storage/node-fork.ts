@@ -1,11 +1,14 @@
 /**
  * node-fork: the real storage process: this very program, run once more by Node with the word `storage-process`.
  *
+ * A process that could not be made (no descriptors, no processes, no memory left) is told as any end
+ * of one: such a child has neither a pid nor pipes nor a channel, and says so by an `error` event.
+ *
  * The child gets no descriptor of ours but the IPC channel and a pipe for its stderr. libvirt waits for everybody who holds a hook's
  * stdout or stderr, and a storage process may sleep in a dead mount for hours.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import type { ChildListener, Fork } from './child-channel.js';
+import type { ChildChannel, ChildListener, Fork } from './child-channel.js';
 import { STORAGE_PROCESS_COMMAND } from './storage-command.js';
 import { STORAGE_THREADS } from './storage-limits.js';
 import type { ParentMessage, StorageParameters } from './wire.js';
@@ -31,6 +34,7 @@ export function nodeFork({ program, parameters, shareId }: NodeForkOptions): For
       env: { UV_THREADPOOL_SIZE: String(STORAGE_THREADS), UV_USE_IO_URING: '0' },
     });
     listen(child, listener);
+    if (child.pid === undefined) return NO_PROCESS;
     sendTo(child, {
       kind: 'start',
       parameters: { ...parameters, shareId: shareId?.() ?? parameters.shareId },
@@ -46,6 +50,9 @@ export function nodeFork({ program, parameters, shareId }: NodeForkOptions): For
     };
   };
 }
+
+/** Of a process that was never made; its end follows. */
+const NO_PROCESS: ChildChannel = { pid: undefined, send: () => undefined, kill: () => undefined };
 
 function listen(child: ChildProcess, listener: ChildListener): void {
   const lastWords = readLastWords(child);

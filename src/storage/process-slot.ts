@@ -64,7 +64,7 @@ export class ProcessSlot {
   #state: SlotState = 'starting';
   #stuckLanes: readonly Lane[] = [];
   /** Of the start, later of the drain. */
-  #cancelTimer: () => void;
+  #cancelTimer: () => void = () => undefined;
 
   /**
    * @throws what `fork` throws

@@ -7,9 +7,9 @@
  */
 import { decodeBundle, type Bundle } from '../bundle/archive.js';
 import type { Manifest } from '../bundle/manifest.js';
-import { isSealed, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
+import { isSealed, refusePlain, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
 import { isTpmRole, type Capture } from '../model/capture.js';
-import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
+import { asMirrorError, errnoOf, MirrorError, type ErrorCode } from '../model/errors.js';
 import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
 import { tpmDigest } from '../model/hash.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -124,9 +124,15 @@ export async function readArchive(
     if (errnoOf(error) === 'ENOENT') throw damaged(name, `${path} is missing`);
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
-  const { manifest, capture } = await openArchive(context, data);
+  const { manifest, capture } = await openStored(context, data);
   checkPlace(uuid, name, manifest);
   return { name, manifest, capture, bytes: data.length };
+}
+
+/** The same for one that lies on the share, where it may have to be sealed. @throws MirrorError `PLAIN_REFUSED` as well */
+export async function openStored(context: Pick<ShareContext, 'sealing'>, data: Uint8Array): Promise<Bundle> {
+  refusePlain(data, context.sealing);
+  return await openArchive(context, data);
 }
 
 /** Opens and decodes an archive from anywhere, and validates the state in it. @throws MirrorError `KEY_MISSING` as well */
@@ -135,10 +141,9 @@ export async function openArchive(
   data: Uint8Array,
 ): Promise<Bundle> {
   const bundle = await decodeBundle(isSealed(data) ? await unsealed(data, sealing) : data);
-  for (const file of bundle.capture.files) {
-    if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
-  }
-  return bundle;
+  const { identity } = withShownIdentity(bundle.capture);
+  // Where the state shows which TPM it is, nobody is believed who says something else beside it.
+  return identity === undefined ? bundle : { ...bundle, capture: { ...bundle.capture, identity } };
 }
 
 /** The same for one that somebody brings: what the state itself shows of the TPM's identity is believed, not what is written beside it. */
@@ -180,12 +185,12 @@ export function isUnopened(error: unknown): boolean {
   return error instanceof MirrorError && error.code === 'KEY_MISSING';
 }
 
-/** Damage, a generation of a later version, or one for other keys: nothing that this host could hand out, and nothing that passes. */
+/** Damage, a generation of a later version, one for other keys, or one in the clear where none may be: nothing that this host could hand out, and nothing that passes. */
 export function isUnreadable(error: unknown): boolean {
-  return (
-    isDamage(error) || isUnopened(error) || (error instanceof MirrorError && error.code === 'SHARE_VERSION')
-  );
+  return isDamage(error) || isUnopened(error) || (error instanceof MirrorError && REFUSED.has(error.code));
 }
+
+const REFUSED: ReadonlySet<ErrorCode> = new Set(['SHARE_VERSION', 'PLAIN_REFUSED']);
 
 function damaged(name: GenerationName, why: string): MirrorError {
   return new MirrorError('GENERATION_DAMAGED', `generation ${String(name.slot)} is damaged: ${why}`, {

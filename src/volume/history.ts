@@ -15,6 +15,7 @@ import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch
 import { readLog } from './log.js';
 import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
+import { strangersIn } from './strangers.js';
 import type { Generation, HistoryEntry, UnreadPart } from './share-store.js';
 
 /** @returns every entry and every diverged copy, newest first */
@@ -39,9 +40,10 @@ export async function history(context: ShareContext, uuid: DomainUuid): Promise<
       ),
     );
   }
-  return lines.sort(
-    (a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'),
-  );
+  const strangers: ReadonlySet<string> = new Set(await strangersIn(context, log));
+  return lines
+    .map((line) => (strangers.has(line.host) ? { ...line, stranger: true as const } : line))
+    .sort((a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'));
 }
 
 async function publishLine(

@@ -14,6 +14,7 @@ import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { OpenFile } from '../model/filesystem.js';
 import type { HostName } from '../model/identifiers.js';
+import { HostReads } from './host-reads.js';
 import { ensureDirectory, readWhole, unlinkIfThere, writeWhole } from './files.js';
 import { DIRECTORY_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
 
@@ -30,9 +31,11 @@ export class Heartbeat {
   readonly #directory: string;
   #file: OpenFile | undefined;
   #isSwept = false;
+  readonly #reads: HostReads;
 
   constructor(context: ShareContext) {
     this.#context = context;
+    this.#reads = new HostReads(context);
     this.#directory = `${hostsPath(context)}/${context.host}`;
   }
 
@@ -141,6 +144,13 @@ export class Heartbeat {
 
   /** @returns `undefined` when it has no heartbeat */
   async #lookAt<Seen>(host: HostName, look: (file: OpenFile) => Promise<Seen>): Promise<Seen | undefined> {
+    return await this.#reads.within(host, () => this.#readFileOf(host, look));
+  }
+
+  async #readFileOf<Seen>(
+    host: HostName,
+    look: (file: OpenFile) => Promise<Seen>,
+  ): Promise<Seen | undefined> {
     const { fs } = this.#context;
     try {
       // Opening revalidates what this client has cached; a plain stat could be half a minute old.
@@ -156,7 +166,7 @@ export class Heartbeat {
       }
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
-      throw error;
+      throw NO_FILE.has(errnoOf(error) ?? '') ? noHeartbeat(host, errnoOf(error) ?? '') : error;
     }
   }
 
@@ -224,8 +234,26 @@ export class Heartbeat {
 }
 
 async function ageOfFile(file: OpenFile, ownBeatNs: bigint): Promise<number> {
-  const { mtimeNs } = await file.stat('heartbeat:stat-other');
+  const { mtimeNs, kind } = await file.stat('heartbeat:stat-other');
+  if (kind !== 'file') throw notAFile();
   return Math.max(0, Number((ownBeatNs - mtimeNs) / NS_PER_MS));
+}
+
+/** What opening and reading answer of something else in a heartbeat's place. */
+const NO_FILE: ReadonlySet<string> = new Set(['ELOOP', 'ENXIO', 'EISDIR', 'ESPIPE', 'ENODEV', 'EINVAL']);
+
+function notAFile(): NodeJS.ErrnoException {
+  return Object.assign(new Error('EISDIR: not a regular file'), { code: 'EISDIR' });
+}
+
+function noHeartbeat(host: HostName, errno: string): MirrorError {
+  return new MirrorError(
+    'VOLUME_DAMAGED',
+    `hosts/${host}/heartbeat is no regular file (${errno}): nothing tells whether host ${host} lives`,
+    {
+      next: 'something other than swtpm-mirror put it there: remove it; where that host lives, it writes a new one',
+    },
+  );
 }
 
 function unless(...codes: string[]): (error: unknown) => void {

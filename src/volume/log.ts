@@ -22,6 +22,8 @@ import { slotPath, volumePaths, volumesPath, type ShareContext, type VolumePaths
 /** Payloads read side by side. */
 const BATCH = 16;
 const LOG_NAME = 'log';
+/** Many times what any retention keeps: past it, reading the log would take as long as somebody likes. */
+const ENTRIES_MAX = 65_536;
 /** Readings of a log whose listing and look-ups disagree. */
 const ATTEMPTS = 3;
 
@@ -70,6 +72,7 @@ async function listSlots(
   const { fs } = context;
   try {
     const slots = (await fs.readdir('log:readdir', paths.log)).map(parseSlot);
+    if (slots.length > ENTRIES_MAX) throw crowdedLog(uuid, paths, slots.length);
     return slots.filter((slot) => slot !== undefined).sort((a, b) => b - a);
   } catch (error) {
     if (!isGone(error)) throw error;
@@ -163,6 +166,14 @@ function refuseUnreadable(log: VolumeLog, uuid: DomainUuid, paths: VolumePaths):
     {
       next: `compare \`ls -l ${paths.log}\` with a backup of the share and put the right link back`,
     },
+  );
+}
+
+function crowdedLog(uuid: DomainUuid, paths: VolumePaths, count: number): MirrorError {
+  return new MirrorError(
+    'VOLUME_DAMAGED',
+    `the log of volume ${uuid} has ${String(count)} entries, expected at most ${String(ENTRIES_MAX)}`,
+    { next: `see what somebody else put into ${paths.log}, and take it out` },
   );
 }
 

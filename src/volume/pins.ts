@@ -18,7 +18,7 @@ import {
 import { tpmDigest } from '../model/hash.js';
 import { isSnapshotName, type DomainUuid, type SnapshotName } from '../model/identifiers.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
-import { fetch, isDamage, isUnreadable, noSuchVolume, openArchive } from './fetch.js';
+import { fetch, isDamage, isUnreadable, noSuchVolume, openStored } from './fetch.js';
 import { ensureDirectory, readWhole } from './files.js';
 import { readLog } from './log.js';
 import type { MakePinCall, Pin, PinCall } from './share-administration.js';
@@ -70,7 +70,7 @@ export async function fetchPin(context: ShareContext, call: PinCall): Promise<Ge
     if (errnoOf(error) === 'ENOENT') throw noSuchPin(call);
     throw error;
   }
-  const { manifest, capture } = await openArchive(context, data);
+  const { manifest, capture } = await openStored(context, data);
   const { slot, epoch, host, digest, files } = manifest;
   if (manifest.uuid !== uuid) throw misplaced(name, manifest.uuid);
   const content = contentPrefixes({ digest, tpmDigest: tpmDigest(files) });

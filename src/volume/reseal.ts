@@ -11,7 +11,7 @@
  * Not guaranteed: that a file which is pruned, or a snapshot which is deleted, in the moment between P1 and P3 does not come back. The next
  * prune takes the one, its operator the other. Nor that no older copy is left in backups of the share: a key that is known to others opens those.
  */
-import { isSealedFor, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
+import { isSealedFor, refusePlain, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
 import { asMirrorError, errnoOf } from '../model/errors.js';
 import { GENERATION_SUFFIX, parseGenerationName } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -31,7 +31,7 @@ import { shareError } from './share-errors.js';
 const FILES_MAX = 32;
 const ATTEMPTS = 3;
 
-/** @throws MirrorError `NO_SUCH_DOMAIN`, `KEY_UNUSABLE`, `SHARE_*` */
+/** What lies in the clear is sealed only where that is accepted: it would pass for what this host wrote. @throws MirrorError `NO_SUCH_DOMAIN`, `KEY_UNUSABLE`, `SHARE_*` */
 export async function reseal(context: ShareContext, call: ResealCall): Promise<Resealed> {
   const { uuid, after, dryRun } = call;
   const { root } = volumePaths(context, uuid);
@@ -70,6 +70,7 @@ async function resealOne(
     throw error;
   }
   if (isSealedFor(stored, sealing?.recipientSet)) return 'already';
+  refusePlain(stored, sealing);
   const bundle = await unsealed(stored, sealing);
   await openArchive(context, bundle);
   if (dryRun) return 'rewritten';

@@ -77,6 +77,8 @@ export interface HostPresence {
   readonly heartbeatAgeMs: number | undefined;
   /** Of the program that beats, or beat last; `undefined` when it does not tell. */
   readonly version: string | undefined;
+  /** Why it cannot be said whether it lives. */
+  readonly problem?: ErrorRecord;
 }
 
 export interface Survey {
@@ -100,6 +102,8 @@ export interface VolumeSummary {
   readonly generations: number;
   readonly diverged: number;
   readonly pins: number;
+  /** Hosts in the log that have no record on the share. */
+  readonly strangers?: readonly HostName[];
   /** Why the log or the head cannot be read; `KEY_MISSING`: it is fine, but this host has no key for it. */
   readonly problem?: ErrorRecord;
 }

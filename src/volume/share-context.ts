@@ -19,6 +19,8 @@ export interface ShareContext {
   /** The share that this host knows; another one is refused. `undefined`: it knows none yet. */
   readonly shareId?: string | undefined;
   readonly clock: Clock;
+  /** How long one host's record or heartbeat may take to be read before others go on without it, ms; `undefined`: unbounded. */
+  readonly hostReadMs?: number | undefined;
   readonly random: Random;
   /** What generations are encrypted with; `undefined`: they are written in the clear, and sealed ones cannot be opened. */
   readonly sealing?: Sealing | undefined;

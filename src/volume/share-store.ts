@@ -181,6 +181,8 @@ export interface TidyResult {
   readonly removed: number;
   /** Generations of fenced writers that were kept as diverged copies. */
   readonly diverged: number;
+  /** Hosts in the log that have no record on the share. */
+  readonly strangers?: readonly HostName[];
   /** The open epoch is long: a claim with reason `compact` lets the next tidy prune it. */
   readonly needsCompaction: boolean;
 }
@@ -221,6 +223,8 @@ export interface HistoryEntry {
   /** Publishes only: parts that are not in it, or not as they were. */
   readonly unread?: readonly UnreadPart[];
   readonly damage?: ErrorRecord;
+  /** The share has no record of a host of that name. */
+  readonly stranger?: true;
 }
 
 export interface HostBeat {
@@ -236,6 +240,8 @@ export interface VerifyResult {
   readonly damaged: readonly DamagedGeneration[];
   /** What is wrong beside its generations: the log, snapshots. */
   readonly problems: readonly ErrorRecord[];
+  /** Hosts in the log that have no record on the share. */
+  readonly strangers?: readonly HostName[];
 }
 
 /** Every operation takes one argument and gives one result; `deadlineMs` bounds how long the caller waits. */

@@ -15,6 +15,7 @@ import { pinNames } from './pins.js';
 import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
 import { hostsPath, purgedPath, TEMPORARY_PREFIX, volumesPath, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
+import { strangersIn } from './strangers.js';
 import type { HeadReading, ShareIdentity } from './share-store.js';
 
 export async function survey(
@@ -25,13 +26,17 @@ export async function survey(
 ): Promise<Survey> {
   const { fs } = context;
   const names = (await fs.readdir('survey:readdir-hosts', hostsPath(context))).filter(isHostName).sort();
+  const nowNs = await heartbeat.serverTimeNs();
   const hosts: HostPresence[] = [];
   const noHosts: HostName[] = [];
-  const nowNs = await heartbeat.serverTimeNs();
-  for (const host of names) {
-    const presence = await presenceOf(heartbeat, host, nowNs, hostExpiryMs);
-    if (presence) hosts.push(presence);
-    else noHosts.push(host);
+  for (let at = 0; at < names.length; at += BATCH) {
+    const batch = names.slice(at, at + BATCH);
+    // What the first of a batch took shows in the age of the others: those are read side by side.
+    const seen = await Promise.all(batch.map((host) => presenceOf(heartbeat, host, nowNs, hostExpiryMs)));
+    for (const [index, presence] of seen.entries()) {
+      if (presence) hosts.push(presence);
+      else noHosts.push(...batch.slice(index, index + 1));
+    }
   }
   const entries = (await fs.readdir('survey:readdir', volumesPath(context))).sort();
   const left = await namesIn(context, purgedPath(context));
@@ -59,11 +64,15 @@ async function presenceOf(
     seen = await heartbeat.presenceOf(host, nowNs);
   } catch (error) {
     if (errnoOf(error) === 'ENOTDIR') return undefined;
-    throw error;
+    const problem = shareError(`read the heartbeat of host ${host}`, error).toRecord();
+    return { host, heartbeatAgeMs: undefined, alive: false, version: undefined, problem };
   }
   const alive = seen !== undefined && seen.ageMs < hostExpiryMs;
   return { host, heartbeatAgeMs: seen?.ageMs, alive, version: seen?.version };
 }
+
+/** Hosts read at a time. */
+const BATCH = 4;
 
 const NOTHING = { name: '', holder: undefined, tombstoned: false, head: undefined, generations: 0 };
 
@@ -92,6 +101,7 @@ async function summaryOf(
   const head = await readHeadOrKeyless(context, uuid, log);
   return {
     holder: log.holder,
+    strangers: await strangersIn(context, log),
     tombstoned: log.tombstone !== undefined,
     generations: log.published.length,
     ...(head.kind === 'whole' && {
@@ -124,7 +134,12 @@ function headByName({ slot, epoch, host, digestPrefix }: GenerationName): Volume
   return { slot, epoch, host, digest: digestPrefix, time: '', reason: '' };
 }
 
-const PROBLEMS: ReadonlySet<string> = new Set(['VOLUME_DAMAGED', 'SHARE_TAMPERED', 'SHARE_VERSION']);
+const PROBLEMS: ReadonlySet<string> = new Set([
+  'VOLUME_DAMAGED',
+  'SHARE_TAMPERED',
+  'SHARE_VERSION',
+  'PLAIN_REFUSED',
+]);
 
 /** None when there is no such directory. */
 async function namesIn({ fs }: ShareContext, path: string): Promise<string[]> {

@@ -34,6 +34,7 @@ import {
   type VolumePaths,
 } from './share-context.js';
 import { shareError } from './share-errors.js';
+import { strangersIn } from './strangers.js';
 import type { TidyCall, TidyResult } from './share-store.js';
 
 /** Removals of one call, so that a volume with a long past does not hold up its next publish. */
@@ -57,6 +58,7 @@ export async function tidy(context: ShareContext, call: TidyCall): Promise<TidyR
     return {
       removed: swept.removed + pruned + runs.removed,
       diverged: swept.diverged + runs.diverged,
+      strangers: await strangersIn(context, log),
       needsCompaction: needsCompaction(log, call.keep),
     };
   } catch (error) {

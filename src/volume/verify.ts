@@ -16,6 +16,7 @@ import { prunedSlots } from './history.js';
 import { readLog } from './log.js';
 import { listPins } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
+import { strangersIn } from './strangers.js';
 import type { DamagedGeneration, VerifyResult } from './share-store.js';
 
 /** @throws MirrorError `NO_SUCH_DOMAIN`; `SHARE_*` when the share does not answer, which is no verdict */
@@ -41,6 +42,7 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
     unopened: checks.unopened + pins.filter(({ damage }) => damage?.code === 'KEY_MISSING').length,
     damaged: checks.damaged,
     problems: [...(problem ? [problem] : []), ...damagedPins],
+    strangers: log ? await strangersIn(context, log) : [],
   };
 }
 

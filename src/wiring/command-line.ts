@@ -50,7 +50,7 @@ import type { StorageParameters } from '../storage/wire.js';
 import { compressor } from './compressor.js';
 import { configPath, readConfigFile } from './config-file.js';
 import { openSealing, readSealingKeys } from './sealing-keys.js';
-import { listen, listenAt } from './listeners.js';
+import { boundedServer, CONTROL_LIMITS, listen, listenAt, METRICS_LIMITS } from './listeners.js';
 import { systemdManager } from './systemd-notify.js';
 import { readInput, terminal } from './terminal.js';
 import { uninterrupted } from './uninterrupted.js';
@@ -279,6 +279,8 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   openContext,
   openShare,
   openSealing: openSealingOf,
+  server: (kind, handler, said) =>
+    boundedServer(kind === 'control' ? CONTROL_LIMITS : METRICS_LIMITS, handler, said),
   listen,
   listenAt,
   serviceManager: systemdManager(process.env, process.pid),

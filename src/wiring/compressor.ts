@@ -3,7 +3,7 @@
  *
  * Content goes through pipes alone: it never stands on a command line or in a file.
  */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { Compression, Compressor } from '../bundle/ovirt.js';
 
@@ -23,17 +23,19 @@ function run(
   bytesMax: number,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const child = spawn(PROGRAMS[kind], args, { stdio: ['pipe', 'pipe', 'ignore'], timeout: DEADLINE_MS });
+    // Without pipes when it could not be started, whatever the types of `spawn` say: then `error` follows.
+    const child: ChildProcess = spawn(PROGRAMS[kind], args, {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      timeout: DEADLINE_MS,
+    });
     const chunks: Buffer[] = [];
     let length = 0;
     child.on('error', (error) => {
-      reject(
-        errnoOf(error) === 'ENOENT' ? missing(kind) : failed(kind, errnoOf(error) ?? 'it did not start'),
-      );
+      reject(errnoOf(error) === 'ENOENT' ? missing(kind) : notStarted(kind, errnoOf(error) ?? error.message));
     });
     // What it did not take, it says by its exit status.
-    child.stdin.on('error', () => undefined);
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdin?.on('error', () => undefined);
+    child.stdout?.on('data', (chunk: Buffer) => {
       length += chunk.length;
       if (length <= bytesMax) chunks.push(chunk);
       else child.kill('SIGKILL');
@@ -43,13 +45,19 @@ function run(
       else if (length > bytesMax) reject(failed(kind, `it unpacks to more than ${bytesMax} bytes`));
       else reject(failed(kind, 'the data is damaged'));
     });
-    child.stdin.end(data);
+    child.stdin?.end(data);
   });
 }
 
 function missing(kind: Compression): MirrorError {
   return new MirrorError('HOST_IO', `this host has no ${PROGRAMS[kind]}`, {
     next: `install the package ${PACKAGES[kind]}`,
+  });
+}
+
+function notStarted(kind: Compression, why: string): MirrorError {
+  return new MirrorError('HOST_IO', `cannot start ${PROGRAMS[kind]}: ${why}`, {
+    next: 'free memory, processes or descriptors of this host, then try again',
   });
 }
 

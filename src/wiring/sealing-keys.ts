@@ -20,12 +20,13 @@ export function openSealing(keys: SealingKeys): Sealing {
  */
 export async function readSealingKeys(
   fs: FileSystem,
-  { encryption: { recipients, identityFile } }: Config,
+  { encryption: { recipients, identityFile, acceptPlain } }: Config,
 ): Promise<SealingKeys | undefined> {
   if (recipients.length === 0 && identityFile === undefined) return undefined;
   const userId = process.getuid?.() ?? 0;
   return {
     recipients,
+    acceptPlain,
     identities: identityFile === undefined ? [] : await readIdentities(fs, identityFile, userId),
   };
 }

@@ -12,6 +12,9 @@ import { openSealing } from './sealing-keys.js';
 
 declare const PROGRAM_VERSION: string;
 
+/** Less than any share deadline that is worth having: one dead host's file must not take a storage process. */
+const HOST_READ_MS = 2_000;
+
 export function serveShare(): void {
   const fs = new NodeFileSystem();
   runStorageProcess({
@@ -26,6 +29,7 @@ export function serveShare(): void {
         version: PROGRAM_VERSION,
         shareId,
         clock: systemClock,
+        hostReadMs: HOST_READ_MS,
         random: systemRandom,
         ...(keys && { sealing: openSealing(keys) }),
       }),

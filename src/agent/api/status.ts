@@ -84,7 +84,7 @@ export function hostStatus(
     host: config.host,
     share: { path: config.share, id, state, latencyMs, beatAgeMs: beatAgeMs ?? null },
     domains: replicators.map((replicator) => domainStatus(host, health, replicator)).sort(byTrouble),
-    attention: [...share, ...attention],
+    attention: [...share, ...plainAccepted(config), ...attention],
   };
 }
 
@@ -111,6 +111,19 @@ export function domainStatus(
     parts: replicator.parts,
     attention: attention.list(),
   };
+}
+
+/** Said for as long as it is on: it is for a change-over, and takes the proof away that encryption gives. */
+function plainAccepted({ encryption: { recipients, acceptPlain } }: Config): Attention[] {
+  if (!acceptPlain || recipients.length === 0) return [];
+  return [
+    {
+      code: 'NEEDS_ATTENTION',
+      message:
+        'encryption.accept_plain is on: what lies on the share in the clear is used, whoever put it there',
+      next: 'run `swtpm-mirror rekey --all` when every host encrypts, then take it out of the configuration',
+    },
+  ];
 }
 
 /** The same for a domain that no agent looks after just now, from its journal, its spool and a look at its volume. */

@@ -5,6 +5,7 @@ import type { GenerationReason } from '../../bundle/manifest.js';
 import type { Arrival } from '../../host/journal-record.js';
 import type { Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
+import type { HostName } from '../../model/identifiers.js';
 import type { LifecycleEvent, PublishedState } from '../../model/lifecycle-state.js';
 import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
@@ -35,6 +36,8 @@ export interface TaskOutcome {
   readonly event: LifecycleEvent;
   /** What the operator should know, beside the event. */
   readonly error?: MirrorError;
+  /** Hosts in the volume's log that have no record on the share, where the task has learnt it. */
+  readonly strangers?: readonly HostName[] | undefined;
   /** Of the head's TPM, where the task has learnt it. */
   readonly identity?: string | undefined;
   /** What the head has beside the TPM, where the task has learnt it. */

@@ -1,11 +1,12 @@
 /**
  * share-lane: a domain's tasks on the share, one at a time, with what each outcome means for attention, log and the pause before the next.
  */
-import type { DomainUuid } from '../../model/identifiers.js';
+import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { LifecycleEvent, ShareTask } from '../../model/lifecycle-state.js';
 import type { AgentContext } from '../agent-context.js';
 import type { AttentionList } from '../attention.js';
 import { Backoff } from '../backoff.js';
+import { strangerNotice } from '../strangers.js';
 import type { DomainTask, TaskOutcome } from './domain-task.js';
 import { lostTo } from '../start/refusal.js';
 import { runShareTask } from './share-tasks.js';
@@ -40,6 +41,7 @@ export class ShareLane {
     }
     this.#backoff.reset();
     this.#attention.clear('share');
+    if (outcome.strangers) this.#mindStrangers(outcome.strangers);
     if (event.kind === 'fenced') {
       this.#attention.raise('fence', error ?? lostTo(uuid, event.by));
       this.#context.meter?.fenced();
@@ -47,6 +49,11 @@ export class ShareLane {
     if (event.kind !== 'tidied' && event.kind !== 'confirmed') log.info({ uuid, ...event }, task.kind);
     this.#tell(event);
     return outcome;
+  }
+
+  #mindStrangers([first]: readonly HostName[]): void {
+    if (first === undefined) this.#attention.clear('strangers');
+    else this.#attention.raise('strangers', strangerNotice(this.#uuid, first));
   }
 
   #tell(event: LifecycleEvent): void {

@@ -126,6 +126,7 @@ async function tidy(context: AgentContext, domain: DomainTask, epoch: number): P
   const { uuid, live } = domain;
   const keep = context.config.retention.generations;
   const result = await context.share.tidy({ uuid, epoch, keep, live });
-  if (!result.needsCompaction) return { event: { kind: 'tidied' } };
-  return held(await claim(context, domain, 'compact', 'own'), domain);
+  const { strangers } = result;
+  if (!result.needsCompaction) return { event: { kind: 'tidied' }, strangers };
+  return { ...held(await claim(context, domain, 'compact', 'own'), domain), strangers };
 }

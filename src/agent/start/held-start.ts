@@ -7,12 +7,13 @@ import { asMirrorError, invariant, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
 import type { Hold, PublishedState } from '../../model/lifecycle-state.js';
 import { partsOf } from '../../model/parts.js';
-import type { RestoreDecision } from '../../model/restore-plan.js';
+import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
 import type { Generation, PublishNote } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import { carriedUsed } from './carried-state.js';
 import { inSpool, prepared, type Prepared, type PrepareRequest } from './prepared.js';
 import { publishNote, spoolManifest } from '../share/publish-note.js';
+import { foreignHead } from './refusal.js';
 import type { Situation } from './situation.js';
 import type { StartDeadline } from './start-deadline.js';
 
@@ -205,8 +206,12 @@ export class HeldStart {
         ? head.generation
         : (await this.#deadline.within(share.fetch({ uuid: this.#request.uuid, slot: 'head', fallBack })))
             .generation;
-    const live = await this.#putInPlace(generation.capture);
     const { identity } = generation.capture;
+    // The plan has compared the head; what stands in for a damaged one it had not seen.
+    if (isOtherTpm(this.#situation.facts.journal?.identity, identity)) {
+      throw foreignHead(this.#situation, generation.manifest);
+    }
+    const live = await this.#putInPlace(generation.capture);
     const parts = partsOf(generation.capture);
     return { ...this.#held(kind, publishedAs(generation), identity), live, parts };
   }

@@ -2,7 +2,9 @@
  * refusal: why a domain's start, stop or capture is refused and what its operator does next, in one sentence each. Whoever ran
  * `virsh start` reads these.
  */
+import type { Manifest } from '../../bundle/manifest.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
+import { isHeadForeign } from '../../model/restore-plan.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { AttentionList } from '../attention.js';
 import type { Situation } from './situation.js';
@@ -22,10 +24,7 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
       `the volume of ${uuid} was marked as forgotten; its last state is still there`,
       { next: `to use that state again run \`swtpm-mirror take-over ${uuid}\`, then start the domain` },
     ),
-  FOREIGN_TPM: ({ uuid }) =>
-    new MirrorError('FOREIGN_TPM', `the local TPM of ${uuid} is another TPM than the one in its volume`, {
-      next: `choose: \`swtpm-mirror resolve ${uuid} --keep head\` goes on with the volume's TPM, \`--keep local\` with this host's; the other one is kept`,
-    }),
+  FOREIGN_TPM: foreignTpm,
   GENERATION_DAMAGED: (situation) =>
     new MirrorError(
       'GENERATION_DAMAGED',
@@ -51,6 +50,35 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
       },
     ),
 };
+
+function foreignTpm(situation: Situation): MirrorError {
+  const { uuid, facts, volume } = situation;
+  if (volume?.head.kind === 'whole' && isHeadForeign(facts)) {
+    return foreignHead(situation, volume.head.generation.manifest);
+  }
+  return new MirrorError(
+    'FOREIGN_TPM',
+    `the local TPM of ${uuid} is another TPM than the one in its volume`,
+    {
+      next: `choose: \`swtpm-mirror resolve ${uuid} --keep head\` goes on with the volume's TPM, \`--keep local\` with this host's; the other one is kept`,
+    },
+  );
+}
+
+/** The volume goes on with another TPM than this host knows: an operator's doing, or somebody else's. */
+export function foreignHead(
+  { uuid, record }: Pick<Situation, 'uuid' | 'record'>,
+  { slot, host, time, reason }: Pick<Manifest, 'slot' | 'host' | 'time' | 'reason'>,
+): MirrorError {
+  const known = record && record.slot > 0 ? `generation ${String(record.slot)}` : 'what it stored last';
+  return new MirrorError(
+    'FOREIGN_TPM',
+    `generation ${String(slot)} of ${uuid}, written as host ${host} at ${time} (${reason}), is another TPM than the one that this host knows the domain to have (${known})`,
+    {
+      next: `if an operator replaced the TPM, accept it on this host with \`swtpm-mirror resolve ${uuid} --keep head\`; if nobody did, somebody wrote to the share: see \`swtpm-mirror history --all ${uuid}\`, and bring the former TPM back with \`rollback\`, or with \`resolve --keep local\``,
+    },
+  );
+}
 
 /** @param code what the plan refused with */
 export function refusal(code: ErrorCode, situation: Situation): MirrorError {

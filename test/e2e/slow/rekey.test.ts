@@ -36,15 +36,28 @@ t.test('a key is changed under a running domain, and the old key opens nothing a
   const first = await volume.waitForHead(await guest.permall());
   await mustRun(host, ['snapshot', 'create', DOMAIN, 'plain']);
 
-  // Encryption begins.
+  // Encryption begins. What lies there in the clear is used only while the operator says so.
   await agent.stop();
-  await host.configure({ encryption: { recipients: [old.recipient], identity_file: old.file } });
+  const begun = { recipients: [old.recipient], identity_file: old.file };
+  await host.configure({ encryption: begun });
+  t.match(await host.run(['rekey', '--all']), {
+    status: 3,
+    stderr: /PLAIN_REFUSED: \d files? in the clear .*\n {2}.*accept_plain = true/,
+  });
+  t.match(await host.run(['restore', DOMAIN, '--to', join(site.base, 'out')]), {
+    status: 3,
+    stderr: /PLAIN_REFUSED: /,
+  });
+  await host.configure({ encryption: { ...begun, accept_plain: true } });
   agent = await host.startAgent(t);
+  t.match(await mustRun(host, ['status']), /NEEDS_ATTENTION: encryption\.accept_plain is on/);
+  t.match((await host.run(['doctor'])).stdout, /^! {3}keys: .*encryption\.accept_plain is on/m);
   await guest.write(SECOND);
   await volume.waitForHead(await guest.permall());
   t.match(await host.runJson(['rekey', DOMAIN, '--dry-run']), [{ uuid: DOMAIN, damaged: [] }]);
   t.notOk(await opensAll(old, site), 'a dry run writes nothing');
-  await mustRun(host, ['rekey', '--all']);
+  const rekeyed = await host.run(['rekey', '--all']);
+  t.match(rekeyed, { status: 0, stderr: /in the clear any more: .*take `encryption\.accept_plain` out/ });
   t.ok(await opensAll(old, site));
 
   // The key is changed: both are known, then only the new one is written for.

@@ -229,6 +229,12 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
     valid,
     facts: { journal },
   }) => kind !== 'keep-unverified' || !differ(valid?.identity, journal?.identity),
+  'I7: a head that is another TPM than this host knows is refused, whatever lies here': ({
+    kind,
+    verified,
+    facts: { volume, journal },
+  }) =>
+    !verified || volume.kind !== 'whole' || !differ(volume.identity, journal?.identity) || kind === 'refuse',
   'only a migration that was announced is waited for': ({ kind }) => kind !== 'wait-incoming',
 };
 

@@ -5,6 +5,7 @@ import t from 'tap';
 import { isSealed } from '../../../src/bundle/sealing.js';
 import { asMirrorError } from '../../../src/model/errors.js';
 import { parseSnapshotName } from '../../../src/model/identifiers.js';
+import { withShownIdentity } from '../../../src/volume/fetch.js';
 import { readWhole } from '../../../src/volume/files.js';
 import { fakeSealing } from '../../fixtures/sealings.js';
 import { numberOf, tpmCapture, UUID, NOTE } from '../../fixtures/tpm-captures.js';
@@ -21,7 +22,10 @@ import {
 
 const VOLUME = `${SHARE}/volumes/${UUID}`;
 const OLD = fakeSealing(['age1old']);
-const NEW = fakeSealing(['age1new'], ['age1new', 'age1old']);
+/** In the middle of a change-over. */
+const NEW = fakeSealing(['age1new'], ['age1new', 'age1old'], true);
+/** After it. */
+const STRICT = fakeSealing(['age1new'], ['age1new', 'age1old']);
 const PIN = parseSnapshotName('kept');
 
 async function storedIn({ files }: VolumeHosts, directory: string): Promise<Uint8Array[]> {
@@ -146,7 +150,7 @@ t.test('what cannot be opened or is damaged stays as it is, and is told', async 
   const names = (await hosts.files.readdir('test:readdir', `${VOLUME}/gen`)).sort();
   await hosts.plant(`${VOLUME}/gen/${names[0] ?? ''}`, 'torn');
   const before = await storedIn(hosts, 'gen');
-  const host = hosts.start('kvm-c', { sealing: fakeSealing(['age1new']) });
+  const host = hosts.start('kvm-c', { sealing: fakeSealing(['age1new'], ['age1new'], true) });
   t.match(await reseal(hosts, host), {
     rewritten: 0,
     unopened: 2,
@@ -224,4 +228,85 @@ t.test('another escrow recipient holds from then on, also for a host that has lo
   t.match(error, { code: 'CONFIG_INVALID', message: /age1next/ });
   t.match(await hosts.start('kvm-b').store.setEscrow({ escrow: undefined }), { id, format: 1 });
   await publish(held, 2);
+});
+
+t.test('what lies in the clear, wherever it lies, is used by no host that encrypts', async (t) => {
+  const hosts = new VolumeHosts();
+  const plain = hosts.start('kvm-a');
+  await plain.store.initialise({});
+  const held = await hold(plain.store);
+  await publish(held, 1);
+  await plain.store.pin({ uuid: UUID, name: PIN, slot: 'head' });
+  await publish(held, 2);
+  await diverge(held, 3);
+  await close(held);
+
+  const asked = { uuid: UUID, withHead: true, since: 0, shareId: undefined, hostExpiryMs: EXPIRY_MS };
+  const { store } = hosts.start('kvm-c', { sealing: STRICT });
+  const readings: Readonly<Record<string, () => Promise<unknown>>> = {
+    'the head of a start': () => store.inspect(asked),
+    'the head': () => store.fetch({ uuid: UUID, slot: 'head', fallBack: false }),
+    'the newest that is whole': () => store.fetch({ uuid: UUID, slot: 'head', fallBack: true }),
+    'an older generation': () => store.fetch({ uuid: UUID, slot: 2, fallBack: false }),
+    'a diverged copy': () => store.fetch({ uuid: UUID, slot: 'diverged', fallBack: false }),
+    'a snapshot': () => store.fetchPin({ uuid: UUID, name: PIN }),
+  };
+  for (const [what, reading] of Object.entries(readings)) {
+    await t.rejects(reading(), { code: 'PLAIN_REFUSED', exitStatus: 3, next: /accept_plain/ }, what);
+  }
+  const verified = await store.verify({ uuid: UUID });
+  t.match(
+    verified.damaged.map(({ error }) => error.code),
+    ['PLAIN_REFUSED', 'PLAIN_REFUSED', 'PLAIN_REFUSED'],
+  );
+  t.match(verified.problems, [{ code: 'PLAIN_REFUSED' }]);
+  t.match(await store.summarise({ uuid: UUID }), { problem: { code: 'PLAIN_REFUSED' } });
+  t.match(
+    (await store.history({ uuid: UUID })).find(({ head }) => head),
+    { damage: { code: 'PLAIN_REFUSED' } },
+  );
+  const before = await storedIn(hosts, 'gen');
+  t.match(await reseal(hosts, hosts.start('kvm-c', { sealing: STRICT })), {
+    rewritten: 0,
+    damaged: [1, 2, 3, 4].map(() => ({ error: { code: 'PLAIN_REFUSED' } })),
+  });
+  t.strictSame(await storedIn(hosts, 'gen'), before, 'it is not laundered');
+
+  const during = hosts.start('kvm-c', { sealing: NEW });
+  t.equal(numberOf((await fetchHead(during.store)).capture), 2, 'a change-over reads it');
+  t.match(await reseal(hosts, during), { rewritten: 4, damaged: [] });
+  t.equal(numberOf((await fetchHead(hosts.start('kvm-c', { sealing: STRICT }).store)).capture), 2);
+});
+
+t.test('a host without recipients reads what is in the clear, whatever keys it has', async (t) => {
+  const hosts = new VolumeHosts();
+  const plain = hosts.start('kvm-a');
+  await plain.store.initialise({});
+  await publish(await hold(plain.store), 1);
+  for (const own of [[], ['age1old']]) {
+    const { store } = hosts.start('kvm-c', { sealing: fakeSealing([], own) });
+    t.equal(numberOf((await fetchHead(store)).capture), 1);
+  }
+});
+
+t.test('which TPM a generation is, its state says, not what is written beside it', async (t) => {
+  const shown = tpmCapture(1).identity ?? withShownIdentity(tpmCapture(1)).identity;
+  for (const said of [undefined, 'a'.repeat(64), 'b'.repeat(64)]) {
+    const hosts = new VolumeHosts();
+    const { store } = hosts.start('kvm-a');
+    await store.initialise({});
+    const held = await hold(store);
+    const capture = { ...tpmCapture(1), identity: said };
+    await store.publish({
+      uuid: UUID,
+      epoch: held.epoch,
+      slot: held.epoch + 1,
+      parent: 0,
+      capture,
+      note: NOTE,
+    });
+    const { identity } = (await fetchHead(store)).capture;
+    t.equal(identity, withShownIdentity(tpmCapture(1)).identity ?? said);
+    t.not(shown, undefined, 'this one shows it');
+  }
 });
