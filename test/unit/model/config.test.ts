@@ -52,7 +52,7 @@ t.test('an empty file is the documented defaults', async (t) => {
     retention: { generations: 32 },
     storage: { uid: 0, gid: 0 },
     encryption: { recipients: [], identityFile: undefined, acceptPlain: false },
-    metrics: { listen: undefined },
+    metrics: { listen: undefined, names: [] },
     log: { level: 'info' },
     limits: { spoolBytesMax: 268_435_456, queuePerVolume: 8, queue: 256, storageProcesses: 4 },
   });
