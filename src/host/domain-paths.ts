@@ -66,3 +66,11 @@ export function parseMovedLinkName(name: string): DomainUuid | undefined {
 export function stagedNvramPath(nvramPath: string): string {
   return `${dirname(nvramPath)}/.${basename(nvramPath)}.swtpm-mirror`;
 }
+
+/**
+ * Where a restore moves what lay beside the state and cannot be copied: a directory, a file of any size.
+ * Beside the domain's own directory, because a rename stays on one file system.
+ */
+export function leftoversDirectory(paths: DomainPaths): string {
+  return `${swtpmRoot(paths)}/.${paths.uuid}.swtpm-mirror-leftovers`;
+}

@@ -4,22 +4,33 @@
  *
  *   <state_dir>/set-aside/<uuid>/<time>-<digest>/{tpm2,tpm1.2,nvram}/<file>, why.txt
  *
- *   A1 gather    every file that a restore would take away; something that cannot be copied is refused, so nothing is dropped
+ *   A1 gather    every file that a restore would take away
  *   A2 write     under a temporary name, each file and directory synced
  *   A3 rename    to its final name, parent synced: from here on it is kept
  *   A4 prune     all but the newest `KEPT` of the domain
+ *   A5 move      what cannot be copied (a directory, what is too large or too much)
+ *                goes to a directory of its own beside the domain's, by one rename each, and is never pruned
+ *
+ * What has no content (a socket, a FIFO, a device) is left to go with the old directory, and named in why.txt.
  *
  * I1 An entry is whole or absent (A3 after A2), and durable when this returns.
  * I2 Links are kept as links; nothing is read through one.
+ * I4 Nothing that lies beside a state refuses its restore.
  * I3 The same content is kept once (its digest is in the name): a restore tried again and again does not push older entries out.
  */
-import { NVRAM_FILE_NAME, STATE_FILE_BYTES_MAX, type Capture, type FileRole } from '../model/capture.js';
-import { MirrorError } from '../model/errors.js';
+import { basename, dirname } from 'node:path';
+import {
+  NVRAM_FILE_NAME,
+  STATE_FILE_BYTES_MAX,
+  type Capture,
+  type FileRole,
+  type TpmDirectoryName,
+} from '../model/capture.js';
 import type { FileStat } from '../model/filesystem.js';
 import { DIGEST_PREFIX_DIGITS } from '../model/generation-name.js';
 import { sha256 } from '../model/hash.js';
 import { removeTree } from '../model/remove-tree.js';
-import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { leftoversDirectory, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import {
   ensureDirectories,
   lstatIfAny,
@@ -47,12 +58,29 @@ interface RawFile {
   readonly sha256: string;
 }
 
+/** Something that a restore takes away and that is no state. */
+interface Leftover {
+  readonly role: TpmDirectoryName;
+  readonly name: string;
+  readonly path: string;
+  /** Continues `it is …`. */
+  readonly what: string;
+}
+
+interface Gathered {
+  readonly files: readonly RawFile[];
+  /** To be moved as they are. */
+  readonly moved: readonly Leftover[];
+  /** Without content. */
+  readonly dropped: readonly Leftover[];
+}
+
 /**
  * Keeps a copy of the domain's local files, unless every one of them is in `unlessIn` as it is.
  *
  * @param why one line for whoever finds the copy
  * @returns the copy's directory, or `undefined` when there was nothing to keep
- * @throws MirrorError `STATE_INVALID` when something lies there that cannot be copied; `HOST_IO`
+ * @throws MirrorError `HOST_IO`
  */
 export async function setAside(
   context: HostContext,
@@ -61,64 +89,119 @@ export async function setAside(
   unlessIn?: Capture,
 ): Promise<string | undefined> {
   return orHostError(`set aside the local state of ${paths.uuid}`, async () => {
-    const files = await gather(context, paths);
-    if (files.every((file) => isIn(unlessIn, file))) return undefined;
-    const { fs, stateDirectory } = context;
-    const home = await ensureDirectories(fs, 'set-aside', stateDirectory, 'set-aside', paths.uuid);
-    const digest = sha256(files.map((file) => `${file.role}/${file.name} ${file.sha256}\n`).join(''));
-    const suffix = `-${digest.slice(0, DIGEST_PREFIX_DIGITS)}`;
-    const entries = await fs.readdir('set-aside:readdir', home);
-    const same = entries.find((name) => !name.startsWith(TEMPORARY_PREFIX) && name.endsWith(suffix));
-    if (same !== undefined) return `${home}/${same}`;
-    const time = new Date(context.clock.nowMs()).toISOString();
-    const entry = `${time.replaceAll(/[-:]|\.\d+/g, '')}${suffix}`;
-    await write(context, home, entry, files, `${time} ${why}\n`);
-    await prune(context, home, entry);
-    return `${home}/${entry}`;
+    const gathered = await gather(context, paths);
+    const entry = await keepCopies(context, paths, gathered, why, unlessIn);
+    await moveLeftovers(context, paths, gathered.moved);
+    return entry;
   });
 }
 
-async function gather({ fs }: HostContext, paths: DomainPaths): Promise<RawFile[]> {
-  const files: RawFile[] = [];
-  for (const role of TPM_DIRECTORY_NAMES) {
-    const directory = tpmDirectory(paths, role);
-    const names = (await namesIn(fs, 'set-aside:readdir-state', directory)).sort();
-    if (names.length > FILES_MAX) throw tooMuch(directory, `${names.length} files`, `${FILES_MAX}`);
-    let bytes = 0;
-    for (const name of names) {
-      const path = `${directory}/${name}`;
-      const stat = await fs.lstat('set-aside:lstat', path);
-      // A directory is refused whatever its name is: a restore could not clear it away.
-      if (WORTHLESS.test(name) && stat.kind !== 'directory') continue;
-      if (stat.kind === 'file') bytes += stat.size;
-      if (bytes > BYTES_MAX) throw tooMuch(directory, `more than ${BYTES_MAX} bytes`, `${BYTES_MAX}`);
-      files.push(await readRaw(fs, role, name, path, stat));
-    }
-  }
-  if (paths.nvramPath === undefined) return files;
-  const stat = await lstatIfAny(fs, 'set-aside:lstat', paths.nvramPath);
-  // No restore replaces anything else.
-  if (stat?.kind === 'file') files.push(await readRaw(fs, 'nvram', NVRAM_FILE_NAME, paths.nvramPath, stat));
-  return files;
+async function keepCopies(
+  context: HostContext,
+  paths: DomainPaths,
+  { files, moved, dropped }: Gathered,
+  why: string,
+  unlessIn: Capture | undefined,
+): Promise<string | undefined> {
+  if (files.every((file) => isIn(unlessIn, file)) && moved.length === 0) return undefined;
+  const { fs, stateDirectory } = context;
+  const home = await ensureDirectories(fs, 'set-aside', stateDirectory, 'set-aside', paths.uuid);
+  const digest = sha256(files.map((file) => `${file.role}/${file.name} ${file.sha256}\n`).join(''));
+  const suffix = `-${digest.slice(0, DIGEST_PREFIX_DIGITS)}`;
+  const entries = await fs.readdir('set-aside:readdir', home);
+  const same = entries.find((name) => !name.startsWith(TEMPORARY_PREFIX) && name.endsWith(suffix));
+  if (same !== undefined) return `${home}/${same}`;
+  const time = new Date(context.clock.nowMs()).toISOString();
+  const entry = `${time.replaceAll(/[-:]|\.\d+/g, '')}${suffix}`;
+  const notes = [
+    `${time} ${why}`,
+    ...moved.map(({ path, what }) => `${path} is ${what}: moved to ${leftoversDirectory(paths)}`),
+    ...dropped.map(({ path, what }) => `${path} was ${what}, without content: not kept`),
+  ];
+  await write(context, home, entry, files, `${notes.join('\n')}\n`);
+  await prune(context, home, entry);
+  return `${home}/${entry}`;
 }
 
+async function gather({ fs }: HostContext, paths: DomainPaths): Promise<Gathered> {
+  const found: { files: RawFile[]; moved: Leftover[]; dropped: Leftover[] } = {
+    files: [],
+    moved: [],
+    dropped: [],
+  };
+  for (const role of TPM_DIRECTORY_NAMES) {
+    const directory = tpmDirectory(paths, role);
+    const names = (await namesIn(fs, 'set-aside:readdir-state', directory)).sort(stateFirst);
+    let bytes = 0;
+    for (const [at, name] of names.entries()) {
+      const path = `${directory}/${name}`;
+      const { kind, size } = await fs.lstat('set-aside:lstat', path);
+      const leftover = (what: string): Leftover => ({ role, name, path, what });
+      if (WORTHLESS.test(name) && kind !== 'directory') continue;
+      if (kind === 'other') {
+        found.dropped.push(leftover('a socket, a FIFO or a device'));
+        continue;
+      }
+      bytes += kind === 'file' ? size : 0;
+      const tooMuch = kind === 'directory' || size > STATE_FILE_BYTES_MAX || bytes > BYTES_MAX;
+      const raw = tooMuch || at >= FILES_MAX ? undefined : await readRaw(fs, role, name, path, kind);
+      if (raw) found.files.push(raw);
+      else found.moved.push(leftover(kind === 'directory' ? 'a directory' : 'no file that can be copied'));
+    }
+  }
+  const nvram = await readNvram(fs, paths.nvramPath);
+  return { ...found, files: nvram ? [...found.files, nvram] : found.files };
+}
+
+/** State files come before whatever else fills the directory, so that they are never too many. */
+function stateFirst(a: string, b: string): number {
+  const rank = (name: string): number => (name.endsWith('.permall') || name.endsWith('.savestate') ? 0 : 1);
+  return rank(a) - rank(b) || (a < b ? -1 : 1);
+}
+
+async function readNvram(fs: HostContext['fs'], path: string | undefined): Promise<RawFile | undefined> {
+  if (path === undefined) return undefined;
+  const stat = await lstatIfAny(fs, 'set-aside:lstat', path);
+  // No restore replaces anything else.
+  return stat?.kind === 'file' ? await readRaw(fs, 'nvram', NVRAM_FILE_NAME, path, stat.kind) : undefined;
+}
+
+/** @returns `undefined` for what is no file of a bounded size by now */
 async function readRaw(
   fs: HostContext['fs'],
   role: FileRole,
   name: string,
   path: string,
-  { kind }: FileStat,
-): Promise<RawFile> {
+  kind: FileStat['kind'],
+): Promise<RawFile | undefined> {
   if (kind === 'symlink') {
     const target = await fs.readlink('set-aside:readlink', path);
     return { role, name, content: { target }, sha256: sha256(`link to ${target}`) };
   }
-  if (kind !== 'file') throw uncopyable(path, kind === 'directory' ? 'a directory' : 'a special file');
   try {
     const { data } = await readRegular(fs, 'set-aside', path, STATE_FILE_BYTES_MAX);
     return { role, name, content: { data }, sha256: sha256(data) };
   } catch (error) {
-    throw error instanceof UnfitFileError ? uncopyable(path, error.message) : error;
+    if (role === 'nvram' || !(error instanceof UnfitFileError)) throw error;
+    return undefined;
+  }
+}
+
+/** A5. */
+async function moveLeftovers(
+  { fs, random }: HostContext,
+  paths: DomainPaths,
+  leftovers: readonly Leftover[],
+): Promise<void> {
+  if (leftovers.length === 0) return;
+  const home = leftoversDirectory(paths);
+  await ensureDirectories(fs, 'set-aside', dirname(home), basename(home));
+  for (const { role, name, path } of leftovers) {
+    await fs.rename('set-aside:move-leftover', path, `${home}/${role}-${random.hex(4)}-${name}`);
+  }
+  await fs.syncDirectory('set-aside:sync-leftovers', home);
+  for (const role of new Set(leftovers.map((leftover) => leftover.role))) {
+    await fs.syncDirectory('set-aside:sync-left', tpmDirectory(paths, role));
   }
 }
 
@@ -162,18 +245,4 @@ async function prune({ fs }: HostContext, home: string, latest: string): Promise
   for (const name of [...leftovers, ...surplus]) {
     await removeTree(fs, 'set-aside-prune', `${home}/${name}`, 'HOST_IO');
   }
-}
-
-function tooMuch(directory: string, found: string, most: string): MirrorError {
-  return new MirrorError(
-    'STATE_INVALID',
-    `cannot set local state aside: ${directory} holds ${found}, at most ${most} expected`,
-    { next: `look at ${directory} and move what is no TPM state out of it; nothing was changed` },
-  );
-}
-
-function uncopyable(path: string, what: string): MirrorError {
-  return new MirrorError('STATE_INVALID', `cannot set local state aside: ${path} is ${what}`, {
-    next: `look at ${path} and move it out of the domain's TPM directory; nothing was changed`,
-  });
 }

@@ -25,9 +25,10 @@ import {
   type TpmDirectoryName,
 } from '../model/capture.js';
 import { sleep, type Clock } from '../model/environment.js';
-import { MirrorError, type ErrorCode } from '../model/errors.js';
+import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { contentDigest, sha256 } from '../model/hash.js';
+import { isCutOff, stateFault, stateFaultOf, type StateFault } from '../model/state-fault.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
@@ -58,13 +59,15 @@ interface Look {
   readonly nvram: NvramReading;
 }
 
-/** What a writer at work can cause, so that another look may find better. */
-const PASSING: ReadonlySet<ErrorCode> = new Set(['NO_STATE', 'STATE_INVALID']);
+/** Whether a writer at work can cause it, so that another reading may find better. */
+function isPassing(error: unknown): error is MirrorError {
+  return error instanceof MirrorError && (error.code === 'NO_STATE' || stateFaultOf(error) !== undefined);
+}
 
 /**
  * Reads the state of a domain that may be running.
  *
- * @throws MirrorError `NO_STATE` (retriable); `STATE_INVALID`; `STATE_UNSTABLE` (retriable) when the files did not come to rest; `HOST_IO`
+ * @throws MirrorError `NO_STATE` (retriable); a `StateFault`; `STATE_UNSTABLE` (retriable) when the files did not come to rest; `HOST_IO`
  */
 export async function readState(context: ReaderContext, paths: DomainPaths): Promise<Capture> {
   let previous: Look | undefined;
@@ -80,7 +83,7 @@ export async function readState(context: ReaderContext, paths: DomainPaths): Pro
       previous = found;
       obstacle = undefined;
     } catch (error) {
-      if (!(error instanceof MirrorError) || !PASSING.has(error.code)) throw error;
+      if (!isPassing(error)) throw error;
       previous = undefined;
       obstacle = error;
     }
@@ -91,7 +94,7 @@ export async function readState(context: ReaderContext, paths: DomainPaths): Pro
 /**
  * Reads the state of a domain whose swtpm has ended: its files are final, so one look is enough.
  *
- * @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO`
+ * @throws MirrorError `NO_STATE`, a `StateFault`, `HOST_IO`
  */
 export async function readStateNow(
   context: Pick<ReaderContext, 'fs' | 'readTpm'>,
@@ -100,7 +103,7 @@ export async function readStateNow(
   return toCapture(paths, await look(context, paths));
 }
 
-/** @throws MirrorError `NO_STATE`, `STATE_INVALID`, `HOST_IO`: of the TPM alone */
+/** @throws MirrorError `NO_STATE`, a `StateFault`, `HOST_IO`: of the TPM alone */
 async function look(
   { fs, readTpm }: Pick<ReaderContext, 'fs' | 'readTpm'>,
   paths: DomainPaths,
@@ -115,10 +118,39 @@ async function look(
 
 async function seeTpm(fs: FileSystem, paths: DomainPaths): Promise<SeenFile[]> {
   const files: SeenFile[] = [];
+  const faults: MirrorError[] = [];
   for (const role of await tpmDirectories(fs, paths)) {
-    for (const name of STATE_FILE_NAMES[role]) files.push(...(await seeFile(fs, paths, role, name)));
+    for (const name of STATE_FILE_NAMES[role]) {
+      try {
+        files.push(...(await seeFile(fs, paths, role, name)));
+      } catch (error) {
+        if (stateFaultOf(error) === undefined) throw error;
+        faults.push(asMirrorError(error));
+      }
+    }
   }
+  const fault = gravestOf(faults);
+  if (fault) throw faultOfAll(paths, fault, files);
   return files;
+}
+
+/** What a state with these faults is: cut off only where that is all that is wrong with it. */
+function gravestOf(faults: readonly MirrorError[]): MirrorError | undefined {
+  const first = (isMeant: (fault: StateFault) => boolean): MirrorError | undefined =>
+    faults.find((error) => isMeant(stateFaultOf(error) ?? 'damaged'));
+  return first((fault) => !isCutOff(fault)) ?? first((fault) => fault === 'zeroed') ?? faults[0];
+}
+
+/** A file that is torn beside permanent state that is whole says nothing against that. */
+function faultOfAll(paths: DomainPaths, error: MirrorError, whole: readonly SeenFile[]): MirrorError {
+  const { message, next } = error;
+  if (!isCutOff(stateFaultOf(error) ?? 'damaged') || !whole.some(isPermanent)) return error;
+  const all = `${message}, and other files of ${paths.uuid} are whole`;
+  return stateFault('damaged', all, { next, cause: error });
+}
+
+function isPermanent({ name }: Pick<SeenFile, 'name'>): boolean {
+  return name.endsWith('.permall');
 }
 
 async function tpmDirectories(fs: FileSystem, paths: DomainPaths): Promise<TpmDirectoryName[]> {
@@ -162,8 +194,9 @@ async function seeFile(
 function missingPermanentState(paths: DomainPaths, files: readonly SeenFile[]): string | undefined {
   const bare = TPM_DIRECTORY_NAMES.find((role) => {
     const names = files.filter((file) => file.role === role).map((file) => file.name);
-    return names.length > 0 && !names.some((name) => name.endsWith('.permall'));
+    return names.length > 0 && !names.some((name) => isPermanent({ name }));
   });
+  if (bare && files.some(isPermanent)) throw twoTpms(tpmDirectory(paths, bare));
   return bare && tpmDirectory(paths, bare);
 }
 
@@ -213,11 +246,21 @@ async function linkTakenAway(fs: FileSystem, paths: DomainPaths): Promise<Mirror
   const link = await movedLink(fs, paths);
   return (
     link &&
-    new MirrorError(
-      'STATE_INVALID',
+    stateFault(
+      'unreadable',
       `cannot read the state of ${paths.uuid}: ${link.path} was a link to ${link.target}, which was taken away because undefining the domain would have emptied it`,
       { next: `move what is in ${link.target} to ${link.path}; nothing of it was changed` },
     )
+  );
+}
+
+function twoTpms(bare: string): MirrorError {
+  return new MirrorError(
+    'STATE_INVALID',
+    `${bare} holds no permanent state, and another TPM beside it does`,
+    {
+      next: `see whose ${bare} is, and move it away if the domain's TPM is the other one`,
+    },
   );
 }
 
@@ -238,7 +281,7 @@ function unstable({ settleLooks, settleMs }: ReaderContext, paths: DomainPaths):
 }
 
 function unfit(path: string, what: string): MirrorError {
-  return new MirrorError('STATE_INVALID', `cannot read TPM state: ${path} is ${what}`, {
+  return stateFault('unreadable', `cannot read TPM state: ${path} is ${what}`, {
     next: 'put the file or directory itself in its place: state is never read through a link or from another kind of file',
   });
 }

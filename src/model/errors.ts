@@ -33,6 +33,8 @@ const EXIT_STATUS = {
   FOREIGN_TPM: 3,
   STATE_MISSING: 3,
   STATE_BEHIND: 3,
+  STATE_PLACED: 3,
+  LIBTPMS_TOO_OLD: 3,
   DOMAIN_RUNNING: 3,
   HOST_NAME_TAKEN: 3,
   TAKE_OVER_LOST: 3,
@@ -50,6 +52,7 @@ const EXIT_STATUS = {
   OUTCOME_UNKNOWN: 4,
   // 5: state invalid or damaged
   STATE_INVALID: 5,
+  STATE_NOT_UNDERSTOOD: 5,
   STATE_UNSTABLE: 5,
   STATE_LINKED: 5,
   PART_UNREADABLE: 5,
@@ -76,6 +79,8 @@ export interface ErrorOptions {
   readonly next: string;
   /** Whether the same call may succeed later without anybody's action. */
   readonly retriable?: boolean;
+  /** What is wrong with a TPM's state (see `state-fault`). */
+  readonly fault?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -85,6 +90,7 @@ export interface ErrorRecord {
   readonly message: string;
   readonly next: string;
   readonly retriable: boolean;
+  readonly fault?: string | undefined;
 }
 
 export class MirrorError extends Error {
@@ -92,12 +98,14 @@ export class MirrorError extends Error {
   readonly code: ErrorCode;
   readonly next: string;
   readonly retriable: boolean;
+  readonly fault: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.next = options.next;
     this.retriable = options.retriable ?? false;
+    this.fault = options.fault;
   }
 
   /** 1 failed, 2 usage, 3 refused, 4 share, 5 invalid state, 6 unknown domain or generation. */
@@ -106,12 +114,14 @@ export class MirrorError extends Error {
   }
 
   toRecord(): ErrorRecord {
-    return { code: this.code, message: this.message, next: this.next, retriable: this.retriable };
+    const { code, message, next, retriable, fault } = this;
+    return { code, message, next, retriable, ...(fault !== undefined && { fault }) };
   }
 
   static fromRecord(record: ErrorRecord): MirrorError {
     const code = Object.hasOwn(EXIT_STATUS, record.code) ? record.code : 'INTERNAL';
-    return new MirrorError(code, record.message, { next: record.next, retriable: record.retriable });
+    const { message, next, retriable, fault } = record;
+    return new MirrorError(code, message, { next, retriable, fault });
   }
 }
 

@@ -2,7 +2,7 @@
  * state-bytes: a bounded view of a state file whose offsets stay those of the file, so that an error names the byte to look at. It
  * never copies, and it never puts state into a message: a message carries the numbers that the parser chose to show.
  */
-import { MirrorError } from './errors.js';
+import { stateFault, type StateFault } from './state-fault.js';
 
 const LOOK_AT_HISTORY = 'restore it from the volume; `swtpm-mirror history DOMAIN` lists its generations';
 
@@ -57,11 +57,17 @@ export class StateBytes {
     return this.#view.getUint32(offset);
   }
 
+  /** Whether every byte of this view is zero. */
+  get isZero(): boolean {
+    return this.bytes().every((byte) => byte === 0);
+  }
+
   /**
-   * @throws MirrorError `STATE_INVALID`, always
+   * @param fault what the problem says of the state
+   * @throws MirrorError that tells of it, always
    */
-  reject(problem: string, next = LOOK_AT_HISTORY): never {
-    throw new MirrorError('STATE_INVALID', `validate ${this.#name}: ${problem}`, { next });
+  reject(problem: string, fault: StateFault = 'damaged', next = LOOK_AT_HISTORY): never {
+    throw stateFault(fault, `validate ${this.#name}: ${problem}`, { next });
   }
 
   #expectWithin(offset: number, length: number, what: string): void {

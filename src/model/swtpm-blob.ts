@@ -6,11 +6,14 @@
  *   plain     flags 0:               one `data` entry, a payload of libtpms
  *   encrypted flags 0x01 (or 0x09): `encrypted data`, `HMAC` and `IV`, made with a key of 128 (256) bits
  *
- * All numbers are big-endian. swtpm 0.1 and later write this format; every change of it is refused here by name, because a file that is
- * not understood cannot be called whole.
+ * All numbers are big-endian. swtpm 0.1 and later write this format. A file of another one cannot be
+ * called whole; but swtpm may read it (it does, where `min_version` allows that), so it is not called
+ * broken either (`not-understood`).
  *
  * I1 A file that was cut, extended or zeroed anywhere before its last entry is rejected: the total length, the entry lengths and the
  *    file's size must agree exactly.
+ * I3 `torn` is said only of a file that swtpm itself would find too short, and `zeroed` only
+ *    of one whose end cannot be what any writer of its format wrote.
  * I2 No byte of a payload reaches a message.
  * Not guaranteed: that the middle of an encrypted payload, or of a TPM 2 payload, was not altered (`selfValidating`).
  */
@@ -48,6 +51,8 @@ const TAG_DATA = 1;
 const TAG_ENCRYPTED_DATA = 2;
 const TAG_HMAC = 3;
 const TAG_IV = 6;
+/** The last tag that is known: the IV of migration data. */
+const TAG_LAST = 7;
 const TAG_NAMES: ReadonlyMap<number, string> = new Map([
   [TAG_DATA, 'data'],
   [TAG_ENCRYPTED_DATA, 'encrypted data'],
@@ -55,21 +60,26 @@ const TAG_NAMES: ReadonlyMap<number, string> = new Map([
   [TAG_IV, 'IV'],
 ]);
 const HMAC_BYTES = 32;
+/** So many zeros at the end are no chance: a digest or an IV ends so once in 2^128. */
+const ZERO_TAIL_BYTES = 16;
 
 /** First bytes of the linear file backend: the little-endian number that spells `swtpmlin`. */
 const LINEAR_MAGIC = [0x6e, 0x69, 0x6c, 0x6d, 0x70, 0x74, 0x77, 0x73];
 
-const UPGRADE = 'upgrade swtpm-mirror: it does not know this format';
+const UPGRADE =
+  'if a newer swtpm wrote it, upgrade swtpm-mirror on this host to a version that knows this format; ' +
+  'otherwise see who put it there';
 
 /**
  * @param name base name of the file, one of `STATE_FILE_NAMES`
- * @throws MirrorError `STATE_INVALID` when swtpm could not start with this file, or when nobody here can tell
+ * @throws MirrorError a `StateFault`
  */
 export function validateStateFile(role: TpmDirectoryName, name: string, data: Uint8Array): BlobInfo {
   const file = new StateBytes(isStateFileName(role, name) ? name : quoted(name), data);
   if (!isStateFileName(role, name)) file.reject(`not a state file of role ${role}`);
   rejectForeign(file, data);
   const flags = checkHeader(file);
+  rejectZeroed(file);
   const entries = readEntries(file);
   if (flags === 0) return checkPlain(role, name, only(entries, [TAG_DATA], file));
   checkEncrypted(file, entries, (flags & FLAG_256_BIT_KEY) === 0 ? 16 : 32);
@@ -80,44 +90,67 @@ function rejectForeign(file: StateBytes, data: Uint8Array): void {
   if (data.length === 0) {
     file.reject(
       'the file is empty; a power loss of the host can leave it so, and swtpm does not start with it',
+      'torn',
     );
   }
+  if (file.isZero) file.reject(`all of its ${data.length} bytes are zero`, 'zeroed');
   if (LINEAR_MAGIC.every((byte, at) => data[at] === byte)) {
     file.reject(
-      "the file is a store of swtpm's linear file backend, expected a state file of its directory backend",
+      "the file is a store of swtpm's linear file backend, which this version of swtpm-mirror does not read",
+      'not-understood',
       'run swtpm with `--tpmstate dir=…`, as libvirt does by default',
     );
   }
 }
 
+/** Every payload ends in what is hardly ever zero: a magic, a digest, an IV. */
+function rejectZeroed(file: StateBytes): void {
+  const end = file.part(Math.max(HEADER_BYTES, file.end - ZERO_TAIL_BYTES), file.end);
+  if (end.length === ZERO_TAIL_BYTES && end.isZero) {
+    file.reject(`its last ${ZERO_TAIL_BYTES} bytes, at least, are zero`, 'zeroed');
+  }
+}
+
 /** Checks the header and returns the flags. */
 function checkHeader(file: StateBytes): number {
+  if (file.length < HEADER_BYTES) {
+    const cut = `the file has ${file.length} bytes, and its header alone would have ${HEADER_BYTES}`;
+    file.reject(cut, 'torn');
+  }
   const version = file.uint8(0, 'header version');
-  if (version > VERSION) file.reject(`header version ${version} at byte 0, expected ${VERSION}`, UPGRADE);
-  if (version !== VERSION) file.reject(`header version ${version} at byte 0, expected ${VERSION}`);
   const minVersion = file.uint8(1, 'header minimum version');
-  if (minVersion !== MIN_VERSION) {
-    file.reject(`header minimum version ${minVersion} at byte 1, expected ${MIN_VERSION}`);
-  }
   const headerBytes = file.uint16(2, 'header size');
-  if (headerBytes !== HEADER_BYTES) {
-    file.reject(`header size ${headerBytes} at byte 2, expected ${HEADER_BYTES}`);
-  }
   const flags = file.uint16(4, 'header flags');
   const totalBytes = file.uint32(6, 'total length');
-  if (totalBytes !== file.length) {
-    file.reject(`total length ${totalBytes} at byte 6, expected the file's size ${file.length}`);
+  const sized = `total length ${totalBytes} at byte 6, expected the file's size ${file.length}`;
+  // Whatever its version, this is where a swtpm that reads it finds its length.
+  const hasKnownStart =
+    version > 0 && minVersion > 0 && minVersion <= VERSION && headerBytes === HEADER_BYTES;
+  if (hasKnownStart && totalBytes > file.length) file.reject(sized, 'torn');
+  if (version !== VERSION) foreign(file, `header version ${version} at byte 0, expected ${VERSION}`);
+  if (minVersion !== MIN_VERSION) {
+    foreign(file, `header minimum version ${minVersion} at byte 1, expected ${MIN_VERSION}`);
   }
+  if (headerBytes !== HEADER_BYTES) {
+    foreign(file, `header size ${headerBytes} at byte 2, expected ${HEADER_BYTES}`);
+  }
+  if (totalBytes !== file.length) file.reject(sized);
   checkFlags(file, flags);
   return flags;
 }
 
+function foreign(file: StateBytes, problem: string): never {
+  file.reject(`${problem} by this version of swtpm-mirror`, 'not-understood', UPGRADE);
+}
+
 function checkFlags(file: StateBytes, flags: number): void {
   const shown = `flags 0x${flags.toString(16).padStart(4, '0')} at byte 4`;
+  if ((flags & ~(FLAG_ENCRYPTED | FLAGS_MIGRATION | FLAG_256_BIT_KEY)) !== 0) {
+    foreign(file, `${shown} are not known, expected those of a state file`);
+  }
   if ((flags & FLAGS_MIGRATION) !== 0) {
     file.reject(`${shown} are those of a migration stream, which swtpm does not read from a state file`);
   }
-  if ((flags & ~(FLAG_ENCRYPTED | FLAG_256_BIT_KEY)) !== 0) file.reject(`${shown} are not known`, UPGRADE);
   if (flags === FLAG_256_BIT_KEY) file.reject(`${shown} name a key but not encryption`);
 }
 
@@ -143,10 +176,11 @@ function only(
   tags: readonly [number, ...number[]],
   file: StateBytes,
 ): StateBytes {
-  for (const tag of entries.keys()) {
-    if (!tags.includes(tag)) {
-      file.reject(`an entry with tag ${tag}, expected ${tags.map(tagName).join(', ')} alone`);
-    }
+  const strange = [...entries.keys()].filter((tag) => !tags.includes(tag));
+  for (const tag of strange) {
+    const problem = `an entry with tag ${tag}, expected ${tags.map(tagName).join(', ')} alone`;
+    if (tag > TAG_LAST || tag === 0) foreign(file, problem);
+    file.reject(problem);
   }
   for (const tag of tags) entry(entries, tag, file);
   return entry(entries, tags[0], file);

@@ -190,7 +190,7 @@ export function isUnreadable(error: unknown): boolean {
   return isDamage(error) || isUnopened(error) || (error instanceof MirrorError && REFUSED.has(error.code));
 }
 
-const REFUSED: ReadonlySet<ErrorCode> = new Set(['SHARE_VERSION', 'PLAIN_REFUSED']);
+const REFUSED: ReadonlySet<ErrorCode> = new Set(['SHARE_VERSION', 'STATE_NOT_UNDERSTOOD', 'PLAIN_REFUSED']);
 
 function damaged(name: GenerationName, why: string): MirrorError {
   return new MirrorError('GENERATION_DAMAGED', `generation ${String(name.slot)} is damaged: ${why}`, {

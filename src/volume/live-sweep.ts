@@ -1,12 +1,14 @@
 /**
  * live-sweep: what the runs before a holder's own left where swtpm worked on the share. Their hosts crashed, or were fenced.
  *
- * I1 (G5) State that the head does not have is kept as a diverged copy before it is removed.
+ * I1 (G5) State that the head does not have is kept as a diverged copy before it is removed. What this
+ *    version cannot judge stays where it is.
  */
 import { compareStateFiles, type Capture, type SeenFile } from '../model/capture.js';
-import { asMirrorError, MirrorError } from '../model/errors.js';
+import { MirrorError } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
 import { contentDigest } from '../model/hash.js';
+import { isCutOff, stateFaultOf } from '../model/state-fault.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import { readHead } from './fetch.js';
 import { liveRuns, readLive, removeLive } from './live.js';
@@ -30,6 +32,7 @@ export async function sweepLive(
     if (live === call.live || live > call.epoch) continue;
     try {
       const capture = await captureOf(context, call, live);
+      if (capture === 'unknown') continue;
       if (capture && !(await isInHead(context, call, log, capture))) {
         await keep(context, call, live, capture);
         result.diverged++;
@@ -46,12 +49,12 @@ export async function sweepLive(
   return result;
 }
 
-/** `undefined` for a run without state that is any good: a crash of its host tore it. */
+/** `undefined` for a run without state that is any good: a crash of its host tore it. `unknown`: nobody here can tell. */
 async function captureOf(
   context: ShareContext,
   { uuid }: TidyCall,
   live: Slot,
-): Promise<Capture | undefined> {
+): Promise<Capture | 'unknown' | undefined> {
   try {
     const seen: SeenFile[] = await readLive(context, { uuid, live });
     if (!seen.some((file) => file.name.endsWith('.permall'))) return undefined;
@@ -61,8 +64,10 @@ async function captureOf(
     const identity = seen.find((file) => file.identity !== undefined)?.identity;
     return { uuid, files, digest: contentDigest(files), identity };
   } catch (error) {
-    if (asMirrorError(error).code === 'STATE_INVALID') return undefined;
-    throw error;
+    const fault = stateFaultOf(error);
+    if (fault === undefined) throw error;
+    // A link or a socket in its place holds nothing itself.
+    return isCutOff(fault) || fault === 'unreadable' ? undefined : 'unknown';
   }
 }
 

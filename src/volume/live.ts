@@ -16,11 +16,13 @@ import {
   type SeenFile,
   type TpmDirectoryName,
 } from '../model/capture.js';
-import { errnoOf, MirrorError } from '../model/errors.js';
+import type { MirrorError } from '../model/errors.js';
+import { errnoOf } from '../model/errors.js';
 import type { FileStat, OpenFile } from '../model/filesystem.js';
 import { parseSlot, type Slot } from '../model/generation-name.js';
 import { sha256 } from '../model/hash.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { stateFault } from '../model/state-fault.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import { unlinkIfThere, writeWhole } from './files.js';
 import { DIRECTORY_MODE, livePath, volumePaths, volumesPath, type ShareContext } from './share-context.js';
@@ -156,7 +158,7 @@ async function namesIn({ fs }: ShareContext, path: string): Promise<string[]> {
 }
 
 function noStateFile(path: string): MirrorError {
-  return new MirrorError('STATE_INVALID', `cannot read TPM state: ${path} is no file of TPM state`, {
+  return stateFault('unreadable', `cannot read TPM state: ${path} is no file of TPM state`, {
     next: 'look who made it; swtpm itself writes nothing else there',
   });
 }

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { chmod, chown, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import t from 'tap';
-import { stagedNvramPath, stagingDirectory } from '../../../src/host/domain-paths.js';
+import { leftoversDirectory, stagedNvramPath, stagingDirectory } from '../../../src/host/domain-paths.js';
 import {
   removeEmptyStateDirectory,
   restoreState,
@@ -158,7 +158,7 @@ t.test('G6: an invalid capture is refused before anything is touched', async (t)
   const host = await makeHost(t);
   await putOld(host);
   const before = await tree(host.swtpmRoot);
-  const files = NEW.files.map((file) => ({ ...file, data: file.data.subarray(1) }));
+  const files = NEW.files.map((file) => ({ ...file, data: file.data.subarray(0, -1) }));
   t.equal(await codeOf(restoreState(host.context, host.paths, { ...NEW, files })), 'STATE_INVALID');
   t.strictSame(await tree(host.swtpmRoot), before);
 });
@@ -184,24 +184,89 @@ t.test('G7: a restore never goes through a link', async (t) => {
   );
 });
 
-t.test('G5: what cannot be set aside is refused, and stays', async (t) => {
+/** What a restore moved beside the domain's directory, by the names that it had. */
+async function leftovers(host: HostRig): Promise<Record<string, string>> {
+  const found = await tree(leftoversDirectory(host.paths)).catch(() => ({}));
+  return Object.fromEntries(
+    Object.entries(found).map(([path, content]) => [path.replace(/-[0-9a-f]{8}-/, '/'), content]),
+  );
+}
+
+const ODDITIES: readonly [string, (path: string) => Promise<unknown>, 'kept' | 'gone'][] = [
+  ['an empty directory', (path) => mkdir(path), 'kept'],
+  ['a deep directory', (path) => put(path, { 'a/b/c/d': 'x', 'tpm2-00.permall': 'x' }), 'kept'],
+  ['a FIFO', async (path) => execFileSync('mkfifo', [path]), 'gone'],
+  ['a socket', listenOnce, 'gone'],
+  ['a device', async (path) => execFileSync('mknod', [path, 'c', '1', '3']), 'gone'],
+  ['a huge file', async (path) => execFileSync('truncate', ['-s', '17M', path]), 'kept'],
+];
+
+/** A socket that nobody listens on any more. */
+async function listenOnce(path: string): Promise<void> {
+  const short = relative(process.cwd(), path);
+  execFileSync('python3', [
+    '-c',
+    'import socket,sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])',
+    short,
+  ]);
+}
+
+for (const [what, place, outcome] of ODDITIES) {
+  const names = ['tpm2/odd', 'tpm2/swtpm-sock', 'tpm2/.lock', 'tpm2/TMP2-00.permall', 'tpm1.2/odd'];
+  t.test(`G5: ${what} beside the state refuses no restore, and is ${outcome}`, AS_ROOT, async (t) => {
+    for (const name of names) {
+      const host = await makeHost(t);
+      await putOld(host);
+      const path = join(host.paths.swtpmDirectory, name);
+      await mkdir(dirname(path), { recursive: true });
+      await rm(path, { force: true });
+      await place(path);
+      await restoreState(host.context, host.paths, NEW);
+      t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest, name);
+      t.equal(await isOldKept(host), true, `${name}: the state is set aside`);
+      const moved = await readdir(leftoversDirectory(host.paths)).catch(() => []);
+      // Of what swtpm makes again by itself nothing is kept but a directory.
+      const isKept = outcome === 'kept' && (what.endsWith('directory') || !/lock|TMP2/.test(name));
+      t.equal(moved.length, isKept ? 1 : 0, `${name}: ${moved.join()}`);
+      await t.rejects(lstat(stagingDirectory(host.paths)), { code: 'ENOENT' });
+    }
+  });
+}
+
+t.test('what was moved aside is as it was, however deep it is', async (t) => {
   const host = await makeHost(t);
   await putOld(host);
-  const odd = join(host.paths.swtpmDirectory, 'tpm2', 'odd');
-  const oddities: [string, () => unknown][] = [
-    ['a directory', () => mkdir(odd)],
-    ['a FIFO', () => execFileSync('mkfifo', [odd])],
-    ['a huge file', () => execFileSync('truncate', ['-s', '17M', odd])],
-  ];
-  for (const [what, make] of oddities) {
-    await make();
-    t.equal(await codeOf(restoreState(host.context, host.paths, NEW)), 'STATE_INVALID', what);
-    t.ok(await lstat(odd));
-    await rm(odd, { recursive: true });
-  }
-  await symlink('/etc/passwd', odd);
+  const content = { 'a/b/c/d': 'of somebody', 'a/link': 'x' };
+  await put(join(host.paths.swtpmDirectory, 'tpm2/mine'), content);
   const { setAside } = await restoreState(host.context, host.paths, NEW);
-  t.ok((await lstat(join(setAside ?? '', 'tpm2', 'odd'))).isSymbolicLink(), 'a link is kept as a link');
+  const found = await leftovers(host);
+  for (const [path, text] of Object.entries(content)) t.equal(found[`tpm2/mine/${path}`], sha256(text));
+  const why = await readFile(join(setAside ?? '', 'why.txt'), 'utf8');
+  t.match(why, /tpm2\/mine is a directory: moved to .*swtpm-mirror-leftovers/);
+});
+
+t.test('a link beside the state is kept as a link', async (t) => {
+  const host = await makeHost(t);
+  await putOld(host);
+  await symlink('/etc/passwd', join(host.paths.swtpmDirectory, 'tpm2', 'odd'));
+  const { setAside } = await restoreState(host.context, host.paths, NEW);
+  t.ok((await lstat(join(setAside ?? '', 'tpm2', 'odd'))).isSymbolicLink());
+});
+
+t.test('G5: a directory or a file of any size in the place of a state file is moved, not lost', async (t) => {
+  for (const place of [
+    (path: string) => put(path, { inside: 'of somebody' }),
+    async (path: string) => execFileSync('truncate', ['-s', '17M', path]),
+  ]) {
+    const host = await makeHost(t);
+    await putOld(host);
+    const permall = join(host.paths.swtpmDirectory, 'tpm2', 'tpm2-00.permall');
+    await rm(permall);
+    await place(permall);
+    await restoreState(host.context, host.paths, NEW);
+    t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest);
+    t.ok(Object.keys(await leftovers(host)).some((name) => name.startsWith('tpm2/tpm2-00.permall')));
+  }
 });
 
 t.test('set-aside copies: three per domain, the same content once', async (t) => {
@@ -351,24 +416,22 @@ t.test('a link in place of the staging directory goes, and nothing behind it', a
   t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest);
 });
 
-t.test(
-  'what a restore could not clear away, or not keep, refuses it before anything is touched',
-  async (t) => {
-    const many = Object.fromEntries([...Array(70).keys()].map((at) => [`tpm2/file-${at}`, '']));
-    const large = Object.fromEntries(
-      [...Array(6).keys()].map((at) => [`tpm2/large-${at}`, Buffer.alloc(12e6)]),
-    );
-    for (const [what, contents] of [
-      ['a directory that is named like a lock', { 'tpm2/.lock/file': '' }],
-      ['a directory that is named like a temporary file', { 'tpm2/TMP2-00.permall/file': '' }],
-      ['very many files', many],
-      ['very much data', large],
-    ] as const) {
-      const host = await makeHost(t);
-      await put(host.paths.swtpmDirectory, { ...OLD, ...contents });
-      const before = await tree(host.swtpmRoot);
-      t.equal(await codeOf(restoreState(host.context, host.paths, NEW)), 'STATE_INVALID', what);
-      t.strictSame(await tree(host.swtpmRoot), before, what);
+t.test('G5: the state is set aside however much lies beside it', async (t) => {
+  const many = Object.fromEntries([...Array(70).keys()].map((at) => [`tpm2/file-${at}`, String(at)]));
+  const large = Object.fromEntries(
+    [...Array(6).keys()].map((at) => [`tpm2/large-${at}`, Buffer.alloc(12e6, at)]),
+  );
+  for (const [what, contents] of [
+    ['very many files', many],
+    ['very much data', large],
+  ] as const) {
+    const host = await makeHost(t);
+    await put(host.paths.swtpmDirectory, { ...OLD, ...contents });
+    const { setAside = '' } = await restoreState(host.context, host.paths, NEW);
+    t.equal((await readStateNow(host.context, host.paths)).digest, NEW.digest, what);
+    const kept = { ...(await leftovers(host)), ...(await tree(setAside)) };
+    for (const [name, content] of Object.entries({ ...OLD, ...contents })) {
+      t.equal(kept[name], sha256(content as string | Buffer), `${what}: ${name}`);
     }
-  },
-);
+  }
+});

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { STATE_FILE_BYTES_MAX } from '../../../src/model/capture.js';
 import { MirrorError } from '../../../src/model/errors.js';
+import { stateFaultOf } from '../../../src/model/state-fault.js';
 import { validateStateFile, type BlobInfo } from '../../../src/model/swtpm-blob.js';
 import {
   ENCRYPTED_FIXTURES,
@@ -26,7 +27,7 @@ function rejection(blob: StateBlob, data: Uint8Array): string | undefined {
     validate(blob, data);
     return undefined;
   } catch (error) {
-    if (!(error instanceof MirrorError) || error.code !== 'STATE_INVALID') throw error;
+    if (!(error instanceof MirrorError) || stateFaultOf(error) === undefined) throw error;
     if (!MESSAGE.test(error.message) || error.next === '') {
       throw new Error('a badly formed error', { cause: error });
     }
@@ -265,7 +266,7 @@ t.test('G6: a plain payload that no libtpms wrote is rejected, and the message n
     t.match(rejection(blob, blobOf(0, [[1, Uint8Array.from(payload)]])), message);
   }
   t.match(
-    rejection(readStateBlob('tpm12.savestate'), blobOf(0, [[1, new Uint8Array(40)]])),
+    rejection(readStateBlob('tpm12.savestate'), blobOf(0, [[1, new Uint8Array(40).fill(1)]])),
     /SHA-1 digest at byte 36/,
   );
 });
@@ -287,6 +288,109 @@ t.test('an empty file and the linear backend get messages of their own', async (
   t.match(rejection(anyState, readStateBlob('linear.file').data), /linear file backend/);
 });
 
+/** The fault that the rejection tells. */
+function faultOf(blob: StateBlob, data: Uint8Array): string | undefined {
+  try {
+    validate(blob, data);
+    return undefined;
+  } catch (error) {
+    return stateFaultOf(error) ?? String(error);
+  }
+}
+
+const TORN = ['torn', 'zeroed'];
+
+t.test('torn: a file of any kind that was cut anywhere is known to be', async (t) => {
+  for (const fixture of STATE_FIXTURES) {
+    const blob = readStateBlob(fixture);
+    for (let length = 0; length < blob.data.length; length += 1) {
+      const fault = faultOf(blob, blob.data.subarray(0, length));
+      if (fault !== 'torn') t.fail(`${fixture} cut to ${length} bytes: ${String(fault)}`);
+    }
+    t.pass(fixture);
+  }
+});
+
+t.test('torn: a file whose newer header says that it is longer is cut all the same', async (t) => {
+  const newer = withBytes(anyState.data, 0, [3]);
+  for (const cut of [1, 700, newer.length - 11]) {
+    t.equal(faultOf(anyState, newer.subarray(0, newer.length - cut)), 'torn', String(cut));
+  }
+  const unreadable = withBytes(newer, 1, [3]);
+  t.equal(faultOf(anyState, unreadable.subarray(0, 900)), 'not-understood', 'nobody knows its length');
+});
+
+t.test('zeroed: what never reached the disk is zeros, from anywhere to the end', async (t) => {
+  for (const fixture of [...PLAIN_TPM2_FIXTURES, ...ENCRYPTED_FIXTURES, ...TPM12_FIXTURES]) {
+    const blob = readStateBlob(fixture);
+    for (let from = HEADER_BYTES; from <= blob.data.length - 16; from += 1) {
+      const fault = faultOf(blob, blob.data.slice().fill(0, from));
+      if (fault !== 'zeroed') t.fail(`${fixture} zeroed from byte ${from}: ${String(fault)}`);
+    }
+    t.equal(faultOf(blob, new Uint8Array(blob.data.length)), 'zeroed', fixture);
+  }
+});
+
+t.test('G5: what this version does not know is never called torn or damaged', async (t) => {
+  const blobs = fc.constantFrom(...STATE_FIXTURES).map(readStateBlob);
+  const changes: readonly [string, number, fc.Arbitrary<number>][] = [
+    ['a newer version', 0, fc.integer({ min: 3, max: 255 })],
+    ['version 1, which swtpm still reads', 0, fc.constant(1)],
+    ['a newer minimum version', 1, fc.integer({ min: 2, max: 255 })],
+    ['a larger header', 3, fc.integer({ min: 11, max: 255 })],
+    ['unknown flags', 4, fc.integer({ min: 1, max: 255 })],
+    ['unknown low flags', 5, fc.constantFrom(0x20, 0x40, 0x80, 0xff)],
+  ];
+  for (const [what, at, values] of changes) {
+    fc.assert(
+      fc.property(blobs, values, (blob, value) => {
+        const flags = at === 5 ? (blob.data[5] ?? 0) | value : value;
+        t.equal(faultOf(blob, withBytes(blob.data, at, [flags])), 'not-understood', what);
+      }),
+      { numRuns: 30 },
+    );
+  }
+});
+
+t.test('G5: an entry of a kind that is not known is not understood', async (t) => {
+  for (const tag of [8, 9, 255]) {
+    const data = blobOf(0, [
+      [1, Uint8Array.of(1)],
+      [tag, Uint8Array.of(1, 2)],
+    ]);
+    t.equal(faultOf(anyState, data), 'not-understood', String(tag));
+  }
+});
+
+t.test('G5: no arbitrary content of a known length is ever called torn', async (t) => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 10, maxLength: 200 }), (body) => {
+      body.set([...uint32(body.length)], 6);
+      body.set([1], body.length - 1);
+      t.notOk(TORN.includes(faultOf(anyState, body) ?? ''));
+    }),
+  );
+});
+
+t.test('the profile of a TPM of libtpms 0.10 is told, and nothing else that stands there', async (t) => {
+  const magic = [0xab, 0x36, 0x47, 0x23];
+  const withProfile = (version: number, json: string): BlobInfo => {
+    const profile = [...Buffer.from(json), 0];
+    const payload = [0, version, ...magic, 0, version, 0, profile.length, ...profile, 1, 2, 3, ...magic];
+    return validate(anyState, blobOf(0, [[1, Uint8Array.from(payload)]]));
+  };
+  t.match(withProfile(4, '{"Name":"default-v1","StateFormatLevel":7,"Commands":"0x11f"}').libtpms, {
+    payloadVersion: 4,
+    minVersion: 4,
+    profile: { name: 'default-v1', stateFormatLevel: 7 },
+  });
+  for (const odd of ['', '{', '[]', 'null', '{"Name":7}', '{"Name":"a b"}', '{"Name":""}']) {
+    t.equal(withProfile(4, odd).libtpms?.profile, undefined, odd);
+  }
+  const levels = [0, -1, 1.5, 'x'].map((level) => JSON.stringify({ Name: 'a', StateFormatLevel: level }));
+  for (const odd of levels) t.strictSame(withProfile(5, odd).libtpms?.profile, { name: 'a' }, odd);
+});
+
 t.test('a migration stream is not a state file', async (t) => {
   const stream = blobOf(0x04, [[4, blobOf(0, [[1, anyState.data]]).subarray(HEADER_BYTES)]]);
   t.match(rejection(anyState, stream), /flags 0x0004 at byte 4 are those of a migration stream/);
@@ -294,9 +398,10 @@ t.test('a migration stream is not a state file', async (t) => {
 
 t.test('a newer container says that this program is too old', async (t) => {
   const newer = withBytes(anyState.data, 0, [3]);
-  t.throws(() => validate(anyState, newer), { code: 'STATE_INVALID', next: /upgrade swtpm-mirror/ });
+  const expected = { code: 'STATE_NOT_UNDERSTOOD', next: /upgrade swtpm-mirror/ };
+  t.throws(() => validate(anyState, newer), expected);
   const unknownFlag = withBytes(anyState.data, 4, [0x01]);
-  t.throws(() => validate(anyState, unknownFlag), { code: 'STATE_INVALID', next: /upgrade swtpm-mirror/ });
+  t.throws(() => validate(anyState, unknownFlag), expected);
 });
 
 t.test(
@@ -364,6 +469,7 @@ t.test('a file of the largest size is validated in linear time', async (t) => {
   data.set([0xab, 0x36, 0x47, 0x23], data.length - 4);
   const emptyEntries = new Uint8Array(STATE_FILE_BYTES_MAX);
   emptyEntries.set(data.subarray(0, HEADER_BYTES));
+  emptyEntries.set([1], STATE_FILE_BYTES_MAX - 1);
   const started = process.hrtime.bigint();
   t.equal(validate(anyState, data).encryption, 'none');
   t.match(rejection(anyState, emptyEntries), /a second entry with tag 0 at byte 16/);
