@@ -11,6 +11,8 @@ import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunClaim } from '../model/run-claim.js';
+import type { LibtpmsVersion } from '../model/tpm-format.js';
+import type { ShareAdministration } from '../volume/share-administration.js';
 import type { ShareStore } from '../volume/share-store.js';
 import type { DomainFeed } from './domain-feed.js';
 import type { DomainPlace } from './domain-place.js';
@@ -29,6 +31,8 @@ export interface StateFiles {
    * not; `undefined` where it cannot be told, because they lie on the share.
    */
   stamp(place: DomainPlace, before: StateStamp | undefined): Promise<StateStamp | undefined>;
+  /** When the TPM's files were last changed, ns (`stateChangedAtNs`); `undefined` where it cannot be told. */
+  changedAtNs(place: DomainPlace): Promise<bigint | undefined>;
   /**
    * Puts a capture in place; what it replaces is set aside first. Where swtpm is to work on the share itself (`place.live`), the share has the TPM's files
    * already, and a link to them is put in place.
@@ -127,6 +131,8 @@ export interface AgentContext {
   /** When this boot began, by this host's wall clock. */
   readonly bootedAtMs: number;
   readonly share: ShareStore;
+  /** Keeps a generation as a snapshot. */
+  readonly snapshots: Pick<ShareAdministration, 'pin'>;
   readonly knownShare: KnownShare;
   readonly journal: Journal;
   readonly spool: Spool;
@@ -142,6 +148,8 @@ export interface AgentContext {
   readonly hookEvidence?: { note(caller: string | undefined): Promise<void> };
   /** Room on this host's disk (see `host/reserve`). */
   readonly reserve?: { keep(): Promise<void> };
+  /** The libtpms that this host's swtpm uses; `undefined` when it cannot be told. */
+  readonly libtpms?: () => Promise<LibtpmsVersion | undefined>;
   readonly locks: DomainLocks;
   readonly clock: Clock;
   readonly random: Random;

@@ -5,7 +5,7 @@ import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
 import type { HostContext } from '../host/host-context.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
 import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js';
-import { stampState } from '../host/state-stamp.js';
+import { stampState, stateChangedAtNs } from '../host/state-stamp.js';
 import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
 import type { Config } from '../model/config.js';
 import { linkFree } from '../model/filesystem.js';
@@ -37,6 +37,8 @@ export function hostStateFiles(
       final ? readStateNow(readerFor(place), pathsOf(place)) : readState(readerFor(place), pathsOf(place)),
     stamp: async (place, before) =>
       place.live === undefined ? await stampState(fs, pathsOf(place), before) : undefined,
+    changedAtNs: async (place) =>
+      place.live === undefined ? await stateChangedAtNs(fs, pathsOf(place)) : undefined,
     restore: async (place, capture) => {
       const linkTo = place.live === undefined ? undefined : livePath({ root }, place.uuid, place.live);
       await restoreState(host, pathsOf(place), capture, { linkTo });

@@ -47,6 +47,7 @@ export const GENERATION_REASONS = [
   'diverged',
   'clone',
   'resolve',
+  'placed',
 ] as const;
 export type GenerationReason = (typeof GENERATION_REASONS)[number];
 

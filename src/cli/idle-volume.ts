@@ -14,22 +14,27 @@ import { lookAtVolume, type VolumeLook } from '../agent/share/volume-look.js';
 import { isAtRest, type JournalRecord } from '../host/journal-record.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { stateFaultOf } from '../model/state-fault.js';
 import type { ClaimOutcome, LivingHolder } from '../volume/share-store.js';
 import { shortDuration } from './text-table.js';
+
+/** What becomes of a domain whose final state is lost, or cannot be used. */
+export type LostState = 'allow' | 'unusable' | 'refuse';
 
 /** What was found of a volume that nobody uses. */
 export type IdleVolume = VolumeLook;
 
 /**
  * @param expired what becomes of a volume whose holder's heartbeat has expired: it may have been cut off and run on
- * @param lost what becomes of one whose stop waits for a final state of which nothing is left on this host
+ * @param lost what becomes of one whose stop waits for a final state of which nothing is left on this host,
+ *   or, with `unusable`, nothing that can be stored
  * @throws MirrorError `HELD_ELSEWHERE`, `DOMAIN_RUNNING`, `STATE_BEHIND`
  */
 export async function expectIdle(
   context: AgentContext,
   uuid: DomainUuid,
   expired: 'allow' | 'refuse',
-  lost: 'allow' | 'refuse' = 'refuse',
+  lost: LostState = 'refuse',
 ): Promise<IdleVolume> {
   const look = await lookAtVolume(context, uuid);
   const holder = look.volume?.holder;
@@ -42,18 +47,19 @@ export async function expectIdle(
 export async function expectIdleHere(
   context: AgentContext,
   uuid: DomainUuid,
-  lost: 'allow' | 'refuse',
+  lost: LostState,
 ): Promise<void> {
   if ((await context.running.list()).has(uuid)) throw inUse(uuid, 'running');
   const record = await context.journal.read(uuid);
   if (!record || isAtRest(record)) return;
-  if (lost === 'allow' && record.phase === 'finishing' && (await isLost(context, record))) return;
+  if (lost !== 'refuse' && record.phase === 'finishing' && (await isLost(context, record, lost))) return;
   throw unfinished(uuid, record.phase);
 }
 
 async function isLost(
   { config, files, spool }: AgentContext,
   { uuid, nvramPath, live }: JournalRecord,
+  lost: LostState,
 ): Promise<boolean> {
   if ((await spool.peek(uuid)).newest) return false;
   try {
@@ -61,6 +67,7 @@ async function isLost(
     return false;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return true;
+    if (lost === 'unusable' && stateFaultOf(error) !== undefined) return true;
     throw error;
   }
 }

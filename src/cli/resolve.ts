@@ -10,6 +10,7 @@
  *   P3 choose  the head, then this host's directory (what `restore` replaces is set aside, too)
  *   P4 forget  what this host's journal knew: it spoke for another choice
  *
+ * I2 (G6) What is not known to be whole never becomes the head: it stays, or is set aside as it is.
  * I1 A failure leaves both states where they are, or where P2 put them; told again, it goes on.
  */
 import { Option, type Command } from 'commander';
@@ -18,6 +19,7 @@ import { publishNote } from '../agent/share/publish-note.js';
 import type { Capture } from '../model/capture.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { stateFault, stateFaultOf, type StateFault } from '../model/state-fault.js';
 import type { Generation } from '../volume/share-store.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment, OpenContext } from './environment.js';
@@ -64,7 +66,8 @@ async function resolve(
   { keep, copy }: ResolveOptions,
 ): Promise<Resolved> {
   const { context } = opened;
-  const idle = await expectIdle(context, uuid, 'refuse');
+  // A state that cannot be stored is set aside with what replaces it: else nothing would ever end that stop.
+  const idle = await expectIdle(context, uuid, 'refuse', keep === 'local' ? 'refuse' : 'unusable');
   await expectNothingSpooled(context, uuid);
   const record = await context.journal.read(uuid);
   const place = domainPlace(context.config, uuid, record?.nvramPath, undefined);
@@ -141,10 +144,19 @@ async function readLocal(
   try {
     return await context.files.read(place, true);
   } catch (error) {
-    const { code } = asMirrorError(error);
-    if (code === 'NO_STATE' || (code === 'STATE_INVALID' && !isChosen)) return undefined;
-    throw error;
+    const fault = stateFaultOf(error);
+    if (asMirrorError(error).code === 'NO_STATE' || (fault !== undefined && !isChosen)) return undefined;
+    throw fault === undefined ? error : cannotBeChosen(fault, asMirrorError(error));
   }
+}
+
+/** Nothing that is not known to be whole becomes the head. It stays where it is. */
+function cannotBeChosen(fault: StateFault, { message }: MirrorError): MirrorError {
+  const next =
+    fault === 'not-understood'
+      ? 'upgrade swtpm-mirror on this host to a version that knows this format, then choose again'
+      : 'mend it, or choose another with --keep; what lies here is set aside then';
+  return stateFault(fault, `this host's TPM state cannot become the head: ${message}`, { next });
 }
 
 function nothingLocal(): MirrorError {

@@ -51,6 +51,11 @@ export interface JournalRecord {
   readonly slot: Slot;
   /** Content digest at that slot. */
   readonly digest: string | null;
+  /**
+   * Digest of the TPM (`tpmDigest`) that the last run here left, where it ended in good order with its final
+   * state stored; `null` when it did not, since a start began, and in what earlier versions wrote.
+   */
+  readonly finalTpm: string | null;
   /** When that was stored, RFC 3339 UTC; `null` when it is not known: for display only. */
   readonly publishedAt: string | null;
   /** The TPM's identity at that slot. */
@@ -113,6 +118,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   claiming: z.boolean().default(false),
   slot: SLOT,
   digest: SHA256.nullable(),
+  finalTpm: SHA256.nullable().default(null),
   publishedAt: z.string().nullable().default(null),
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),

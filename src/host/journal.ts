@@ -17,7 +17,7 @@
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { writeDurable } from '../model/durable-file.js';
-import { ensureDirectories, ifAny, namesIn, readRegular, UnfitFileError } from './files.js';
+import { ensureDirectories, ifAny, lstatIfAny, namesIn, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
 import type { HostContext } from './host-context.js';
 import {
@@ -40,6 +40,12 @@ export interface Journal {
   read(uuid: DomainUuid): Promise<JournalRecord | undefined>;
   /** Resolves when the record is durable. @throws MirrorError `HOST_IO` */
   write(record: JournalRecord): Promise<void>;
+  /**
+   * When the domain's record was written, by the clock of the disk's file system, ns; `undefined` when there is none.
+   *
+   * @throws MirrorError `HOST_IO`
+   */
+  writtenAtNs(uuid: DomainUuid): Promise<bigint | undefined>;
   /** @throws MirrorError `HOST_IO` */
   list(): Promise<JournalListing>;
 }
@@ -83,6 +89,13 @@ export class FileJournal implements ForgettingJournal {
         this.#hasDirectory = false;
         throw error;
       }
+    });
+  }
+
+  async writtenAtNs(uuid: DomainUuid): Promise<bigint | undefined> {
+    return orHostError(`read the journal of ${uuid}`, async () => {
+      const stat = await lstatIfAny(this.#context.fs, 'journal:lstat', this.#path(uuid));
+      return stat?.mtimeNs;
     });
   }
 

@@ -30,6 +30,24 @@ export async function stampState(
   return before && (await isStill(fs, paths, before)) ? before : await takeStamp(fs, paths);
 }
 
+/**
+ * When the TPM's state files were last changed, by the clock of their file system, ns: what any archive
+ * or copy that is put in their place cannot set back (ctime).
+ *
+ * @returns `undefined` when there are none
+ * @throws NodeJS.ErrnoException
+ */
+export async function stateChangedAtNs(fs: FileSystem, paths: DomainPaths): Promise<bigint | undefined> {
+  let latest: bigint | undefined;
+  for (const role of TPM_DIRECTORY_NAMES) {
+    for (const name of STATE_FILE_NAMES[role]) {
+      const stat = await lstatIfAny(fs, 'stamp:lstat', `${tpmDirectory(paths, role)}/${name}`);
+      if (stat && (latest === undefined || stat.ctimeNs > latest)) latest = stat.ctimeNs;
+    }
+  }
+  return latest;
+}
+
 async function isStill(fs: FileSystem, { nvramPath }: DomainPaths, before: StateStamp): Promise<boolean> {
   if (nvramPath !== undefined && !before.has(nvramPath)) return false;
   const now = await look(fs, [...before.keys()]);

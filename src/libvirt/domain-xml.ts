@@ -16,6 +16,7 @@ import {
 import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { readRunClaim, RUN_ELEMENT, RUN_NAMESPACE, type RunClaim } from '../model/run-claim.js';
+import type { LocalStatePolicy } from '../model/restore-plan.js';
 import { DOMAIN_XML_LENGTH_MAX } from './hook-operation.js';
 
 /** Where a domain's NVRAM lies. */
@@ -42,11 +43,15 @@ export interface DomainXml {
   readonly nvram: NvramPlace;
   /** False when the domain's own metadata asks to be left alone: `<mirror xmlns="urn:swtpm-mirror:domain" enabled="no"/>`. */
   readonly mirrored: boolean;
+  /** Who is right where somebody else put a state in place: `<mirror xmlns="urn:swtpm-mirror:domain" local-state="manager"/>`. */
+  readonly localState?: LocalStatePolicy;
   /** The domain's TPM state in its own metadata, as `export --format metadata` writes it. Secret, and as little to be believed as any of this. */
   readonly carried?: CarriedState;
   /** The claim of the run that this definition is, or once was, of. */
   readonly runClaim?: RunClaim;
 }
+
+const LOCAL_STATE_POLICIES: readonly LocalStatePolicy[] = ['refuse', 'share', 'manager'];
 
 const DEPTH_MAX = 64;
 /** A domain's name is a file name to libvirt; a record of this host must hold both. */
@@ -64,12 +69,14 @@ export function readDomainXml(xml: string): DomainXml | undefined {
   const tpm = emulatedTpm(found);
   const carried = carriedState(found);
   const runClaim = readRunClaim(named.uuid, found.attributes(RUN));
+  const localState = localStatePolicy(found);
   return (
     tpm && {
       ...named,
       tpm,
       nvram: nvramPlace(found),
       mirrored: isMirrored(found),
+      ...(localState && { localState }),
       ...(carried && { carried }),
       ...(runClaim && { runClaim }),
     }
@@ -249,6 +256,17 @@ function isMirrored(found: Found): boolean {
   if (enabled === 'no') return false;
   throw invalid(
     `the attribute "enabled" of <mirror xmlns="${METADATA_NAMESPACE}"> is neither "yes" nor "no"`,
+  );
+}
+
+function localStatePolicy(found: Found): LocalStatePolicy | undefined {
+  const text = found.attribute(METADATA, 'local-state');
+  if (text === undefined) return undefined;
+  const policy = LOCAL_STATE_POLICIES.find((each) => each === text);
+  if (policy) return policy;
+  const expected = LOCAL_STATE_POLICIES.map((each) => `"${each}"`).join(', ');
+  throw invalid(
+    `the attribute "local-state" of <mirror xmlns="${METADATA_NAMESPACE}"> is none of ${expected}`,
   );
 }
 

@@ -158,6 +158,11 @@ const START = {
   damaged_head: choice('refuse', 'previous')
     .default('refuse')
     .describe('"previous": start from the newest older generation that is whole'),
+  local_state: choice('refuse', 'share', 'manager')
+    .default('refuse')
+    .describe(
+      'a state that somebody else put in place: "share": the head wins; "manager": it becomes the head',
+    ),
 };
 
 const RETENTION = { generations: integer(1, 10_000).default(32).describe('kept for each VM, at least') };

@@ -15,6 +15,7 @@ import {
 import { formatDuration } from './duration.js';
 import { MirrorError } from './errors.js';
 import { isHostName, quoted, type HostName } from './identifiers.js';
+import type { LocalStatePolicy } from './restore-plan.js';
 
 export interface Config {
   readonly host: HostName;
@@ -58,6 +59,8 @@ export interface Config {
     readonly takeOver: 'expired' | 'never';
     /** `previous`: when the head is damaged, start from the newest generation that is not. */
     readonly damagedHead: 'refuse' | 'previous';
+    /** Who is right where somebody else put a TPM state in place before a start. */
+    readonly localState: LocalStatePolicy;
   };
   readonly retention: { readonly generations: number };
   /** Whom the storage process works as on the share. */
@@ -190,6 +193,7 @@ function toConfig(file: ConfigFile, host: HostName): Config {
       withoutShare: start.without_share,
       takeOver: start.take_over,
       damagedHead: start.damaged_head,
+      localState: start.local_state,
     },
     retention: file.retention,
     storage: file.storage,

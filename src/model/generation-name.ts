@@ -87,7 +87,10 @@ export interface ContentDigests {
 }
 
 /** Whether a name's generation has the TPM of a state, as far as the name tells: never a wrong yes. */
-export function hasTpmOf(name: GenerationName, { digest, tpmDigest }: ContentDigests): boolean {
+export function hasTpmOf(
+  name: Pick<GenerationName, 'digestPrefix' | 'tpmDigestPrefix'>,
+  { digest, tpmDigest }: ContentDigests,
+): boolean {
   if (digest.startsWith(name.digestPrefix)) return true;
   return tpmDigest.startsWith(name.tpmDigestPrefix ?? name.digestPrefix);
 }

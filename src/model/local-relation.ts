@@ -4,21 +4,29 @@
  * Two states of one TPM carry no order in themselves. What tells it, in falling certainty: equal content; content that was published
  * before; and, only when this host itself published the head, the times of the same files on the same disk. Clocks of
  * two hosts are never compared.
+ *
+ * I1 The TPM is judged by itself: an older TPM beside NVRAM that nobody has published is older. Only where
+ *    the TPM is the head's own does the rest decide.
  */
 import { compareStateFiles, isTpmRole, type StateFile } from './capture.js';
+import { hasTpmOf, type GenerationName } from './generation-name.js';
+import { tpmDigest } from './hash.js';
 
 /** `older`: known to be from before the head. `newer`: known to be from after it. `unknown`: neither can be shown. */
 export type LocalRelation = 'same' | 'older' | 'newer' | 'unknown';
 
 type FileFacts = Pick<StateFile, 'role' | 'name' | 'sha256' | 'mtimeNs'>;
 
+/** What a generation's name tells of its content. */
+export type ContentOfName = Pick<GenerationName, 'digestPrefix' | 'tpmDigestPrefix'>;
+
 export interface RelationFacts {
   readonly local: { readonly digest: string; readonly files: readonly FileFacts[] };
   readonly head: { readonly digest: string; readonly files: readonly FileFacts[]; readonly bootId: string };
   /** Whether this host published the head. */
   readonly headIsOwn: boolean;
-  /** Digest prefixes of the published generations below the head. */
-  readonly publishedBefore: readonly string[];
+  /** The published generations below the head. */
+  readonly publishedBefore: readonly ContentOfName[];
   /** This boot of this host. */
   readonly bootId: string;
   /**
@@ -37,7 +45,7 @@ export function relateToHead({
   unjudgedSinceNs,
 }: RelationFacts): LocalRelation {
   if (local.digest === head.digest) return 'same';
-  if (publishedBefore.some((prefix) => local.digest.startsWith(prefix))) return 'older';
+  if (publishedBefore.some((name) => wasPublishedAs(name, local, head))) return 'older';
   if (!headIsOwn) return 'unknown';
   // Within one boot the page cache cannot go back in time, so what differs from our own head was written after it.
   if (bootId !== '' && bootId === head.bootId) return 'newer';
@@ -47,6 +55,16 @@ export function relateToHead({
   return relation === 'newer' && isUnjudged(local.files, unjudgedSinceNs)
     ? 'unknown'
     : (relation ?? 'unknown');
+}
+
+function wasPublishedAs(
+  name: ContentOfName,
+  local: RelationFacts['local'],
+  head: RelationFacts['head'],
+): boolean {
+  const own = tpmDigest(local.files);
+  if (own === tpmDigest(head.files)) return local.digest.startsWith(name.digestPrefix);
+  return hasTpmOf(name, { digest: local.digest, tpmDigest: own });
 }
 
 /** A power loss can take a file back to before the head; what is written to it then is newer only by its time. */

@@ -5,6 +5,10 @@
  *    another host left open, no local file, no capture in the spool, and no journal that ran, saw or lost a TPM.
  * I2 (G4) A head is never set aside for local state unless that is the same TPM, known to be newer, and no other host has held the
  *    volume since this host last did.
+ * I8 Local state loses in silence only where it is proved that nothing is lost: it is torn, or zeroed and
+ *    the host has lost its power since; or it is older: published before, or what this host left. What is
+ *    not understood, cannot be read, or was put there by somebody else is refused, or follows
+ *    `policy.localState`; then the operator is told.
  * I3 (G5) Local state that loses is kept: whatever is not the head's equal, or known to have been published, becomes a diverged copy
  *    or the start is refused. What only the spool has goes to the volume before anything is restored over it, and before a domain starts from
  *    local state that a power loss may have taken back to before it.
@@ -18,7 +22,9 @@
  *    cannot be used is no reason to start blank.
  */
 import type { ErrorCode } from './errors.js';
+import type { LocalOrigin } from './local-origin.js';
 import type { LocalRelation } from './local-relation.js';
+import { faultCode, type StateFault } from './state-fault.js';
 
 export type SharePresence = 'verified' | 'unreachable' | 'not-initialized' | 'wrong';
 
@@ -31,19 +37,43 @@ export type VolumeFacts =
       /** A holder lost it to another host before it had stored anything. */
       readonly abandoned?: boolean;
     }
-  | { readonly kind: 'whole'; readonly slot: number; readonly identity: string | undefined }
+  | {
+      readonly kind: 'whole';
+      readonly slot: number;
+      readonly identity: string | undefined;
+      /** This host's libtpms cannot read it. */
+      readonly isTooNew?: boolean;
+    }
   /** `localIsHead`: the local state's digest is the one in the damaged head's name. */
   | { readonly kind: 'damaged'; readonly slot: number; readonly localIsHead: boolean };
 
 export type LocalFacts =
   | { readonly kind: 'absent' }
-  | { readonly kind: 'invalid' }
+  | {
+      readonly kind: 'faulty';
+      readonly fault: StateFault;
+      /** It was last changed before this boot of the host. */
+      readonly isFromBeforeBoot?: boolean;
+    }
   | {
       readonly kind: 'valid';
       readonly digest: string;
       readonly identity: string | undefined;
       readonly relation: LocalRelation;
+      /** @default 'unknown' */
+      readonly origin?: LocalOrigin;
+      /** Its file changed after the last run here ended. @default not known */
+      readonly changedSince?: boolean | undefined;
+      /** Its TPM is the head's own: only other parts differ, which nobody's policy is about. */
+      readonly tpmIsHeads?: boolean;
+      /** It is older, but has NVRAM that was never published. */
+      readonly hasNews?: boolean;
+      /** This host's libtpms cannot read it. */
+      readonly isTooNew?: boolean;
     };
+
+/** Who is right where somebody else than this program put a state in place. */
+export type LocalStatePolicy = 'refuse' | 'share' | 'manager';
 
 /** A state in the domain's own definition. */
 export type CarriedFacts = 'none' | 'whole' | 'unusable';
@@ -87,6 +117,8 @@ export interface RestoreFacts {
     readonly withoutShare: 'refuse' | 'last-known';
     readonly takeOver: 'expired' | 'never';
     readonly damagedHead: 'refuse' | 'previous';
+    /** @default 'refuse' */
+    readonly localState?: LocalStatePolicy;
   };
 }
 
@@ -98,6 +130,10 @@ export type RestoreDecision =
   | { readonly kind: 'restore-previous' }
   | { readonly kind: 'keep-local' }
   | { readonly kind: 'keep-diverged-restore-head' }
+  /** By policy: what somebody put in place becomes the head, and the head before is kept as a snapshot. */
+  | { readonly kind: 'keep-placed' }
+  /** By policy: what somebody put in place becomes a diverged copy, and the head is restored. */
+  | { readonly kind: 'restore-over-placed' }
   /** Without the share: the spooled capture is the last state known. */
   | { readonly kind: 'restore-spooled' }
   | { readonly kind: 'keep-unverified' }
@@ -107,7 +143,27 @@ export type RestoreDecision =
   | { readonly kind: 'wait-incoming'; readonly headFirst?: true }
   | { readonly kind: 'refuse'; readonly code: ErrorCode };
 
+/** What a domain starts from the local state with. */
+const STARTS_FROM_LOCAL: ReadonlySet<RestoreDecision['kind']> = new Set([
+  'adopt-local',
+  'keep-local',
+  'keep-placed',
+  'keep-unverified',
+]);
+
 export function planRestore(facts: RestoreFacts): RestoreDecision {
+  const decision = planState(facts);
+  return isTooNew(decision, facts) ? refuse('LIBTPMS_TOO_OLD') : decision;
+}
+
+/** Whether this host's swtpm would fail with what the domain is to start from. */
+function isTooNew({ kind }: RestoreDecision, { local, volume }: RestoreFacts): boolean {
+  if (STARTS_FROM_LOCAL.has(kind)) return local.kind === 'valid' && local.isTooNew === true;
+  const isHead = kind !== 'restore-previous' && STARTS_FROM_THE_HEAD.has(kind);
+  return isHead && volume.kind === 'whole' && volume.isTooNew === true;
+}
+
+function planState(facts: RestoreFacts): RestoreDecision {
   if (facts.share !== 'verified') return withoutShare(facts);
   const ordinary = refuseVolume(facts) ?? planOnVolume(facts);
   return (facts.announced === 'no' ? undefined : planIncoming(facts, ordinary)) ?? ordinary;
@@ -159,10 +215,12 @@ function withoutShare({
   if (policy.withoutShare === 'refuse' || !isKnown) return refuse('SHARE_UNAVAILABLE');
   if (local.kind === 'valid') {
     if (isOtherTpm(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
+    if (local.origin === 'placed' && policy.localState !== 'manager') return refuse('STATE_PLACED');
     const wasLast = localIsSpooled || (!spooled && !journal.ran && local.digest === journal.digest);
     const isLatest = journal.rebooted !== true || wasLast;
     return isLatest ? { kind: 'keep-unverified' } : refuse('SHARE_UNAVAILABLE');
   }
+  if (local.kind === 'faulty' && !isProvedTorn(local)) return refuse(faultCode(local.fault));
   return spooled ? { kind: 'restore-spooled' } : refuse('SHARE_UNAVAILABLE');
 }
 
@@ -203,7 +261,7 @@ function planFirst(facts: RestoreFacts): RestoreDecision {
   const { volume, local, journal, holder, spooled } = facts;
   // The other host may have the domain's state, never stored; what lies here need not be it.
   if (local.kind === 'valid') return isLost(facts) ? refuse('STATE_MISSING') : { kind: 'adopt-local' };
-  if (local.kind === 'invalid') return refuse('STATE_INVALID');
+  if (local.kind === 'faulty') return refuse(faultCode(local.fault));
   // A claim that was never released, even if another followed, means that the TPM may have been in use on its holder and never stored.
   const hadOneHere = journal ? journal.ran || journal.fenced || knowsState(journal) : holder === 'self';
   const isAbandoned = holder === 'other-expired' || (volume.kind === 'empty' && volume.abandoned === true);
@@ -237,23 +295,81 @@ function planDamaged({ local, journal, policy }: RestoreFacts, localIsHead: bool
     if (localIsHead) return { kind: 'keep-local' };
     if (journal?.digest !== local.digest) return refuse('GENERATION_DAMAGED');
   }
+  if (local.kind === 'faulty' && !isProvedTorn(local)) return refuse(faultCode(local.fault));
   return policy.damagedHead === 'previous' ? { kind: 'restore-previous' } : refuse('GENERATION_DAMAGED');
 }
 
 function planWhole(facts: RestoreFacts, headIdentity: string | undefined): RestoreDecision {
-  const { local, journal } = facts;
-  if (local.kind !== 'valid') return { kind: 'restore-head' };
-  if (local.relation === 'same') return { kind: 'keep-local' };
-  if (local.relation === 'older') return { kind: 'restore-head' };
-  if (journal?.digest === local.digest) return { kind: 'restore-head' };
-  if (isOtherTpm(local.identity, headIdentity)) return refuse('FOREIGN_TPM');
-  const newer = local.relation === 'newer' && !isLost(facts);
+  const { local } = facts;
+  switch (local.kind) {
+    case 'absent':
+      return { kind: 'restore-head' };
+    case 'faulty':
+      return isProvedTorn(local) ? { kind: 'restore-head' } : refuse(faultCode(local.fault));
+    case 'valid':
+      return planValid(facts, local, headIdentity);
+  }
+}
+
+type FaultyLocal = Extract<LocalFacts, { kind: 'faulty' }>;
+
+/** Whether nothing can be made of it: then nothing is lost with it. */
+function isProvedTorn({ fault, isFromBeforeBoot }: FaultyLocal): boolean {
+  return fault === 'torn' || (fault === 'zeroed' && isFromBeforeBoot === true);
+}
+
+type ValidLocal = Extract<LocalFacts, { kind: 'valid' }>;
+
+function planValid(
+  facts: RestoreFacts,
+  local: ValidLocal,
+  headIdentity: string | undefined,
+): RestoreDecision {
+  const { relation } = local;
+  if (relation === 'same') return { kind: 'keep-local' };
+  const isOther = isOtherTpm(local.identity, headIdentity);
+  if (isPlaced(facts, local)) return planPlaced(facts, isOther && relation !== 'older');
+  if (isOwnLeftover(facts, local) || relation === 'older') {
+    return { kind: local.hasNews ? 'keep-diverged-restore-head' : 'restore-head' };
+  }
+  if (isOther) return refuse('FOREIGN_TPM');
+  const newer = relation === 'newer' && !isLost(facts);
   return newer ? { kind: 'keep-local' } : { kind: 'keep-diverged-restore-head' };
 }
 
 /** Whether the head is another TPM than the one that this host last stored or restored (I7). */
 export function isHeadForeign({ volume, journal }: Pick<RestoreFacts, 'volume' | 'journal'>): boolean {
   return volume.kind === 'whole' && isOtherTpm(journal?.identity, volume.identity);
+}
+
+function isOwnLeftover({ journal }: RestoreFacts, { origin, digest }: ValidLocal): boolean {
+  return origin === 'run' || journal?.digest === digest;
+}
+
+/** Whether somebody else put it there, as far as that is to be believed. */
+function isPlaced(facts: RestoreFacts, local: ValidLocal): boolean {
+  const { journal, policy } = facts;
+  const { origin = 'unknown', relation, changedSince, tpmIsHeads } = local;
+  if (tpmIsHeads) return false;
+  if (origin === 'placed') return true;
+  // A host without a journal never ran the domain, as far as it knows. An older state is proved to be one.
+  if (!journal && relation !== 'older') return true;
+  if (policy.localState !== 'manager') return false;
+  // A manager puts the state in place at each start: of this host's own is only what nobody has touched since.
+  if (!journal || changedSince === true) return true;
+  return !journal.ran && changedSince === undefined && origin === 'unknown' && relation !== 'newer';
+}
+
+function planPlaced({ policy }: RestoreFacts, isOther: boolean): RestoreDecision {
+  switch (policy.localState ?? 'refuse') {
+    case 'refuse':
+      return refuse(isOther ? 'FOREIGN_TPM' : 'STATE_PLACED');
+    case 'share':
+      return { kind: 'restore-over-placed' };
+    case 'manager':
+      // A blank TPM in place of the domain's own is hardly what anybody means by it.
+      return isOther ? refuse('FOREIGN_TPM') : { kind: 'keep-placed' };
+  }
 }
 
 /** Whether two identities are those of two TPMs; one that is not known may be either. */
@@ -267,6 +383,7 @@ const STARTS_FROM_THE_HEAD: ReadonlySet<RestoreDecision['kind']> = new Set([
   'restore-head',
   'restore-previous',
   'keep-diverged-restore-head',
+  'restore-over-placed',
 ]);
 
 /** Whether what the last run left has to reach the share before this is decided for good. */
@@ -278,6 +395,8 @@ export function mustFinishFirst(
   if (decision.kind === 'wait-incoming') return true;
   if (!spooled) return false;
   if (decision.kind === 'refuse') return decision.code === 'STATE_BEHIND';
+  // It would follow what somebody put there as the head.
+  if (decision.kind === 'keep-placed') return true;
   // A power loss may have taken the local state back to before what the spool has.
   const mayBeBehind = (!journal || journal.rebooted === true) && !localIsSpooled;
   // It would start from less than this host has, and what the spool has would follow that.

@@ -17,6 +17,7 @@ import { DefinitionsFile } from '../host/definitions-file.js';
 import { domainPaths } from '../host/domain-paths.js';
 import { HookEvidence } from '../host/hook-evidence.js';
 import { FileJournal } from '../host/journal.js';
+import { libtpmsVersion } from '../host/libtpms-version.js';
 import { FileKnownShare } from '../host/known-share.js';
 import { orHostError } from '../host/host-error.js';
 import { readMachine } from '../host/machine.js';
@@ -137,6 +138,8 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     bootId: machine.bootId,
     bootedAtMs: systemClock.nowMs() - uptime() * 1000,
     share: metered(share, config.host, metrics),
+    snapshots: share,
+    libtpms: () => libtpmsVersion(hostContext.fs),
     knownShare,
     journal,
     spool,

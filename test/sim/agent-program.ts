@@ -65,6 +65,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     bootId,
     bootedAtMs,
     share: observe(client),
+    snapshots: client,
     knownShare: new FileKnownShare(host, replaceOn(fs)),
     journal: new FileJournal(host),
     spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),

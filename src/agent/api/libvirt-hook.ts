@@ -74,6 +74,7 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
         byHook: true,
         carried: domain.carried,
         runClaim: domain.runClaim,
+        localState: domain.localState,
       });
       return;
     case 'launched':

@@ -5,8 +5,10 @@
  */
 import type { Journal } from '../../host/journal.js';
 import type { DomainPhase, JournalRecord } from '../../host/journal-record.js';
+import type { Capture } from '../../model/capture.js';
 import type { Clock } from '../../model/environment.js';
 import { asMirrorError, type MirrorError } from '../../model/errors.js';
+import { tpmDigest } from '../../model/hash.js';
 import { isHostName, type DomainUuid } from '../../model/identifiers.js';
 import { epochOf, isClaiming, isHolding } from '../../model/hold.js';
 import type { Lifecycle, PublishedState } from '../../model/lifecycle-state.js';
@@ -27,6 +29,8 @@ export class DomainRecord {
   #written: JournalRecord | undefined;
   #saving: Promise<void> | undefined;
   #isClaiming = false;
+  /** The last state that was read of the present run. */
+  #lastRead: { readonly digest: string; readonly tpm: string } | undefined;
   #error: MirrorError | undefined;
 
   constructor(
@@ -76,9 +80,16 @@ export class DomainRecord {
     if (this.#current?.awaitedInBoot === this.#bootId) this.judged();
   }
 
+  /** A state of the present run was read. */
+  wasRead({ digest, files }: Capture): void {
+    this.#lastRead = { digest, tpm: tpmDigest(files) };
+  }
+
   /** Takes from the lifecycle what must outlive this process. */
   follow(state: Lifecycle, identity: string | undefined): void {
     const known = this.#current ?? this.#blank();
+    // What a swtpm wrote since is another run's, even if that never came to be one.
+    if (state.run === 'prepared' || state.run === 'incoming') this.#lastRead = undefined;
     const { hold, published, outdated } = state;
     const sameContent = published && known.digest?.startsWith(published.digest);
     const fullDigest = published?.digest.length === FULL_DIGEST_DIGITS ? published.digest : null;
@@ -92,6 +103,7 @@ export class DomainRecord {
       epoch: epochOf(hold) > 0 ? epochOf(hold) : known.epoch,
       slot: published?.slot ?? known.slot,
       digest: published === undefined || sameContent ? known.digest : fullDigest,
+      finalTpm: this.#finalTpm(state, known),
       publishedAt: publishedAt(published, known),
       identity: identity ?? known.identity,
       fenced:
@@ -102,6 +114,17 @@ export class DomainRecord {
       bootId: hold.kind === 'held' && outdated.length === 0 ? this.#bootId : known.bootId,
     };
     if (this.#isClaiming) this.#noteClaim(state);
+  }
+
+  #finalTpm(state: Lifecycle, known: JournalRecord): string | null {
+    const phase = phaseOf(state);
+    if (phase === 'leaving') return known.finalTpm;
+    if (phase !== 'stopped') return null;
+    const { published, pending } = state;
+    const last = this.#lastRead;
+    const isStored = published && !pending && last?.digest.startsWith(published.digest);
+    if (isStored) return last?.tpm ?? null;
+    return known.phase === 'stopped' || known.phase === 'leaving' ? known.finalTpm : null;
   }
 
   /**
@@ -180,6 +203,7 @@ export class DomainRecord {
       claiming: false,
       slot: 0,
       digest: null,
+      finalTpm: null,
       publishedAt: null,
       identity: null,
       fenced: null,

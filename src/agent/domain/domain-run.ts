@@ -150,6 +150,7 @@ export class DomainRun {
     this.#parts.recall(record.unread);
     const spooled = await this.#pending.recall();
     if (spooled) this.#recoveryPoint.recalled(spooled.ageMs);
+    if (this.#pending.capture) this.record.wasRead(this.#pending.capture);
     this.#recalled = true;
     this.#apply(recalledRun(record, spooled?.digest, this.#context.bootId));
   }
@@ -283,6 +284,7 @@ export class DomainRun {
       const capture = this.#parts.read(await files.read(this.place, final), final);
       this.record.change({ unread: this.#parts.unread });
       wasRead();
+      this.record.wasRead(capture);
       const foreign = this.#isForeign(capture);
       if (foreign) this.#reportForeign();
       else this.attention.clear('capture');

@@ -16,7 +16,8 @@ import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import { publishNote } from '../share/publish-note.js';
 import type { DomainTask } from './domain-task.js';
-import { gatherSituation, isFromDiskOf, relationToHead, unjudgedSinceNs } from '../start/situation.js';
+import { isFromDiskOf, relationToHead, unjudgedSinceNs } from '../start/head-relation.js';
+import { gatherSituation } from '../start/situation.js';
 
 export interface LeftBehind {
   /** Digests of the captures that must not follow the head. */

@@ -6,6 +6,7 @@ import { compareStateFiles, type Capture } from '../../model/capture.js';
 import { asMirrorError, invariant, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
 import type { Hold, PublishedState } from '../../model/lifecycle-state.js';
+import { parseSnapshotName } from '../../model/identifiers.js';
 import { partsOf } from '../../model/parts.js';
 import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
 import type { Generation, PublishNote } from '../../volume/share-store.js';
@@ -14,6 +15,7 @@ import { carriedUsed } from './carried-state.js';
 import { inSpool, prepared, type Prepared, type PrepareRequest } from './prepared.js';
 import { publishNote, spoolManifest } from '../share/publish-note.js';
 import { foreignHead } from './refusal.js';
+import { placedLost, placedWon } from './placed-state.js';
 import type { Situation } from './situation.js';
 import type { StartDeadline } from './start-deadline.js';
 
@@ -60,8 +62,13 @@ export class HeldStart {
         return await this.#keepLocal(kind);
       case 'restore-carried':
         return await this.#restoreCarried(kind);
+      case 'keep-placed':
+        return await this.#keepPlaced(kind);
+      case 'restore-over-placed':
+        await this.#keepDiverged('placed');
+        return { ...(await this.#restore(kind, false)), notice: placedLost(this.#situation) };
       case 'keep-diverged-restore-head':
-        await this.#keepDiverged();
+        await this.#keepDiverged('diverged');
         return await this.#restore(kind, false);
       case 'restore-head':
         return await this.#restore(kind, false);
@@ -185,13 +192,33 @@ export class HeldStart {
     }
   }
 
-  async #keepDiverged(): Promise<void> {
+  /**
+   * What somebody put in place becomes the head, once the head before is sure to stay. Without the share's
+   * word for both the start fails, and everything is as it was.
+   */
+  async #keepPlaced(kind: HeldDecision): Promise<Prepared> {
+    const { snapshots, log } = this.#context;
+    const { uuid, volume } = this.#situation;
+    const slot = volume?.log.head?.slot;
+    invariant(slot !== undefined, 'there is a head before what was placed');
+    const name = parseSnapshotName(`before-placed-${String(slot)}`);
+    await this.#deadline.within(snapshots.pin({ uuid, name, slot }));
+    const local = this.#local();
+    const start = await this.#publish(kind, local, this.#note('placed'));
+    const isPut = this.#situation.nvramMissing || this.#isDirect;
+    const live = isPut ? await this.#putInPlace(local) : undefined;
+    const notice = placedWon(this.#situation, name);
+    log.warn({ uuid, code: notice.code }, notice.message);
+    return { ...start, live, notice };
+  }
+
+  async #keepDiverged(reason: 'diverged' | 'placed'): Promise<void> {
     const { share, spool } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
     // Under the claim that it was written under, so that its name says which run it is of.
     const epoch = this.#situation.record?.epoch ?? 0;
-    const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note('diverged') };
+    const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note(reason) };
     await this.#deadline.within(share.diverge(call));
     // The share has it now; left in the spool, it would follow the head that the domain starts from.
     const { newest } = await spool.peek(uuid);

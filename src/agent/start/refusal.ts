@@ -6,7 +6,10 @@ import type { Manifest } from '../../bundle/manifest.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
 import { isHeadForeign } from '../../model/restore-plan.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
+import { faultCode, stateFaultOf, type StateFault } from '../../model/state-fault.js';
+import { formatText, isReadEverywhere, tpmFormat } from '../../model/tpm-format.js';
 import type { AttentionList } from '../attention.js';
+import { statePlaced } from './placed-state.js';
 import type { Situation } from './situation.js';
 
 type Wording = (situation: Situation) => MirrorError;
@@ -33,12 +36,15 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
         next: `see \`swtpm-mirror verify ${situation.uuid}\`; to start with the newest whole one set start.damaged_head = "previous"`,
       },
     ),
-  STATE_INVALID: ({ uuid, localError }) =>
+  STATE_INVALID: stateFaulty,
+  STATE_NOT_UNDERSTOOD: stateFaulty,
+  STATE_PLACED: statePlaced,
+  LIBTPMS_TOO_OLD: (situation) =>
     new MirrorError(
-      'STATE_INVALID',
-      `the local TPM state of ${uuid} is invalid and its volume has none: ${localError?.message ?? ''}`,
+      'LIBTPMS_TOO_OLD',
+      `the TPM state of ${situation.uuid} is of a newer libtpms than this host's, which cannot read it: ${formats(situation)}`,
       {
-        next: 'put a good copy into the swtpm directory, or move the directory away to start with a blank TPM',
+        next: 'upgrade libtpms and swtpm on this host, or start the domain on a host that has them; the state is unchanged',
       },
     ),
   CARRIED_INVALID: ({ uuid, carried }) =>
@@ -80,6 +86,31 @@ export function foreignHead(
   );
 }
 
+const FAULT_WORDS: Readonly<Record<StateFault, string>> = {
+  torn: 'is torn',
+  zeroed: 'ends in zeros',
+  damaged: 'is invalid',
+  'not-understood': 'is not understood by the swtpm-mirror of this host',
+  unreadable: 'cannot be read',
+};
+
+const FAULT_NEXT: Readonly<Record<StateFault, string>> = {
+  torn: 'put a good copy into the swtpm directory',
+  zeroed: 'put a good copy into the swtpm directory',
+  damaged: 'put a good copy into the swtpm directory',
+  'not-understood': 'if a newer swtpm wrote it, upgrade swtpm-mirror on this host',
+  unreadable: 'put the file or directory itself back in its place, readable, and start the domain again',
+};
+
+function formats({ local, volume }: Situation): string {
+  const head = volume?.head.kind === 'whole' ? volume.head.generation.capture : undefined;
+  const texts = [local, head].flatMap((capture) => {
+    const format = capture && tpmFormat(capture);
+    return format && !isReadEverywhere(format) ? [formatText(format)] : [];
+  });
+  return `${texts[0] ?? 'a newer format'}, which libtpms before 0.10 never reads`;
+}
+
 /** @param code what the plan refused with */
 export function refusal(code: ErrorCode, situation: Situation): MirrorError {
   const word = WORDINGS[code];
@@ -88,6 +119,23 @@ export function refusal(code: ErrorCode, situation: Situation): MirrorError {
     next: 'see `swtpm-mirror status`',
   });
   return situation.shareError ?? unavailable;
+}
+
+/** The local state cannot be judged, and may be the newest. */
+function stateFaulty({ uuid, local, localError, volume }: Situation): MirrorError {
+  const error = localError ?? new MirrorError('STATE_INVALID', 'it cannot be read', { next: '' });
+  const fault = stateFaultOf(error) ?? 'unreadable';
+  const has = volume?.head.kind === 'whole' && !local;
+  const choice = has
+    ? `; or go on with the volume's state: \`swtpm-mirror resolve ${uuid} --keep head\`, which keeps this one aside`
+    : '; or move the directory away to start with a blank TPM';
+  const what = FAULT_WORDS[fault];
+  const head = has ? "it may be newer than its volume's" : 'its volume has none';
+  return new MirrorError(
+    faultCode(fault),
+    `the local TPM state of ${uuid} ${what}, and ${head}: ${error.message}`,
+    { next: `${FAULT_NEXT[fault]}${choice}`, fault },
+  );
 }
 
 function heldElsewhere(situation: Situation): MirrorError {

@@ -3,19 +3,20 @@
  */
 import type { JournalRecord } from '../../host/journal-record.js';
 import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
-import type { Manifest } from '../../bundle/manifest.js';
 import type { CarriedState } from '../../bundle/metadata-element.js';
 import type { RunClaim } from '../../model/run-claim.js';
 import { standingOf } from '../../model/arrival.js';
-import type { DomainUuid, HostName } from '../../model/identifiers.js';
-import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
-import type { LocalFacts, RestoreFacts, SharePresence, VolumeFacts } from '../../model/restore-plan.js';
-import { claimedByAnother, hasAbandonedEpoch } from '../../model/volume-log.js';
+import type { DomainUuid } from '../../model/identifiers.js';
+import type { LocalStatePolicy, RestoreFacts, SharePresence, VolumeFacts } from '../../model/restore-plan.js';
+import { stateFaultOf } from '../../model/state-fault.js';
+import { hasAbandonedEpoch } from '../../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../../volume/share-store.js';
 import { MISSING, type Capture, type StateFile } from '../../model/capture.js';
 import { partsOf, withKnownParts, withPlacedParts } from '../../model/parts.js';
 import type { AgentContext } from '../agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
+import { othersClaimed } from './head-relation.js';
+import { localFacts, withFormat } from './local-facts.js';
 import type { DomainPlace } from '../domain-place.js';
 import { ofAnotherShare } from '../share/remember-share.js';
 
@@ -27,6 +28,8 @@ export interface AskedOfAStart {
   readonly runClaim?: RunClaim | undefined;
   /** The domain's state in its own definition: of use where there is no other. */
   readonly carried?: CarriedState | undefined;
+  /** Who is right where somebody else put a state in place, as the domain's definition says. @default the configuration's */
+  readonly localState?: LocalStatePolicy | undefined;
 }
 
 export interface Situation {
@@ -52,8 +55,8 @@ const UNREACHABLE: ReadonlySet<ErrorCode> = new Set([
   'OUTCOME_UNKNOWN',
 ]);
 
-/** Reasons of a generation that an operator put into the volume: what lies on this host's disk is not what came after it. */
-const PLACED: ReadonlySet<string> = new Set(['import', 'carried', 'rollback', 'revert', 'clone', 'resolve']);
+/** What keeps the local state from being read at all, for now or for good. */
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set(['STATE_UNSTABLE', 'HOST_IO']);
 
 export async function gatherSituation(
   context: AgentContext,
@@ -74,16 +77,19 @@ export async function gatherSituation(
   const carried = await readCarried(uuid, isLast ? asked?.carried : undefined);
   const facts: RestoreFacts = {
     share: share.presence,
-    volume: volumeFacts(volume, local.capture),
+    volume: await withFormat(context, volumeFacts(volume, local.capture), volume),
     tombstoned: volume?.log.tombstone !== undefined,
     holder: holderFacts(volume),
     claimedByAnother: volume !== undefined && othersClaimed(context, volume, record),
-    local: localFacts(context, local, record, volume),
+    local: await localFacts(context, place, { ...local, record, volume }),
     journal: record && journalFacts(record, context.bootId),
     ...(await spoolFacts(context, uuid, local.capture, volume, record)),
     carried: carried.kind,
     announced: announcement(context, volume, asked),
-    policy: context.config.start,
+    policy: {
+      ...context.config.start,
+      localState: asked?.localState ?? context.config.start.localState,
+    },
   };
   return {
     uuid,
@@ -144,9 +150,8 @@ async function lookAtDisk(
   } catch (error) {
     const cause = asMirrorError(error);
     if (cause.code === 'NO_STATE') return { capture: undefined, error: undefined };
-    if (cause.code === 'STATE_INVALID' || cause.code === 'STATE_UNSTABLE') {
-      return { capture: undefined, error: cause };
-    }
+    const isFaulty = stateFaultOf(cause) !== undefined || UNREADABLE.has(cause.code);
+    if (isFaulty) return { capture: undefined, error: cause };
     throw error;
   }
 }
@@ -198,66 +203,6 @@ function holderFacts(volume: VolumeReading | undefined): RestoreFacts['holder'] 
   if (!holder) return 'none';
   if (holder.self) return 'self';
   return holder.alive ? 'other-alive' : 'other-expired';
-}
-
-/** Judged from the last claim of this host that is known; when that has been pruned away, others may have held the volume meanwhile. */
-function othersClaimed(
-  { config }: AgentContext,
-  { log }: VolumeReading,
-  record: JournalRecord | undefined,
-): boolean {
-  const epoch = record && record.epoch > 0 ? record.epoch : log.head?.epoch;
-  if (epoch === undefined) return false;
-  const claim = log.entries.find((entry) => entry.slot === epoch);
-  const own = claim?.kind === 'claim' && claim.host === config.host;
-  return !own || claimedByAnother(log, config.host, epoch);
-}
-
-function localFacts(
-  context: AgentContext,
-  { capture, error }: { readonly capture: Capture | undefined; readonly error: MirrorError | undefined },
-  record: JournalRecord | undefined,
-  volume: VolumeReading | undefined,
-): LocalFacts {
-  if (!capture) return { kind: error ? 'invalid' : 'absent' };
-  const { digest, identity } = capture;
-  const relation = volume
-    ? relationToHead(context, capture, volume, unjudgedSinceNs(context, record))
-    : 'unknown';
-  return { kind: 'valid', digest, identity, relation };
-}
-
-/** Since when a domain may have run here from a state that nobody had judged. */
-export function unjudgedSinceNs(
-  { bootId, bootedAtMs }: Pick<AgentContext, 'bootId' | 'bootedAtMs'>,
-  record: JournalRecord | undefined,
-): bigint | undefined {
-  return record?.bootId === bootId ? undefined : BigInt(Math.floor(bootedAtMs)) * 1_000_000n;
-}
-
-/** Whether a host's own disk held what it published, so that the files' times can be compared. */
-export function isFromDiskOf(host: HostName, manifest: Pick<Manifest, 'host' | 'reason'>): boolean {
-  return manifest.host === host && !PLACED.has(manifest.reason);
-}
-
-/** @param bootId of `context`: '' when the capture may have been taken earlier in this boot */
-export function relationToHead(
-  { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
-  local: Capture,
-  volume: VolumeReading,
-  unjudgedSince: bigint | undefined,
-): LocalRelation {
-  if (volume.head.kind !== 'whole') return 'unknown';
-  const { manifest, capture } = volume.head.generation;
-  const below = volume.log.published.slice(0, -1);
-  return relateToHead({
-    local,
-    head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
-    headIsOwn: isFromDiskOf(config.host, manifest),
-    publishedBefore: below.map((entry) => entry.generation.digestPrefix),
-    bootId,
-    unjudgedSinceNs: unjudgedSince,
-  });
 }
 
 function isRunning({ phase }: JournalRecord): boolean {

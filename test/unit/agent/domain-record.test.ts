@@ -19,6 +19,7 @@ t.test(
         written.push(record);
         return Promise.resolve();
       },
+      writtenAtNs: () => Promise.resolve(undefined),
       list: () => Promise.resolve({ records: [], damaged: [] }),
     };
     const record = new DomainRecord({ journal, clock: instantClock(), bootId: 'boot' }, UUID, (error) =>

@@ -20,6 +20,7 @@ const RECORD: JournalRecord = {
   holding: true,
   claiming: false,
   slot: 7,
+  finalTpm: null,
   publishedAt: '2026-02-28T23:59:59.000Z',
   digest: 'a'.repeat(64),
   identity: 'b'.repeat(64),

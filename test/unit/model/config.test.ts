@@ -48,7 +48,7 @@ t.test('an empty file is the documented defaults', async (t) => {
       rescanMs: 30_000,
       retryMaxMs: 30_000,
     },
-    start: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse' },
+    start: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse', localState: 'refuse' },
     retention: { generations: 32 },
     storage: { uid: 0, gid: 0 },
     encryption: { recipients: [], identityFile: undefined, acceptPlain: false },
@@ -84,6 +84,7 @@ t.test('every key can be set', async (t) => {
     without_share = "last-known"
     take_over = "never"
     damaged_head = "previous"
+    local_state = "manager"
     [retention]
     generations = 1
     [storage]
@@ -121,7 +122,7 @@ t.test('every key can be set', async (t) => {
       stopDeadlineMs: 60_000,
       retryMaxMs: 3_600_000,
     },
-    start: { withoutShare: 'last-known', takeOver: 'never', damagedHead: 'previous' },
+    start: { withoutShare: 'last-known', takeOver: 'never', damagedHead: 'previous', localState: 'manager' },
     retention: { generations: 1 },
     storage: { uid: 36, gid: 37 },
     encryption: { identityFile: '/etc/swtpm-mirror/identity' },

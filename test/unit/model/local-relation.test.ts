@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { FileRole } from '../../../src/model/capture.js';
-import { contentDigest, sha256 } from '../../../src/model/hash.js';
+import { contentDigest, sha256, tpmDigest } from '../../../src/model/hash.js';
+import { contentPrefixes } from '../../../src/model/generation-name.js';
 import { relateToHead, type RelationFacts } from '../../../src/model/local-relation.js';
 
 type Files = RelationFacts['local']['files'];
@@ -33,12 +34,15 @@ function relate(
 t.test('same: equal content, whoever published it and whenever it was written', async (t) => {
   const local = state(file('nvram', 'vars', 1n), file('tpm2', 'tpm', 99n));
   t.equal(relate(local), 'same');
-  t.equal(relate(local, { headIsOwn: false, publishedBefore: [HEAD.digest.slice(0, 16)] }), 'same');
+  t.equal(
+    relate(local, { headIsOwn: false, publishedBefore: [{ digestPrefix: HEAD.digest.slice(0, 16) }] }),
+    'same',
+  );
 });
 
 t.test('older: content that was published before the head, whatever the times say', async (t) => {
   const local = state(file('nvram', 'vars', 99n), file('tpm2', 'before', 99n));
-  const publishedBefore = ['0'.repeat(16), local.digest.slice(0, 16)];
+  const publishedBefore = [{ digestPrefix: '0'.repeat(16) }, { digestPrefix: local.digest.slice(0, 16) }];
   t.equal(relate(local, { publishedBefore }), 'older');
   t.equal(relate(local, { publishedBefore, headIsOwn: false }), 'older');
   t.equal(relate(local, { publishedBefore, bootId: 'boot-1' }), 'older');
@@ -95,4 +99,28 @@ t.test('files of one TPM that point both ways show no order', async (t) => {
     name: 'tpm2-00.savestate',
   });
   t.equal(relate(local, { head: { ...state(...head), bootId: 'boot-1' } }), 'unknown');
+});
+
+t.test('G4: a TPM that was published before is older, whatever NVRAM stands beside it', async (t) => {
+  const published = state(file('nvram', 'vars', 10n), file('tpm2', 'before', 10n));
+  const publishedBefore = [
+    contentPrefixes({ digest: published.digest, tpmDigest: tpmDigest(published.files) }),
+  ];
+  for (const nvram of ['vars', 'newer vars', 'else']) {
+    for (const mtimeNs of [1n, 99n]) {
+      const local = state(file('nvram', nvram, mtimeNs), file('tpm2', 'before', mtimeNs));
+      for (const bootId of ['boot-1', 'boot-2']) {
+        t.equal(relate(local, { publishedBefore, bootId }), 'older', `${nvram} ${mtimeNs} ${bootId}`);
+      }
+      const alone = state(file('tpm2', 'before', mtimeNs));
+      t.equal(relate(alone, { publishedBefore, headIsOwn: false }), 'older');
+    }
+  }
+});
+
+t.test("the head's own TPM is not older for having been published before, too", async (t) => {
+  const tpm = tpmDigest(HEAD.files);
+  const publishedBefore = [{ digestPrefix: '0'.repeat(16), tpmDigestPrefix: tpm.slice(0, 16) }];
+  const local = state(file('nvram', 'edited', 99n), file('tpm2', 'tpm', 50n));
+  t.equal(relate(local, { publishedBefore, bootId: 'boot-1' }), 'newer');
 });

@@ -56,7 +56,8 @@ function localSides(volume: VolumeFacts): LocalFacts[] {
   const valid = [undefined, TPM_A].flatMap((identity) =>
     relations.map((relation) => ({ kind: 'valid', digest: LOCAL_DIGEST, identity, relation }) as const),
   );
-  return [{ kind: 'absent' }, { kind: 'invalid' }, ...valid];
+  const faulty = (['torn', 'not-understood'] as const).map((fault) => ({ kind: 'faulty', fault }) as const);
+  return [{ kind: 'absent' }, ...faulty, ...valid];
 }
 
 /** Everything about a volume that cannot be seen is absent. */
@@ -205,6 +206,8 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
   }) => kind !== 'restore-previous' || (volume.kind === 'damaged' && policy.damagedHead === 'previous'),
   'G6: a head is restored only if it is whole': ({ kind, facts: { volume } }) =>
     (kind !== 'restore-head' && kind !== 'keep-diverged-restore-head') || volume.kind === 'whole',
+  'G5: a state that this version does not understand is never replaced': ({ kind, facts: { local } }) =>
+    local.kind !== 'faulty' || local.fault === 'torn' || kind === 'refuse',
   'G6: only valid local state is kept, published or made a diverged copy': ({ kind, valid }) =>
     !(becomesHead(kind) || kind === 'keep-unverified' || kind === 'keep-diverged-restore-head') ||
     valid !== undefined,
@@ -280,6 +283,8 @@ t.test('every combination of facts keeps every rule, and every decision is reach
     'STATE_BEHIND',
     'STATE_INVALID',
     'STATE_MISSING',
+    'STATE_NOT_UNDERSTOOD',
+    'STATE_PLACED',
     'TOMBSTONED',
     'adopt-local',
     'keep-diverged-restore-head',
@@ -478,7 +483,7 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
     { volume: { kind: 'empty' }, holder: 'self', spooled: true },
     'STATE_BEHIND',
   ],
-  ['G6: the only state there is, is invalid', { local: { kind: 'invalid' } }, 'STATE_INVALID'],
+  ['G6: the only state there is, is invalid', { local: { kind: 'faulty', fault: 'torn' } }, 'STATE_INVALID'],
   ['adopt-local: a VM from before the product was installed', { local: local('unknown') }, 'adopt-local'],
   [
     'adopt-local: this host crashed between claim and first publish',
@@ -497,7 +502,7 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
   ],
   [
     'restore-head: power loss left an empty permall',
-    { volume: HEAD, holder: 'self', local: { kind: 'invalid' }, journal: PUBLISHED_HEAD },
+    { volume: HEAD, holder: 'self', local: { kind: 'faulty', fault: 'torn' }, journal: PUBLISHED_HEAD },
     'restore-head',
   ],
   [
@@ -541,12 +546,12 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
     'keep-diverged-restore-head',
   ],
   [
-    'keep-diverged-restore-head: nothing tells how local state stands to the head',
+    'refuse: nothing tells how local state stands to the head, on a host that knows nothing of the VM',
     {
       volume: HEAD,
       local: { kind: 'valid', digest: LOCAL_DIGEST, identity: undefined, relation: 'unknown' },
     },
-    'keep-diverged-restore-head',
+    'STATE_PLACED',
   ],
   [
     'wait-incoming: a migration from the host that holds the volume',
