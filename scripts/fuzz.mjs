@@ -6,6 +6,11 @@
  *   npm run fuzz -- --trees 1000 --first fixed-      seeds fixed-0 to fixed-999
  *   npm run fuzz -- --tree fixed-17                  one tree, again, with its story
  *
+ *   npm run fuzz -- --cases 1000000                  mutated specimens through every decoder (of the slow
+ *                                                    ones, which go over files or sockets, a part)
+ *   npm run fuzz -- --cases 1000 --decoder ovirt     through that one
+ *   npm run fuzz -- --decoder ovirt --case fixed-17  one case, again
+ *
  * What is asked for is played, one kind after the other; without options a share of each.
  */
 import { spawn } from 'node:child_process';
@@ -25,10 +30,28 @@ const KINDS = [
     },
     share: ['--trees', String(SHARE)],
   },
+  {
+    program: 'test/fuzz/decoders-command.ts',
+    args: ({ cases, decoder, case: one, first }) => {
+      if (cases === undefined && decoder === undefined && one === undefined) return undefined;
+      const given = { cases, decoder, case: one, first };
+      return Object.entries(given).flatMap(([name, value]) =>
+        value === undefined ? [] : [`--${name}`, value],
+      );
+    },
+    share: ['--cases', String(10 * SHARE)],
+  },
 ];
 
 const { values: options } = parseArgs({
-  options: { trees: { type: 'string' }, tree: { type: 'string' }, first: { type: 'string' } },
+  options: {
+    trees: { type: 'string' },
+    tree: { type: 'string' },
+    cases: { type: 'string' },
+    decoder: { type: 'string' },
+    case: { type: 'string' },
+    first: { type: 'string' },
+  },
 });
 
 function run(program, args) {

@@ -1,0 +1,93 @@
+/**
+ * play: mutated specimens through a decoder, one after the other, each within bounds of time and memory.
+ */
+import { SeededRandom } from '../sim/random.js';
+import { isRefusal, type Decoder } from './decoders.js';
+import { mutated } from './mutate.js';
+
+/** Of one case; many hundred times what any takes, and a loaded machine's pauses. */
+const CASE_MS_MAX = 5_000;
+/** What may stay in memory over all cases so far. */
+const GROWTH_BYTES_MAX = 400 * 1024 * 1024;
+const MEMORY_EVERY = 5_000;
+
+export interface Failure {
+  readonly decoder: string;
+  readonly seed: string;
+  readonly what: string;
+  readonly input: Buffer;
+}
+
+export interface Played {
+  readonly cases: number;
+  readonly refused: number;
+  readonly slowestMs: number;
+  readonly failure: Failure | undefined;
+}
+
+/** The input of a case is a function of its seed alone. */
+export function inputOf(decoder: Decoder, seed: string): Buffer {
+  return mutated(decoder.specimens, new SeededRandom(`${decoder.name}/${seed}`));
+}
+
+/** @param progress is told now and then how many were played */
+export async function play(
+  decoder: Decoder,
+  seeds: Iterable<string>,
+  progress: (cases: number) => void = () => undefined,
+): Promise<Played> {
+  const before = process.memoryUsage().rss;
+  let [cases, refused, slowestMs] = [0, 0, 0];
+  const failed = (seed: string, what: string): Played => ({
+    cases,
+    refused,
+    slowestMs,
+    failure: { decoder: decoder.name, seed, what, input: inputOf(decoder, seed) },
+  });
+  for (const seed of seeds) {
+    const input = inputOf(decoder, seed);
+    const startedMs = performance.now();
+    const fault = await faultOf(decoder, input);
+    const tookMs = performance.now() - startedMs;
+    cases++;
+    slowestMs = Math.max(slowestMs, tookMs);
+    if (fault === 'refused') refused++;
+    else if (fault !== undefined) return failed(seed, fault);
+    if (tookMs > CASE_MS_MAX) return failed(seed, `it took ${tookMs.toFixed(0)} ms`);
+    if (cases % MEMORY_EVERY === 0) {
+      const grown = process.memoryUsage().rss - before;
+      if (grown > GROWTH_BYTES_MAX) return failed(seed, `${grown} bytes more in memory than before`);
+      progress(cases);
+    }
+  }
+  return { cases, refused, slowestMs, failure: undefined };
+}
+
+/** @returns `refused`, or what is wrong; `undefined` for what was decoded */
+async function faultOf(decoder: Decoder, input: Buffer): Promise<string | undefined> {
+  try {
+    const result = decoder.decode(input);
+    if (result instanceof Promise) await ended(result);
+    return undefined;
+  } catch (error) {
+    if (isRefusal(error)) return 'refused';
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+}
+
+/** A promise that is never settled is a fault, too. */
+function ended(work: Promise<unknown>): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Error(`it came to no end within ${CASE_MS_MAX} ms`));
+    }, CASE_MS_MAX);
+    work.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+    });
+  });
+}
+
+/** `first` followed by a number. */
+export function* seedsFrom(first: string, cases: number): Generator<string> {
+  for (let at = 0; at < cases; at++) yield `${first}${at}`;
+}
