@@ -9,6 +9,7 @@ import type { StateStamp } from '../host/state-stamp.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
+import type { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunClaim } from '../model/run-claim.js';
 import type { LibtpmsVersion } from '../model/tpm-format.js';
@@ -99,6 +100,8 @@ export interface ChangeSource {
   /** Watching a domain again takes its new place, and files that have appeared since. */
   watch(place: DomainPlace): Promise<void>;
   unwatch(uuid: DomainUuid): Promise<void>;
+  /** Why changes may be noticed late just now. */
+  trouble?(): MirrorError | undefined;
   close(): Promise<void>;
 }
 

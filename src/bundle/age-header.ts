@@ -18,6 +18,8 @@ import { damaged } from './damaged.js';
 const VERSION_LINE = 'age-encryption.org/v1';
 /** Far more than a hundred recipients need, those of post-quantum keys too. */
 const HEADER_BYTES_MAX = 256 * 1024;
+/** Each is tried with each key, and costs an elliptic curve. */
+const STANZAS_MAX = 256;
 const NONCE_BYTES = 16;
 const CHUNK_BYTES = 64 * 1024;
 const TAG_BYTES = 16;
@@ -67,7 +69,7 @@ export function readSealedHeader(data: Uint8Array): SealedHeader {
   for (let at = 1; at < lines.texts.length; at++) {
     const words = STANZA.exec(lines.texts[at] ?? '')?.[1];
     if (words === undefined) throw damaged('a line of its age header is no stanza');
-    stanzas++;
+    if (++stanzas > STANZAS_MAX) throw damaged(`its age header has more than ${STANZAS_MAX} stanzas`);
     const [, recipientSet, bytes] = NOTE.exec(words) ?? [];
     if (recipientSet !== undefined) notes.push({ recipientSet, plainBytes: Number(bytes) });
     at = endOfBody(lines.texts, at + 1);

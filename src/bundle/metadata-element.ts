@@ -13,6 +13,8 @@ export const METADATA_NAMESPACE = 'urn:swtpm-mirror:1';
 export const METADATA_ELEMENT = 'state';
 const ENCODING = 'tar.gz+base64';
 const LINE_CHARACTERS = 76;
+/** As deep as libvirt's own elements ever lie, and some: namespaces are looked up through all levels. */
+const DEPTH_MAX = 64;
 
 /** Such an element as it was found, neither decoded nor believed. */
 export interface CarriedState {
@@ -42,11 +44,16 @@ export function formatMetadataElement(
  */
 export function parseMetadataElement(xml: string): Uint8Array {
   let depth = 0;
+  let level = 0;
   let text: string | undefined;
   let encoding = '';
   const parser = new SaxesParser({ xmlns: true });
   parser.on('error', () => {
     throw damaged('it is not well-formed XML');
+  });
+  // Here rather than at `opentag`, which comes after the work that depth makes long.
+  parser.on('opentagstart', () => {
+    if (++level > DEPTH_MAX) throw damaged(`its elements lie more than ${DEPTH_MAX} deep`);
   });
   parser.on('opentag', ({ uri, local, attributes }) => {
     if (depth > 0) depth++;
@@ -60,6 +67,7 @@ export function parseMetadataElement(xml: string): Uint8Array {
     if (depth === 1) text = `${text ?? ''}${part}`;
   });
   parser.on('closetag', () => {
+    level--;
     if (depth > 0) depth--;
   });
   parser.write(xml).close();

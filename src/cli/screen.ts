@@ -7,6 +7,8 @@
 import { beginningOf, cellsOf } from './display-cells.js';
 
 const HOME = '\u001b[H';
+/** What every frame begins with. */
+export const FRAME_BEGINNING = HOME;
 const CLEAR_LINE = '\u001b[K';
 const CLEAR_BELOW = '\u001b[J';
 /** Takes no room. */

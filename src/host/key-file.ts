@@ -4,6 +4,7 @@
  * I1 A file that others than its owner may read is not used: its keys may be known.
  * I2 No error carries any of its text.
  */
+import { dirname } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { readRegular, UnfitFileError, type FileReading } from './files.js';
@@ -21,6 +22,13 @@ const OTHER_KEY = /^(?:-----BEGIN |AGE-PLUGIN-)/;
  */
 export async function readIdentities(fs: FileSystem, path: string, userId: number): Promise<string[]> {
   const { stat, data } = await readKeyFile(fs, path);
+  const directory = dirname(path);
+  const { mode } = await fs.lstat('key-file:lstat-directory', directory);
+  if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
+    throw unusable(`${directory}, where the key file lies, can be changed by everybody on this host`, {
+      next: `run \`chmod o-w ${directory}\`, and see that the key is the one you know`,
+    });
+  }
   if ((stat.mode & OPEN_TO_OTHERS) !== 0) {
     throw unusable(`${path} has mode ${stat.mode.toString(8)}: others than its owner may read the key`, {
       next: `run \`chmod 600 ${path}\`; if somebody may have read it, make a new key and \`rekey\``,

@@ -18,7 +18,7 @@
  */
 import { watch, type FSWatcher } from 'chokidar';
 import { STATE_FILE_NAMES } from '../model/capture.js';
-import { asMirrorError, type MirrorError } from '../model/errors.js';
+import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
@@ -40,6 +40,13 @@ export interface WatcherOptions {
   readonly onDirty: (uuid: DomainUuid) => void;
   readonly onError: (error: MirrorError) => void;
 }
+
+/** What inotify runs out of; `ENOSPC` has nothing to do with a disk there. */
+const LIMITS: ReadonlyMap<string, { readonly what: string; readonly key: string; readonly value: number }> =
+  new Map([
+    ['ENOSPC', { what: 'inotify watches', key: 'fs.inotify.max_user_watches', value: 524_288 }],
+    ['EMFILE', { what: 'inotify instances', key: 'fs.inotify.max_user_instances', value: 1024 }],
+  ]);
 
 export class ChokidarStateWatcher implements StateWatcher {
   readonly #options: WatcherOptions;
@@ -258,7 +265,19 @@ class RearmableWatch {
   }
 }
 
-function watchError(error: unknown): MirrorError {
+/** Why changes are not told at once, and what that costs. */
+export function watchError(error: unknown): MirrorError {
+  const limit = LIMITS.get(errnoOf(error) ?? '');
+  if (limit !== undefined) {
+    return new MirrorError(
+      'HOST_IO',
+      `cannot watch state files: this host has no ${limit.what} left, so changes are found by looking, once in \`timing.rescan\` (30 s) instead of within 0.1 s`,
+      {
+        next: `raise it: \`sysctl ${limit.key}=${limit.value}\`, and the same line in a file of /etc/sysctl.d`,
+        cause: error,
+      },
+    );
+  }
   return asMirrorError(asHostError('watch state files', error));
 }
 

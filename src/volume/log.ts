@@ -12,7 +12,7 @@
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite } from '../model/filesystem.js';
-import { parseSlot, type Slot } from '../model/generation-name.js';
+import { parseSlot, SLOT_MAX, type Slot } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { parsePayload, type LogEntry } from '../model/log-entry.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
@@ -24,6 +24,8 @@ const BATCH = 16;
 const LOG_NAME = 'log';
 /** Many times what any retention keeps: past it, reading the log would take as long as somebody likes. */
 const ENTRIES_MAX = 65_536;
+/** Nobody gets there by claiming once a second for three years; the room above is for what is under way. */
+const TOP_MAX = SLOT_MAX - 1_000;
 /** Readings of a log whose listing and look-ups disagree. */
 const ATTEMPTS = 3;
 
@@ -51,6 +53,7 @@ export async function readLog(
       await refuseLostLog(context, uuid, paths);
       return undefined;
     }
+    if (Array.isArray(slots) && (slots[0] ?? 0) > TOP_MAX) throw endedLog(uuid, paths, slots[0] ?? 0);
     const log = Array.isArray(slots) && (await readDownwards(context, paths, slots, extent));
     if (log) {
       refuseUnreadable(log, uuid, paths);
@@ -165,6 +168,16 @@ function refuseUnreadable(log: VolumeLog, uuid: DomainUuid, paths: VolumePaths):
     `slot ${String(unreadable.slot)} of the log of volume ${uuid} cannot be read`,
     {
       next: `compare \`ls -l ${paths.log}\` with a backup of the share and put the right link back`,
+    },
+  );
+}
+
+function endedLog(uuid: DomainUuid, paths: VolumePaths, top: Slot): MirrorError {
+  return new MirrorError(
+    'VOLUME_DAMAGED',
+    `the log of volume ${uuid} has an entry in slot ${String(top)}, after which there is hardly another`,
+    {
+      next: `see with \`ls -l ${paths.log}\` what was put there past swtpm-mirror, and take it out`,
     },
   );
 }

@@ -41,6 +41,7 @@ import {
 import { coalesced } from '../model/coalesce.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
+import type { MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
@@ -206,17 +207,24 @@ function openChanges(
   log: AgentContext['log'],
 ): ChangeSource {
   const { swtpmDir } = config.libvirt;
+  let trouble: MirrorError | undefined;
+  let troubleAtMs = -Infinity;
+  // Every rescan watches anew what is not watched, and fails again while the trouble lasts.
+  const lastsMs = 2.5 * config.timing.rescanMs;
   const watcher = new ChokidarStateWatcher({
     fs,
     swtpmRoot: swtpmDir,
     onDirty,
-    onError: ({ code, message }) => {
-      log.warn({ code }, message);
+    onError: (error) => {
+      troubleAtMs = systemClock.monotonicMs();
+      trouble = error;
+      log.warn({ code: error.code }, error.message);
     },
   });
   return {
     watch: ({ uuid, nvramPath }) => watcher.watch(domainPaths(swtpmDir, uuid, nvramPath)),
     unwatch: (uuid) => watcher.unwatch(uuid),
+    trouble: () => (systemClock.monotonicMs() - troubleAtMs < lastsMs ? trouble : undefined),
     close: () => watcher.close(),
   };
 }

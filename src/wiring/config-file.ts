@@ -1,8 +1,10 @@
 /**
  * config-file: the text of the configuration file that a command was given, or of the usual one.
  */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../model/config-defaults.js';
+import { isWorldWritable } from '../model/world-writable.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 
 /**
@@ -14,14 +16,34 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 export function readConfigFile(asked: string | undefined): string {
   const path = configPath(asked);
   try {
-    return readFileSync(path, 'utf8');
+    return readOwned(path);
   } catch (error) {
+    if (error instanceof MirrorError) throw error;
     if (errnoOf(error) === 'ENOENT' && wantedPath(asked) === undefined) return '';
     throw new MirrorError('CONFIG_INVALID', `cannot read ${path}: ${errnoOf(error) ?? 'unreadable'}`, {
       next: 'give a readable file with --config, or none to use the defaults',
       cause: error,
     });
   }
+}
+
+/** Whoever can change the configuration decides what root does. */
+function readOwned(path: string): string {
+  const descriptor = openSync(path, 'r');
+  try {
+    refuseWritable(path, fstatSync(descriptor).mode, 'o-w');
+    refuseWritable(dirname(path), statSync(dirname(path)).mode, 'o-w');
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function refuseWritable(path: string, mode: number, change: string): void {
+  if (!isWorldWritable(mode)) return;
+  throw new MirrorError('CONFIG_INVALID', `${path} can be changed by everybody on this host`, {
+    next: `run \`chmod ${change} ${path}\`, and see that nobody has changed anything in it`,
+  });
 }
 
 /** Which file that is. */

@@ -2,14 +2,15 @@
  * terminal: this process's own input and output.
  */
 import type { Terminal } from '../cli/environment.js';
+import { safeText } from '../cli/safe-text.js';
 import { MirrorError } from '../model/errors.js';
 
 export const terminal: Terminal = {
   out: (text) => {
-    process.stdout.write(text);
+    process.stdout.write(safeText(text, terminal.isColoured));
   },
   err: (text) => {
-    process.stderr.write(text);
+    process.stderr.write(safeText(text, terminal.isColoured));
   },
   isInteractive: process.stdout.isTTY,
   isWatched: process.stderr.isTTY,

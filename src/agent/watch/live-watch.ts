@@ -4,6 +4,7 @@
  * No file event may be asked for there: the agent touches no path of the share. So the storage process looks, as often as `LOOK_MS`, which the NFS client
  * answers from its own cache for what this host writes.
  */
+import type { MirrorError } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { AgentContext, ChangeSource } from '../agent-context.js';
 import type { DomainPlace } from '../domain-place.js';
@@ -34,6 +35,10 @@ export class LiveWatch implements ChangeSource {
   async unwatch(uuid: DomainUuid): Promise<void> {
     this.#end(uuid);
     await this.#local.unwatch(uuid);
+  }
+
+  trouble(): MirrorError | undefined {
+    return this.#local.trouble?.();
   }
 
   async close(): Promise<void> {

@@ -14,7 +14,7 @@ import { START_FAILED } from '../../model/log-entry.js';
 import { AbandonedStarts } from './abandoned-starts.js';
 import type { AgentContext, ChangeSource } from '../agent-context.js';
 import { Arrivals } from './arrivals.js';
-import type { Attention } from '../attention.js';
+import { toAttention, type Attention } from '../attention.js';
 import { initialiseDefaultShare } from '../share/default-share.js';
 import { Definitions } from './definitions.js';
 import { DomainEvents } from './domain-events.js';
@@ -144,7 +144,8 @@ export class Supervisor {
 
   /** What concerns no single domain. */
   attention(): readonly Attention[] {
-    return this.#notices.list();
+    const trouble = this.#changes.trouble?.();
+    return [...this.#notices.list(), ...(trouble ? [toAttention(trouble)] : [])];
   }
 
   /** A domain is about to start whose definition has no TPM: what is stored of it stays. */

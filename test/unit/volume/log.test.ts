@@ -192,3 +192,30 @@ t.test(
     t.equal(await read(store), undefined, 'a volume that was moved away is none');
   },
 );
+
+t.test(
+  'a log that was led to the end of all slots is damage for whoever reads or claims, never INTERNAL',
+  async (t) => {
+    for (const top of [99_999_999, 99_999_998, 99_999_500]) {
+      const hosts = new VolumeHosts();
+      const { store } = hosts.start('kvm-a');
+      await store.initialise({});
+      await hold(store);
+      const token = '0123456789abcdef';
+      const claim = `claim?host=kvm-b&token=${token}&at=2026-01-01T00:00:00.000Z&reason=start`;
+      await replaceSlot(hosts, 1);
+      await hosts.files.symlink('test:symlink', claim, `${LOG}/${formatSlot(top)}`);
+      const b = hosts.start('kvm-b').store;
+      const calls: Promise<unknown>[] = [
+        read(b),
+        b.claim(claimCall('forced')),
+        b.claim(claimCall('own')),
+        b.history({ uuid: UUID }),
+      ];
+      for (const call of calls) {
+        await t.rejects(call, { code: 'VOLUME_DAMAGED' }, String(top));
+      }
+      t.match(await b.summarise({ uuid: UUID }), { problem: { code: 'VOLUME_DAMAGED' } });
+    }
+  },
+);
