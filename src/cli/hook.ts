@@ -11,6 +11,7 @@ import type { Command } from 'commander';
 import { carryOutHook, type HookedDomains } from '../agent/api/libvirt-hook.js';
 import { HookEvidence } from '../host/hook-evidence.js';
 import { DOMAIN_XML_LENGTH_MAX, mustSucceed } from '../libvirt/hook-operation.js';
+import { expectSavedIsNewest } from '../agent/start/saved-state.js';
 import { readHookRequest } from '../libvirt/hook-request.js';
 import type { Config } from '../model/config.js';
 import { askAgent } from './control-client.js';
@@ -59,6 +60,10 @@ async function carryOut(
 function withoutAgent(environment: CliEnvironment, config: Config): HookedDomains {
   return {
     prepare: (uuid, request) => actOnDomain(environment, config, uuid, 'prepare', request),
+    restoring: async (uuid, claim) => {
+      const { context, close } = await environment.openContext(config, 'silent');
+      await expectSavedIsNewest(context, uuid, claim).finally(close);
+    },
     launched: (uuid, facts) => actOnDomain(environment, config, uuid, 'launched', facts),
     // There is nobody to tell: an agent that starts later finds the domain by itself.
     running: (uuid, facts) =>

@@ -7,16 +7,17 @@
  *   started              launched            QEMU runs; a migration's data is still to come
  *   reconnect, attach    running             libvirtd was restarted; a failure of this hook would kill the domain
  *   release              released            the last hook before libvirt may delete the TPM's directory
- *   restore              none                the start hooks follow; the saved image then brings its own TPM state
+ *   restore              restoring           the start hooks follow; the save file then brings its own TPM state, over what they put in place
  *   start, stopped, …    none                too late to restore, too early to let go; and whatever a newer libvirt adds
  */
-export type HookAction = 'announce-incoming' | 'prepare' | 'launched' | 'running' | 'released';
+export type HookAction = 'announce-incoming' | 'restoring' | 'prepare' | 'launched' | 'running' | 'released';
 
 /** Longest XML of a domain that is accepted, in characters and in bytes; libvirt's own are a few thousand. */
 export const DOMAIN_XML_LENGTH_MAX = 4 * 1024 * 1024;
 
 const ACTIONS: ReadonlyMap<string, HookAction> = new Map([
   ['migrate', 'announce-incoming'],
+  ['restore', 'restoring'],
   ['prepare', 'prepare'],
   ['started', 'launched'],
   ['reconnect', 'running'],

@@ -103,6 +103,26 @@ export function standingOf(
   return course.standing;
 }
 
+/**
+ * Whether the head was stored after the run of a claim had ended. What is not proved to be older is
+ * not: the claim may have been pruned, or be of a volume that was purged.
+ */
+export function isOlderThanHead(log: VolumeLog, { host, epoch, token }: RunClaim): boolean {
+  const { head, entries } = log;
+  if (!head || head.slot < epoch) return false;
+  const isLater = (entry: LogEntry): entry is ClaimEntry =>
+    entry.kind === 'claim' && entry.slot > epoch && entry.slot <= head.epoch;
+  const begins = (entry: LogEntry): boolean =>
+    isLater(entry) && (entry.host !== host || !SAME_RUN.has(entry.reason));
+  const own = entries.find((entry) => entry.slot === epoch);
+  if (own) {
+    if (own.kind !== 'claim' || own.token !== token) return false;
+    const ended = entries.find((entry) => entry.kind === 'release' && entry.slot > epoch);
+    return entries.some(begins) || (ended !== undefined && ended.slot < head.slot);
+  }
+  return (entries[0]?.slot ?? 0) > epoch && entries.some(begins);
+}
+
 /** A claim's course through the log. */
 interface Course {
   /** The host that made it. */

@@ -145,6 +145,7 @@ export async function answerHook(
 function hookedDomains({ supervisor, prepare }: Called): HookedDomains {
   return {
     prepare,
+    restoring: (uuid, claim) => supervisor.restoring(uuid, claim),
     launched: (uuid, facts) => supervisor.launched(uuid, facts),
     running: (uuid, facts) => supervisor.launched(uuid, facts),
     stopped: (uuid, reason) => supervisor.stopped(uuid, reason),

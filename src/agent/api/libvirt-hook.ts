@@ -15,6 +15,7 @@ import { nvramPathOf } from '../../libvirt/nvram-path.js';
 import type { Config } from '../../model/config.js';
 import type { Clock } from '../../model/environment.js';
 import type { FileSystem } from '../../model/filesystem.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { DomainFacts } from '../domain-place.js';
 import type { StartRequest } from '../start/prepared.js';
@@ -29,6 +30,8 @@ export interface HookHost {
 export interface HookedDomains {
   prepare(uuid: DomainUuid, request: StartRequest): Promise<unknown>;
   launched(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
+  /** The domain is about to be restored from a save file. @param claim that of the run which it was saved in */
+  restoring(uuid: DomainUuid, claim: RunClaim | undefined): Promise<unknown>;
   /** libvirtd has come back to a domain that runs. */
   running(uuid: DomainUuid, facts: DomainFacts): Promise<unknown>;
   stopped(uuid: DomainUuid, reason: string): Promise<unknown>;
@@ -66,6 +69,9 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
   switch (action) {
     case 'announce-incoming':
       await announceIncoming(marker, uuid);
+      return;
+    case 'restoring':
+      await domains.restoring(uuid, domain.runClaim);
       return;
     case 'prepare':
       await domains.prepare(uuid, {

@@ -9,6 +9,7 @@
 import { isAtRest } from '../../host/journal-record.js';
 import { asMirrorError, MirrorError } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
+import type { RunClaim } from '../../model/run-claim.js';
 import type { RunState } from '../../model/lifecycle-state.js';
 import { START_FAILED } from '../../model/log-entry.js';
 import { AbandonedStarts } from './abandoned-starts.js';
@@ -28,6 +29,7 @@ import type { Replicator } from '../domain/replicator.js';
 import { Replicators } from './replicators.js';
 import { ShareHealth, type ShareHealthReport } from '../share/share-health.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
+import { expectSavedIsNewest } from '../start/saved-state.js';
 import { Rescan } from './rescan.js';
 import { WrittenRunClaims } from './run-claims.js';
 import { Sightings } from './sightings.js';
@@ -164,6 +166,11 @@ export class Supervisor {
 
   find(uuid: DomainUuid): Replicator | undefined {
     return this.#domains.find(uuid);
+  }
+
+  /** A domain is about to be restored from a save file. @throws MirrorError `STATE_BEHIND` */
+  restoring(uuid: DomainUuid, claim: RunClaim | undefined): Promise<void> {
+    return expectSavedIsNewest(this.#context, uuid, claim);
   }
 
   async prepare(uuid: DomainUuid, request: StartRequest): Promise<Prepared> {

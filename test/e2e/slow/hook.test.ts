@@ -99,10 +99,16 @@ t.test('a domain without a TPM starts even where nothing is configured', async (
 
 t.test('G4: an incoming migration restores nothing, once; the next start is an ordinary one', async (t) => {
   const host = await makeHost(t);
+  const source = await HostFixture.create({
+    name: 'kvm-b',
+    base: await temporaryDirectory(t),
+    share: host.share,
+  });
   await putState(host);
   for (const operation of ['prepare', 'started', 'release']) {
     t.match(await hook(host, operation), { status: 0 });
   }
+  for (const operation of ['prepare', 'started']) t.match(await hook(source, operation), { status: 0 });
   const log = await logOf(host);
   await writeFile(join(host.tpmDirectory(UUID), 'tpm2-00.permall'), readStateBlob('fresh-b.permall').data);
   for (const operation of ['migrate', 'prepare', 'started']) {
@@ -110,6 +116,7 @@ t.test('G4: an incoming migration restores nothing, once; the next start is an o
   }
   t.match(await hook(host, 'release', 'failed'), { status: 0 });
   t.strictSame(await logOf(host), log, 'a failed one claims and publishes nothing');
+  t.match(await hook(source, 'release'), { status: 0 });
   t.match(await hook(host, 'prepare'), { status: 3, stderr: /FOREIGN_TPM/ }, 'and what it left is looked at');
 });
 

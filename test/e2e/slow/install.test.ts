@@ -237,7 +237,7 @@ t.test(
     await run('prepare', BARE);
     await run('release', BARE);
     const sum = (text: string): string => createHash('md5').update(text).digest('hex');
-    const busy = ['migrate', 'prepare', 'started', 'reconnect', 'attach', 'release'];
+    const busy = ['migrate', 'prepare', 'started', 'reconnect', 'attach', 'release', 'restore'];
     t.strictSame((await readFile(seen, 'utf8')).trimEnd().split('\n'), [
       ...busy.map((operation) => `${operation} ${sum(long)}  -`),
       `prepare ${sum(BARE)}  -`,

@@ -1,11 +1,12 @@
 /**
  * Live migrations between two real libvirt hosts: one TPM, one holder, and neither a lost nor a stale state.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { endorsementIdentity } from '../../../src/model/endorsement-identity.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
+import type { Settings } from '../../fixtures/host.js';
 import { LibvirtHost } from '../../fixtures/libvirt.js';
 import { runProgram } from '../../fixtures/program.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
@@ -30,13 +31,13 @@ interface Pair {
   readonly b: LibvirtHost;
 }
 
-async function startPair(t: TestScope): Promise<Pair> {
+async function startPair(t: TestScope, settings: Settings = {}): Promise<Pair> {
   const base = await temporaryDirectory(t);
   const share = join(base, 'share');
   const { status, stderr } = await runProgram(['share', 'init', share]);
   if (status !== 0) throw new Error(stderr);
   const [a, b] = await Promise.all(
-    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share })),
+    ['kvm-a', 'kvm-b'].map((name) => LibvirtHost.start(t, { name, base, share, settings })),
   );
   if (!a || !b) throw new Error('expected two hosts');
   return { share, a, b };
@@ -186,4 +187,147 @@ t.test('G7: a destination whose QEMU dies in the middle leaves everything as it 
   const volume = new VolumeView(a.share, UUID);
   t.strictSame(await volume.permallOf(await volume.expectHead()), await readFile(a.permall(UUID)));
   t.match((await historyOf(a))[0], { kind: 'release', host: 'kvm-a', reason: 'destroyed' });
+});
+
+/** The claim in the domain's live metadata, as libvirt has it. */
+async function runClaimOf(host: LibvirtHost): Promise<string> {
+  return await waitUntil(`the claim of the run on ${host.name}`, TIMEOUT_MS, async () => {
+    const { status, stdout } = await host.virsh('metadata', NAME, 'urn:swtpm-mirror:run');
+    return status === 0 ? stdout.toString() : undefined;
+  });
+}
+
+/** Whether it is the last claim of the log. */
+async function isLastClaim(host: LibvirtHost, element: string): Promise<boolean> {
+  const entries = await new VolumeView(host.share, UUID).entries();
+  const claim = entries.findLast((entry) => entry.kind === 'claim');
+  return claim !== undefined && element.includes(`epoch="${claim.slot}" token="${claim.token}"`);
+}
+
+async function isRunning(host: LibvirtHost): Promise<boolean> {
+  return (await host.virsh('domstate', NAME)).stdout.toString().startsWith('running');
+}
+
+/** A hook beside the product's, called after it. */
+async function refuseMigrations(host: LibvirtHost): Promise<void> {
+  const script = '#!/bin/sh\ncat >/dev/null\n[ "$2" != migrate ]\n';
+  await writeFile(join(host.path('/etc/libvirt/hooks/qemu.d'), '60-refuse'), script, { mode: 0o755 });
+}
+
+t.test('G8: after an offline migration the domain starts from the head, at both ends', async (t) => {
+  const { a, b } = await startPair(t);
+  for (const host of [a, b]) await host.startAgent(t);
+  const offline = async (from: LibvirtHost, to: LibvirtHost): Promise<void> => {
+    const target = ['--migrateuri', 'tcp://127.0.0.1', '--desturi', to.remoteUri];
+    await from.mustVirsh('migrate', '--offline', '--persistent', '--undefinesource', NAME, ...target);
+  };
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  await a.mustVirsh('destroy', NAME);
+  const identity = await identityAt(a);
+  t.ok(identity);
+  await offline(a, b);
+  await b.mustVirsh('start', NAME);
+  t.equal(await identityAt(b), identity, 'the same TPM');
+  t.match(
+    (await historyOf(b)).find(({ kind }) => kind === 'claim'),
+    { host: 'kvm-b', reason: 'start' },
+  );
+  await changeTpm(b);
+  await b.mustVirsh('destroy', NAME);
+  const newest = await readFile(b.permall(UUID));
+  // What it had when it left still lies there.
+  await offline(b, a);
+  await a.mustVirsh('start', NAME, '--paused');
+  const volume = new VolumeView(a.share, UUID);
+  t.strictSame(await volume.permallOf(await volume.expectHead()), newest);
+  t.equal(await identityAt(a), identity);
+  t.strictSame(((await a.runJson('status')) as { attention: unknown[] }).attention, []);
+});
+
+t.test('G8: a live migration that another hook refuses makes no start pass for its arrival', async (t) => {
+  const { a, b } = await startPair(t);
+  for (const host of [a, b]) await host.startAgent(t);
+  await refuseMigrations(b);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  const identity = await identityAt(a);
+  const target = ['--migrateuri', 'tcp://127.0.0.1', '--desturi', b.remoteUri];
+  t.not((await a.virsh('migrate', '--live', NAME, ...target)).status, 0);
+  t.ok(await isRunning(a));
+  await b.take('define', domainXml({ uuid: UUID, name: NAME }));
+  const started = await b.virsh('start', NAME);
+  t.not(started.status, 0, 'it runs on A');
+  t.match(started.stderr, /HELD_ELSEWHERE/);
+  t.notOk(await isRunning(b));
+  t.ok(await isRunning(a));
+  t.not((await a.virsh('migrate', '--live', NAME, ...target)).status, 0);
+  await a.mustVirsh('destroy', NAME);
+  await rm(join(b.path('/var/lib/libvirt/swtpm'), UUID), { recursive: true, force: true });
+  await b.mustVirsh('start', NAME);
+  t.equal(await identityAt(b), identity, 'announced, and an ordinary start all the same');
+});
+
+t.test('G4: the claim of a run goes with its guest, and is believed when its source is dead', async (t) => {
+  const { a, b } = await startPair(t, { timing: { host_expiry: '8s' } });
+  const agent = await a.startAgent(t);
+  await b.startAgent(t);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  const first = await runClaimOf(a);
+  t.ok(await isLastClaim(a, first), first);
+  t.notMatch(await a.mustVirsh('dumpxml', '--inactive', NAME), /swtpm-mirror:run/, 'nothing is defined');
+  await newestPublish(a, 'kvm-a');
+  await agent.end('KILL');
+  // Its release is never told, either: the hook has gone with the rest.
+  await rm(join(a.path('/etc/libvirt/hooks/qemu.d'), '50-swtpm-mirror'));
+  await migrate(a, b);
+  await changeTpm(b);
+  await newestPublish(b, 'kvm-b');
+  t.match(
+    (await historyOf(b)).find(({ kind }) => kind === 'claim'),
+    { host: 'kvm-b', reason: 'migration' },
+  );
+  await waitUntil('the claim of its run here', TIMEOUT_MS, async () =>
+    (await isLastClaim(b, await runClaimOf(b))) ? true : undefined,
+  );
+  await b.mustVirsh('destroy', NAME);
+  const volume = new VolumeView(b.share, UUID);
+  t.strictSame(await volume.permallOf(await volume.expectHead()), await readFile(b.permall(UUID)));
+});
+
+t.test('a new agent of the same run leaves its own claim', async (t) => {
+  const { a } = await startPair(t);
+  const agent = await a.startAgent(t);
+  await a.take('create', domainXml({ uuid: UUID, name: NAME }));
+  const first = await runClaimOf(a);
+  await agent.end('KILL');
+  await a.startAgent(t);
+  await waitUntil('another claim', TIMEOUT_MS, async () => {
+    const now = await runClaimOf(a);
+    return now !== first && (await isLastClaim(a, now)) ? true : undefined;
+  });
+});
+
+t.test('G4: a save file that is older than the head is refused, and restored on demand', async (t) => {
+  const { a } = await startPair(t);
+  await a.startAgent(t);
+  await a.take('define', domainXml({ uuid: UUID, name: NAME }));
+  await a.mustVirsh('start', NAME);
+  await runClaimOf(a);
+  const file = join(a.stateDirectory, 'saved');
+  await a.mustVirsh('save', NAME, file);
+  await a.exec(['cp', file, `${file}.kept`]);
+  await a.mustVirsh('restore', file);
+  await changeTpm(a);
+  await a.mustVirsh('destroy', NAME);
+  const refused = await a.virsh('restore', `${file}.kept`);
+  t.not(refused.status, 0);
+  t.match(refused.stderr, /STATE_BEHIND.*older/s);
+  t.notOk(await isRunning(a));
+  const volume = new VolumeView(a.share, UUID);
+  const head = await volume.permallOf(await volume.expectHead());
+  t.strictSame(head, await readFile(a.permall(UUID)), 'nothing was touched');
+  await a.exec(['env', 'EDITOR=sed -i /swtpm-mirror:run/d', 'virsh', 'save-image-edit', `${file}.kept`]);
+  await a.mustVirsh('restore', `${file}.kept`);
 });

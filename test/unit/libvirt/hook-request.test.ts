@@ -21,7 +21,7 @@ t.test("libvirt's operations and what each of them means", async (t) => {
     release: 'released',
     reconnect: 'running',
     attach: 'running',
-    restore: 'none',
+    restore: 'restoring',
     'of a newer libvirt': 'none',
   };
   for (const [operation, action] of Object.entries(meanings)) t.equal(actionOf(operation), action, operation);

@@ -4,7 +4,12 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { judgeArrival, standingOf, type ArrivalVerdict } from '../../../src/model/arrival.js';
+import {
+  isOlderThanHead,
+  judgeArrival,
+  standingOf,
+  type ArrivalVerdict,
+} from '../../../src/model/arrival.js';
 import type { HostName } from '../../../src/model/identifiers.js';
 import { START_FAILED, type ClaimReason, type LogEntry } from '../../../src/model/log-entry.js';
 import type { RunClaim } from '../../../src/model/run-claim.js';
@@ -369,5 +374,57 @@ t.test('a tombstone, or an entry that cannot be read, ends what a claim stands f
         : { kind, slot, host: A, token: 'e'.repeat(16), at: '', epoch: 1, reason: 'forget' };
     t.equal(standingOf(readVolumeLog([...entries, last]), SELF, { slot: 1, ...CLAIM }), 'lost', kind);
   }
+  t.end();
+});
+
+const OLDER_CASES: [string, boolean, (world: World) => void][] = [
+  ['it was saved, and nothing came after', false, (w) => w.end('saved')],
+  ['nothing was ever stored after it', false, (w) => void w],
+  ['a start that failed came after', false, (w) => (w.end('saved'), failedStartHere(w))],
+  [
+    'a run that stored nothing came after',
+    false,
+    (w) => (w.end('saved'), w.start(B, 'start', true), w.end('shutdown')),
+  ],
+  [
+    'its own run went on under later claims',
+    false,
+    (w) => (w.goOn('compact', false), w.publish(), w.end('saved')),
+  ],
+  ['its host ran it again', true, (w) => (w.end('saved'), w.start(A, 'start', true), w.publish())],
+  [
+    'another host ran it',
+    true,
+    (w) => (w.end('saved'), w.start(B, 'start', true), w.publish(), w.end('shutdown')),
+  ],
+  ['another host took it', true, (w) => (force(w), w.publish())],
+  [
+    'its host found it again after its end',
+    true,
+    (w) => (w.end('saved'), w.start(A, 'adopt', true), w.publish()),
+  ],
+];
+
+for (const [name, expected, go] of OLDER_CASES) {
+  t.test(`a save file is ${expected ? 'older' : 'not older'} than the head: ${name}`, (t) => {
+    const world = worldOf(go);
+    t.equal(isOlderThanHead(world.log, CLAIM), expected);
+    t.equal(
+      isOlderThanHead(world.log, { ...CLAIM, token: 'abcdabcdabcdabcd' }),
+      false,
+      'another claim proves nothing',
+    );
+    t.end();
+  });
+}
+
+t.test('a save file whose claim was pruned is older where a run began since', (t) => {
+  const [later, same] = [worldOf((w) => w.end('saved')), worldOf((w) => w.goOn('compact', false))];
+  later.start(B, 'start', true);
+  for (const world of [later, same]) world.publish();
+  const pruned = ({ entries }: World, from: number) =>
+    readVolumeLog(entries.filter(({ slot }) => slot >= from));
+  t.equal(isOlderThanHead(pruned(later, 4), CLAIM), true);
+  t.equal(isOlderThanHead(pruned(same, 3), CLAIM), false, 'it may be the same run');
   t.end();
 });
