@@ -26,10 +26,12 @@ import {
   type FileRole,
   type TpmDirectoryName,
 } from '../model/capture.js';
+import type { MirrorError } from '../model/errors.js';
 import type { FileStat } from '../model/filesystem.js';
 import { DIGEST_PREFIX_DIGITS } from '../model/generation-name.js';
 import { sha256 } from '../model/hash.js';
 import { removeTree } from '../model/remove-tree.js';
+import { stateFault } from '../model/state-fault.js';
 import { leftoversDirectory, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import {
   ensureDirectories,
@@ -182,7 +184,8 @@ async function readRaw(
     const { data } = await readRegular(fs, 'set-aside', path, STATE_FILE_BYTES_MAX);
     return { role, name, content: { data }, sha256: sha256(data) };
   } catch (error) {
-    if (role === 'nvram' || !(error instanceof UnfitFileError)) throw error;
+    if (!(error instanceof UnfitFileError)) throw error;
+    if (role === 'nvram') throw uncopyable(path, error.message);
     return undefined;
   }
 }
@@ -245,4 +248,10 @@ async function prune({ fs }: HostContext, home: string, latest: string): Promise
   for (const name of [...leftovers, ...surplus]) {
     await removeTree(fs, 'set-aside-prune', `${home}/${name}`, 'HOST_IO');
   }
+}
+
+function uncopyable(path: string, what: string): MirrorError {
+  return stateFault('unreadable', `cannot set local state aside: ${path} is ${what}`, {
+    next: `see what ${path} is, and put the NVRAM itself in its place; nothing was changed`,
+  });
 }
