@@ -49,11 +49,17 @@ export interface StateFiles {
   movedLinks(): Promise<readonly MovedLink[]>;
 }
 
-/** Which domains have a running swtpm on this host, seen without anybody's help. */
+/** What runs on this host, seen without anybody's help. */
 export interface RunningDomains {
+  /** The domains that have a running swtpm. */
   list(): Promise<ReadonlySet<DomainUuid>>;
   /** Whether a domain's VM was started to take in a guest from elsewhere: a migration, or a save file. `undefined` when nobody can tell. */
   takesGuestIn(uuid: DomainUuid): Promise<boolean | undefined>;
+  /**
+   * Whether the QEMU of a domain runs, for one that has no running swtpm: `gone` only when it was seen to run before, and `unknown`
+   * when nobody can tell.
+   */
+  guest(uuid: DomainUuid): Promise<'runs' | 'gone' | 'unknown'>;
 }
 
 /** Which guests run on this host, as the manager of its domains sees it. */

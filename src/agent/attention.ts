@@ -11,7 +11,7 @@ export function toAttention({ code, message, next }: MirrorError): Attention {
 
 /** One item per topic: a new one on the same topic replaces the old, and success on a topic clears it. */
 export type AttentionTopic =
-  'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal' | 'nvram' | 'strangers';
+  'capture' | 'share' | 'spool' | 'fence' | 'plan' | 'journal' | 'nvram' | 'strangers' | 'tpm';
 
 export class AttentionList {
   readonly #items = new Map<AttentionTopic, Attention>();

@@ -23,6 +23,12 @@ export class Backoff {
     this.#cancel = clock.after(fullMs * (0.5 + random.fraction() / 2), callback);
   }
 
+  /** Ends a pause under way; the next one is as long as it would have been. */
+  cancel(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
   reset(): void {
     this.#cancel?.();
     this.#cancel = undefined;

@@ -50,6 +50,7 @@ export async function expectIdleHere(
   lost: LostState,
 ): Promise<void> {
   if ((await context.running.list()).has(uuid)) throw inUse(uuid, 'running');
+  if ((await context.running.guest(uuid)) === 'runs') throw inUse(uuid, 'running, without its swtpm');
   const record = await context.journal.read(uuid);
   if (!record || isAtRest(record)) return;
   if (lost !== 'refuse' && record.phase === 'finishing' && (await isLost(context, record, lost))) return;

@@ -70,7 +70,7 @@ async function runsHere(
   }
   const { context, close } = await environment.openContext(config, 'silent');
   try {
-    return (await context.running.list()).has(uuid);
+    return (await context.running.list()).has(uuid) || (await context.running.guest(uuid)) === 'runs';
   } finally {
     await close();
   }

@@ -57,9 +57,13 @@ function domainsText(domains: readonly DomainStatus[], columns: number, coloured
   return paintRows(table, domains.map(colourOf), coloured);
 }
 
-function colourOf({ state, attention, pending }: DomainStatus): Colour | undefined {
+/** Behind for this long, it is not just on its way. */
+const LONG_BEHIND_MS = 5000;
+
+function colourOf({ state, attention, pending, behind, lagMs }: DomainStatus): Colour | undefined {
   if (state === 'fenced') return 'red';
-  return attention.length > 0 || pending === 'spooled' ? 'yellow' : undefined;
+  const isBehind = pending === 'spooled' || (behind !== null && lagMs >= LONG_BEHIND_MS);
+  return attention.length > 0 || isBehind ? 'yellow' : undefined;
 }
 
 function titleOf({ name, uuid }: DomainStatus): string {
@@ -71,11 +75,27 @@ function holderText({ holder }: DomainStatus): string {
   return holder.alive ? holder.host : `${holder.host} (expired)`;
 }
 
-function latestText({ state, pending, lagMs, head }: DomainStatus): string {
-  if (pending === 'none' && state === 'fenced') return 'not the head';
-  if (pending === 'none') return head === 0 ? '-' : 'on the share';
-  const where = pending === 'spooled' ? 'in the spool' : 'on this host';
-  return `${where} for ${shortDuration(lagMs)}`;
+/** Where the newest state is, or what keeps it from the share. */
+const LATEST: Readonly<Record<NonNullable<DomainStatus['behind']>, string>> = {
+  fenced: 'not the head',
+  foreign: 'another TPM',
+  unread: 'unreadable',
+  'part-unread': 'NVRAM unreadable',
+  'set-aside': 'on this host',
+  'not-the-head': 'not the head',
+  'in-doubt': 'in doubt',
+  unclaimed: 'not claimed',
+  spooled: 'in the spool',
+  captured: 'on this host',
+  changed: 'on this host',
+  unknown: 'not known',
+};
+
+function latestText({ state, pending, behind, lagMs, head }: DomainStatus): string {
+  if (behind === null) return state === 'fenced' ? 'not the head' : head === 0 ? '-' : 'on the share';
+  const isWaiting = pending !== 'none' && (behind === 'fenced' || behind === 'unclaimed');
+  const where = isWaiting ? LATEST[pending === 'spooled' ? 'spooled' : 'captured'] : LATEST[behind];
+  return lagMs > 0 ? `${where} for ${shortDuration(lagMs)}` : where;
 }
 
 /** What became of them elsewhere is not asked for here: it would cost the share a look at each, every time. */
@@ -88,7 +108,7 @@ function stoppedText(domains: readonly DomainStatus[], columns: number): string 
 
 /** What would be lost if this host died now. */
 function riskText({ domains }: Status, columns: number): string {
-  const behind = domains.filter(({ pending }) => pending !== 'none');
+  const behind = domains.filter((domain) => domain.behind !== null);
   if (behind.length === 0) return '';
   const [told, counted] = [behind.slice(0, RISKS_MAX), behind.slice(RISKS_MAX)];
   const more =
@@ -112,8 +132,21 @@ function takenOverText({ domains }: Status, columns: number): string {
     .join('');
 }
 
+/** What keeps the share behind, where it does not pass by itself in a moment. */
+const WHY: Partial<Record<NonNullable<DomainStatus['behind']>, string>> = {
+  fenced: 'another host holds its volume',
+  foreign: 'it runs with another TPM than the one in its volume',
+  unread: 'its state cannot be read',
+  'part-unread': 'its NVRAM cannot be read',
+  'set-aside': 'what was captured before has yet to be judged',
+  'not-the-head': 'what it runs with lost to the head',
+  'in-doubt': 'it is not known whether this host still holds its volume',
+  unclaimed: 'its volume is not claimed for this run yet',
+  unknown: 'nobody looks after it, and its state cannot be compared',
+};
+
 function riskOf(domain: DomainStatus): string {
-  const { head, lagMs, pending, pendingChanges } = domain;
+  const { head, lagMs, pending, pendingChanges, behind } = domain;
   const title = printable(titleOf(domain));
   const changes = pendingChanges === 1 ? 'last change' : `last ${String(pendingChanges)} changes`;
   const lost =
@@ -124,7 +157,9 @@ function riskOf(domain: DomainStatus): string {
     head === 0
       ? `${title} would lose its TPM: the share has no state of it`
       : `${title} would go back to generation ${String(head)} and lose ${lost}`;
-  return pending === 'spooled' ? `${loss}, unless this host's disk comes back` : loss;
+  const why = behind === null ? undefined : WHY[behind];
+  const told = why === undefined ? loss : `${loss}: ${why}`;
+  return pending === 'spooled' ? `${told}, unless this host's disk comes back` : told;
 }
 
 function concernsOf({ attention, domains }: Status): Concern[] {

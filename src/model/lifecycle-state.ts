@@ -40,6 +40,21 @@ export interface Pending {
   readonly foreign?: boolean;
 }
 
+/** What the last reading of the domain's files came to, in this run and, once it has stopped, since it stopped. */
+export type Reading =
+  | { readonly kind: 'none' }
+  /** `foreign`: of another TPM than the volume's. `incomplete`: a part that is no TPM's could not be read, and stands as it was before. */
+  | {
+      readonly kind: 'taken';
+      readonly digest: string;
+      readonly foreign?: true;
+      readonly incomplete?: true;
+    }
+  /** No state is there any more, and the share has, or is about to have, one of this TPM. */
+  | { readonly kind: 'missing' }
+  /** Nothing on the share stands for what lies there. `isMissing`: no state does. `isForeign`: another TPM's does, and the volume has none. */
+  | { readonly kind: 'failed'; readonly isMissing?: true; readonly isForeign?: true };
+
 /** What the share has from this host's point of view; a digest may be only a prefix, as a name in the log gives it. */
 export interface PublishedState {
   readonly slot: Slot;
@@ -69,8 +84,9 @@ export interface Lifecycle {
   readonly backoff: boolean;
   /** The last attempt to spool failed: not tried again before the next capture or retry. */
   readonly spoolFailed: boolean;
-  /** The final state could not be captured, and nothing on the share stands for it. */
-  readonly unread: boolean;
+  readonly reading: Reading;
+  /** The domain's swtpm has ended, and nobody said that the domain has: its guest may run on without a TPM. */
+  readonly tpmGone: boolean;
   /** Digests of captures that must not follow the head: older ones that a former run of the program left, and those kept as diverged. */
   readonly outdated: readonly string[];
   /** Whether this host's claim still stands is to be looked up. */
@@ -127,8 +143,13 @@ export type LifecycleEvent =
   | { readonly kind: 'reading' }
   | { readonly kind: 'stopped'; readonly reason: string; readonly handedOver: boolean }
   | { readonly kind: 'stop-overdue' }
-  /** `foreign`: of another TPM than the volume's. */
-  | { readonly kind: 'captured'; readonly digest: string; readonly foreign?: boolean }
+  /** `foreign`: of another TPM than the volume's. `incomplete`: what is no TPM's (the NVRAM) could not be read, and stands as it was before. */
+  | {
+      readonly kind: 'captured';
+      readonly digest: string;
+      readonly foreign?: boolean;
+      readonly incomplete?: boolean;
+    }
   /** `again`: the state was in motion; otherwise there is none (`missing`), or it cannot be read, until it changes. */
   | { readonly kind: 'capture-failed'; readonly again: boolean; readonly missing: boolean }
   /** What is pending holds more than was known when it was read. */
@@ -160,6 +181,9 @@ export type LifecycleEvent =
   | ({ readonly kind: 'share-failed'; readonly inDoubt: boolean } & Unsettled)
   /** Another host may have taken the volume over, and nobody would have told this one. */
   | { readonly kind: 'unsure' }
+  /** Its swtpm is seen to run no more, or to run again. What a swtpm that has ended left is final. */
+  | { readonly kind: 'tpm-gone' }
+  | { readonly kind: 'tpm-back' }
   | { readonly kind: 'retry' };
 
 export const STOPPED: Lifecycle = {
@@ -176,7 +200,8 @@ export const STOPPED: Lifecycle = {
   trouble: false,
   backoff: false,
   spoolFailed: false,
-  unread: false,
+  reading: { kind: 'none' },
+  tpmGone: false,
   outdated: [],
   unconfirmed: false,
   untidy: false,

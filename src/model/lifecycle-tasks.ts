@@ -54,7 +54,7 @@ function nextHeldTask(
   const final = state.run === 'finishing';
   if (state.pending?.foreign) return { kind: 'diverge', epoch };
   if (state.pending) return { kind: 'publish', epoch, slot: next, parent: state.published?.slot ?? 0, final };
-  if (isAllTaken(state) && !state.unread) {
+  if (isAllTaken(state) && isFinalTaken(state)) {
     return { kind: 'release', epoch, slot: next, reason: state.reason };
   }
   if (final) return undefined;
@@ -65,6 +65,11 @@ function nextHeldTask(
 /** Whether the domain has stopped and nothing more of it is to be read. */
 function isAllTaken({ run, dirty, local }: Lifecycle): boolean {
   return run === 'finishing' && !dirty && local === 'idle';
+}
+
+/** Whether there is evidence of the final state, or no need of one (I4). */
+function isFinalTaken({ capturesOver, reading }: Lifecycle): boolean {
+  return capturesOver || reading.kind === 'taken' || reading.kind === 'missing';
 }
 
 /** The state in which a task is in flight. */

@@ -31,11 +31,13 @@
  *    nothing more is taken up, not even what was being read when that was told.
  * I6 A capture of another TPM than the volume's never becomes its head: it is kept as a diverged copy, and the volume stays held until
  *    the domain has stopped.
+ * I7 A run, and its stop, begin with no reading, and with nothing of the run before them but what waits to be stored and what it
+ *    is judged by.
  */
 import { atStop, hasNothingToGiveBack, whenIncoming, whenOver } from './hold.js';
 import { isInUse, isUp, sameDigest } from './lifecycle-facts.js';
 import { stepShare, wantIfNeeded } from './lifecycle-share.js';
-import { STOPPED, type Hold, type Lifecycle, type LifecycleEvent, type Pending } from './lifecycle-state.js';
+import { STOPPED, type Hold, type Lifecycle, type LifecycleEvent, type Reading } from './lifecycle-state.js';
 
 export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
   switch (event.kind) {
@@ -69,6 +71,9 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
       return spooled({ ...state, local: 'idle' }, event.digest);
     case 'spool-failed':
       return settle({ ...state, local: 'idle', spoolFailed: true });
+    case 'tpm-gone':
+    case 'tpm-back':
+      return withTpm(state, event.kind === 'tpm-gone');
     case 'unsure':
       return isUp(state) ? { ...state, unconfirmed: true } : state;
     case 'retry':
@@ -79,40 +84,67 @@ export function step(state: Lifecycle, event: LifecycleEvent): Lifecycle {
 }
 
 function started(state: Lifecycle): Lifecycle {
-  if (state.run === 'running') return state;
+  // Told again, of the same run; or of another one, whose start and whose predecessor's stop nobody saw.
+  if (state.run === 'running' && !state.tpmGone) return state;
   const how = state.run === 'incoming' ? 'migration' : 'adopt';
   const hold: Hold = state.hold.kind === 'none' ? { kind: 'wanted', how } : state.hold;
-  return { ...state, run: 'running', hold, dirty: true, capturesOver: false, stopOverdue: false };
+  return { ...state, ...ANEW, run: 'running', hold, dirty: true, capturesOver: false };
 }
+
+/** What a run, or the stop that ends it, has of its own: nothing of it outlives either (I7). */
+const ANEW = {
+  reading: { kind: 'none' },
+  tpmGone: false,
+  passedOver: false,
+  spoolFailed: false,
+  stopOverdue: false,
+  reason: '',
+} as const satisfies Partial<Lifecycle>;
 
 function stopped(state: Lifecycle, reason: string, handedOver: boolean): Lifecycle {
   // Told again: it may have run once more past the hook, or somebody has mended what could not be read.
-  if (state.run === 'finishing') return { ...state, dirty: !state.capturesOver, unread: false };
+  if (state.run === 'finishing') {
+    return settle({ ...state, dirty: !state.capturesOver, reading: { kind: 'none' } });
+  }
   if (state.run === 'stopped') return state;
   const ran = state.run === 'running';
   const capturesOver = handedOver || !ran;
-  return settle({
-    ...state,
-    run: 'finishing',
-    hold: atStop(state.hold),
-    reason,
-    capturesOver,
-    dirty: !capturesOver,
-    unconfirmed: false,
-    stopOverdue: false,
-  });
+  return settle(
+    wantIfNeeded({
+      ...state,
+      ...ANEW,
+      run: 'finishing',
+      hold: atStop(state.hold),
+      reason,
+      capturesOver,
+      dirty: !capturesOver,
+      unconfirmed: false,
+    }),
+  );
+}
+
+/** What a swtpm that has ended left is read once more, and so is what one finds that has come back. */
+function withTpm(state: Lifecycle, tpmGone: boolean): Lifecycle {
+  return state.run === 'running' && state.tpmGone !== tpmGone ? { ...state, tpmGone, dirty: true } : state;
 }
 
 function captureFailed(state: Lifecycle, again: boolean, missing: boolean): Lifecycle {
-  if (again && isInUse(state)) return { ...state, dirty: true };
-  const isStored = missing && hasOwnState(state);
-  return { ...state, unread: state.run === 'finishing' && !state.capturesOver && !isStored };
+  // What goes on elsewhere, or never ran here, has nothing here that counts.
+  if (!isInUse(state)) return state;
+  if (again) return { ...state, dirty: true };
+  // A domain that runs makes its state anew, as soon as it changes it.
+  const isStored = missing && state.run === 'finishing' && hasOwnState(state);
+  if (isStored) return { ...state, reading: { kind: 'missing' } };
+  return { ...state, reading: { kind: 'failed', ...(missing && { isMissing: true }) } };
 }
 
-function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest' | 'foreign'>): Lifecycle {
-  const state = { ...before, unread: foreign === true && isWithoutOwnState(before) };
+type Captured = Extract<LifecycleEvent, { kind: 'captured' }>;
+
+function captured(before: Lifecycle, event: Captured): Lifecycle {
   // Read while the stop was told: what goes on elsewhere has a newer state there.
-  if (state.run === 'finishing' && state.capturesOver) return state;
+  if (!isInUse(before)) return before;
+  const { digest, foreign } = event;
+  const state: Lifecycle = { ...before, reading: readingOf(before, event) };
   const { pending: waiting } = state;
   if (waiting?.digest === digest) return state;
   const isOther = waiting !== undefined && (waiting.foreign ?? false) !== (foreign ?? false);
@@ -128,6 +160,11 @@ function captured(before: Lifecycle, { digest, foreign }: Pick<Pending, 'digest'
   return wantIfNeeded({ ...state, pending, spoolFailed: false });
 }
 
+function readingOf(state: Lifecycle, { digest, foreign, incomplete }: Captured): Reading {
+  if (foreign && isWithoutOwnState(state)) return { kind: 'failed', isForeign: true };
+  return { kind: 'taken', digest, ...(foreign && { foreign }), ...(incomplete && { incomplete }) };
+}
+
 /** Whether a stop that goes on would give up a volume in which no state of its own TPM is. */
 function isWithoutOwnState(state: Lifecycle): boolean {
   const { run, capturesOver, hold } = state;
@@ -141,8 +178,14 @@ function hasOwnState({ published, pending }: Lifecycle): boolean {
 }
 
 function completed(state: Lifecycle, { from, digest }: { from: string; digest: string }): Lifecycle {
-  const { pending } = state;
-  return pending?.digest === from ? { ...state, pending: { ...pending, digest, spooled: false } } : state;
+  const { pending, reading } = state;
+  if (pending?.digest !== from) return state;
+  const isRead = reading.kind === 'taken' && reading.digest === from;
+  return {
+    ...state,
+    pending: { ...pending, digest, spooled: false },
+    reading: isRead ? { ...reading, digest } : reading,
+  };
 }
 
 function spooled(state: Lifecycle, digest: string): Lifecycle {

@@ -25,6 +25,7 @@ import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
 import { keepReserve } from '../host/reserve.js';
 import { takesGuestIn } from '../host/node-guest-taken-in.js';
+import { RunningQemu } from '../host/node-running-qemu.js';
 import { RunningSwtpm } from '../host/node-running-swtpm.js';
 import { Spool } from '../host/spool.js';
 import { ChokidarStateWatcher } from '../host/watcher.js';
@@ -134,6 +135,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const feed = new DomainFeed();
   const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
   const runningSwtpm = new RunningSwtpm(libvirt.swtpmDir);
+  const runningQemu = new RunningQemu();
   const context: AgentContext = {
     config,
     bootId: machine.bootId,
@@ -145,7 +147,15 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal,
     spool,
     files: hostStateFiles(hostContext, config, share),
-    running: { list: coalesced(() => runningSwtpm.list()), takesGuestIn },
+    running: {
+      list: coalesced(async () => {
+        const found = await runningSwtpm.list();
+        await runningQemu.learn(found);
+        return found;
+      }),
+      takesGuestIn,
+      guest: (uuid) => runningQemu.guest(uuid),
+    },
     guests: guestsOf(virsh),
     definitions: new DefinitionsFile(hostContext),
     hookEvidence: new HookEvidence({ runDirectory: runDir, clock: systemClock }),

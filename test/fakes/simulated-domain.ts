@@ -31,7 +31,9 @@ export type LocalFate = 'done' | 'failed' | 'again';
 const NAME_DIGITS = 16;
 
 export class SimulatedDomain {
-  state: Lifecycle = STOPPED;
+  /** Is shown every state, whatever led to it. */
+  onState: (before: Lifecycle, after: Lifecycle) => void = () => undefined;
+  #state: Lifecycle = STOPPED;
   /** Whether the guest runs here, whatever anybody was told. */
   guestRuns = false;
   disk = digestOf(0);
@@ -58,6 +60,16 @@ export class SimulatedDomain {
   /** Whether the guest's TPM is another one than the volume's, and what it wrote as such. */
   #isForeign = false;
   readonly #foreign = new Set<string>();
+
+  get state(): Lifecycle {
+    return this.#state;
+  }
+
+  set state(state: Lifecycle) {
+    const before = this.#state;
+    this.#state = state;
+    this.onState(before, state);
+  }
 
   get busy(): boolean {
     return this.#localTask !== undefined || this.#shareTask !== undefined;

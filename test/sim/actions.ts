@@ -67,6 +67,11 @@ function actOnHost(site: Site, host: AgentHost, action: HostAction): void {
         host.fill(isFull);
       });
       break;
+    case 'blind':
+      during(site, 'state unreadable', action.ms, (isBlind) => {
+        host.blind(isBlind);
+      });
+      break;
     case 'arm':
       host.arms.add(action.arm);
       break;
@@ -88,6 +93,9 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
       break;
     case 'crash':
       begun(site, host, 'guest crash', hypervisor.crash(domain, action.noticed));
+      break;
+    case 'lose-tpm':
+      begun(site, host, 'swtpm dies alone', hypervisor.loseTpm(domain));
       break;
     case 'write':
       void hypervisor.guest(uuid)?.write(action.times);

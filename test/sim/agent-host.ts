@@ -11,6 +11,7 @@ import { EPOCH_MS } from './clock.js';
 import { SimulatedLocks } from './domain-locks.js';
 import { Hooks, type RunningAgent } from './hooks.js';
 import { Hypervisor } from './hypervisor.js';
+import type { Call, Injection, Injector } from './injection.js';
 import { LocalView, STATE_DIRECTORY, SWTPM_DIRECTORY } from './local-view.js';
 import type { CrashModel } from './metadata-journal.js';
 import type { WatchedHost } from './oracle.js';
@@ -37,6 +38,8 @@ export class AgentHost implements WatchedHost {
   #bootedAtMs = 0;
   /** The agent was told to end. */
   #isEnding = false;
+  #isBlind = false;
+  #agentSinceMs = 0;
   #hypervisor: Hypervisor | undefined;
   #agent: (RunningAgent & { readonly program: AgentProgram }) | undefined;
 
@@ -58,6 +61,13 @@ export class AgentHost implements WatchedHost {
     return this.#agent;
   }
 
+  /** Since when the agent has been running, and noticing whatever is written. */
+  get noticesSinceMs(): number | undefined {
+    const agent = this.#agent;
+    if (!agent || this.#isEnding || agent.process.isPaused || this.events.wereLost) return undefined;
+    return this.#agentSinceMs;
+  }
+
   get isPowered(): boolean {
     return this.#hypervisor !== undefined;
   }
@@ -72,13 +82,13 @@ export class AgentHost implements WatchedHost {
     const running = [...hypervisor.running];
     return (
       replicators.every(({ state }) => (isSettled(state) && state.run !== 'finishing') || isStuck(state)) &&
-      inUse.every(({ uuid }) => hypervisor.running.has(uuid)) &&
+      inUse.every(({ uuid }) => hypervisor.guests.has(uuid)) &&
       running.every((uuid) => agent.supervisor.find(uuid)?.state.run === 'running')
     );
   }
 
   runOf(uuid: string): TpmRun | undefined {
-    return [...(this.#hypervisor?.running ?? [])]
+    return [...(this.#hypervisor?.guests ?? [])]
       .filter((running) => running === uuid)
       .map((running) => this.#hypervisor?.guest(running)?.run)[0];
   }
@@ -126,6 +136,7 @@ export class AgentHost implements WatchedHost {
     );
     const agent = { process, supervisor, program };
     this.#agent = agent;
+    this.#agentSinceMs = this.#site.nowMs;
     this.#isEnding = false;
     process.onEnd(() => {
       if (this.#agent === agent) this.#agent = undefined;
@@ -201,6 +212,11 @@ export class AgentHost implements WatchedHost {
     this.#powerLossListeners.push(listener);
   }
 
+  /** No state file can be read, or all can again. */
+  blind(isBlind: boolean): void {
+    this.#isBlind = isBlind;
+  }
+
   /** Takes all space that is left, or gives it back. */
   fill(isFull: boolean): void {
     this.#host.disk.tree.capacityBytes = isFull ? 0 : 2 ** 30;
@@ -208,7 +224,8 @@ export class AgentHost implements WatchedHost {
 
   #start(isOurs: boolean): RunningProgram {
     const begun: RunningProgram[] = [];
-    const inject = isOurs ? this.arms.injector(() => begun[0]) : undefined;
+    const armed = this.arms.injector(() => begun[0]);
+    const inject: Injector | undefined = isOurs ? (call) => this.#unreadable(call) ?? armed(call) : undefined;
     const options = inject ? { injectLocal: inject, injectShare: inject } : {};
     const program = this.#host.start(options);
     const share = this.#site.shareIsLocal ? program.local : program.share;
@@ -220,6 +237,11 @@ export class AgentHost implements WatchedHost {
       process.onEnd(() => this.#programs.delete(process));
     }
     return started;
+  }
+
+  #unreadable({ site }: Call): Injection | undefined {
+    const isRead = this.#isBlind && site.startsWith('read-state:');
+    return isRead ? { kind: 'fail', code: 'EIO', executed: false } : undefined;
   }
 
   #open(): AgentProgram {
@@ -243,6 +265,7 @@ export class AgentHost implements WatchedHost {
         },
         close: () => undefined,
       }),
+      qemus: () => this.#hypervisor?.guests ?? new Set(),
       guests: () => (this.events.lost ? undefined : this.#hypervisor?.begun),
       inactive: () => (this.events.lost ? undefined : this.#hypervisor?.inactive),
       known: () => (this.events.lost ? undefined : this.#hypervisor?.known),

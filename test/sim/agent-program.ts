@@ -31,6 +31,8 @@ export interface ProgramSurroundings {
   readonly takesGuestIn: (uuid: DomainUuid) => boolean | undefined;
   /** The live metadata of the host's domains, for a program of this host. */
   readonly runMetadata: (program: RunningProgram) => RunMetadataWriter;
+  /** Whose QEMU runs, with a swtpm or without. */
+  readonly qemus: () => ReadonlySet<DomainUuid>;
   /** Those whose guest runs, as the hypervisor sees it; `undefined` while it cannot be asked. */
   readonly guests: () => ReadonlySet<DomainUuid> | undefined;
   /** Those that are shut off, and all that there are; `undefined` likewise. */
@@ -73,6 +75,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     running: {
       list: () => Promise.resolve(surroundings.running()),
       takesGuestIn: (uuid) => Promise.resolve(surroundings.takesGuestIn(uuid)),
+      guest: (uuid) => Promise.resolve(surroundings.qemus().has(uuid) ? 'runs' : 'unknown'),
     },
     runMetadata: surroundings.runMetadata(program),
     guests: {
@@ -113,8 +116,19 @@ function replaceOn(fs: FileSystem): ReplaceFile {
 /** Change events of a host's domains, as far as they are not lost. */
 export class ChangeEvents {
   readonly #watched = new Map<DomainUuid, Set<(uuid: DomainUuid) => void>>();
+  /** Whether any was lost ever: of what was written then nobody knows. */
+  wereLost = false;
+  #lost = false;
+
   /** Events that come from now on are lost. */
-  lost = false;
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  set lost(lost: boolean) {
+    this.#lost = lost;
+    this.wereLost ||= lost;
+  }
 
   source(program: RunningProgram, onDirty: (uuid: DomainUuid) => void): ChangeSource {
     const tell = (uuid: DomainUuid): void => {

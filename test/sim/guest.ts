@@ -39,6 +39,7 @@ export class Guest {
   #state: TpmState | undefined;
   #writing: Promise<void> = Promise.resolve();
   #ended = false;
+  #hasTpm = true;
 
   constructor(options: GuestOptions) {
     this.#options = options;
@@ -104,6 +105,16 @@ export class Guest {
   kill(): void {
     this.#ended = true;
     this.#options.program.process.kill();
+  }
+
+  /** Its swtpm dies alone: the guest runs on, and its TPM answers nothing. */
+  loseTpm(): void {
+    this.kill();
+    this.#hasTpm = false;
+  }
+
+  get hasTpm(): boolean {
+    return this.#hasTpm;
   }
 
   async #change(): Promise<void> {

@@ -62,6 +62,11 @@ export class Hypervisor {
 
   /** Domains that have a running swtpm. */
   get running(): ReadonlySet<DomainUuid> {
+    return new Set([...this.#guests].filter(([, { hasTpm }]) => hasTpm).map(([uuid]) => uuid));
+  }
+
+  /** Domains whose QEMU runs, with a swtpm or without. */
+  get guests(): ReadonlySet<DomainUuid> {
     return new Set(this.#guests.keys());
   }
 
@@ -131,6 +136,16 @@ export class Hypervisor {
       this.#kill(guest);
       await this.pause(20);
       return !noticed || (await this.afterStop(domain, guest.run, 'crashed'));
+    });
+  }
+
+  /** Its swtpm dies alone, under a QEMU that runs on. */
+  loseTpm(domain: Domain): Promise<boolean> | undefined {
+    const guest = this.#guests.get(domain.uuid);
+    if (!guest?.run.began || !guest.hasTpm) return undefined;
+    return this.job(domain, () => {
+      guest.loseTpm();
+      return Promise.resolve(true);
     });
   }
 

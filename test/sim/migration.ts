@@ -32,7 +32,8 @@ export function migrate(
   const to = target.hypervisor;
   const guest = from?.guest(domain.uuid);
   const isTargetFree = to && !to.isBusy(domain.uuid) && !to.guest(domain.uuid);
-  if (!from || !guest || !isTargetFree || source === target) return undefined;
+  // Without its swtpm QEMU has no state of the TPM to send.
+  if (!from || !guest?.hasTpm || !isTargetFree || source === target) return undefined;
   let travelled: (state: TpmState | undefined) => void = () => undefined;
   const state = new Promise<TpmState | undefined>((resolve) => (travelled = resolve));
   let ready: (isReady: boolean) => void = () => undefined;

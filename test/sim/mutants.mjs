@@ -147,8 +147,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/lifecycle.ts',
-        find: '  const isStored = missing && hasOwnState(state);\n',
-        replace: '  const isStored = missing;\n',
+        find: "  const isStored = missing && state.run === 'finishing' && hasOwnState(state);\n",
+        replace: "  const isStored = missing && state.run === 'finishing';\n",
       },
     ],
   },
@@ -362,8 +362,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/lifecycle.ts',
-        find: '  const state = { ...before, unread: foreign === true && isWithoutOwnState(before) };\n',
-        replace: '  void isWithoutOwnState;\n  const state = { ...before, unread: false };\n',
+        find: '  if (foreign && isWithoutOwnState(state)) return',
+        replace: '  void isWithoutOwnState;\n  if (process.argv.length === 0) return',
       },
     ],
   },

@@ -43,6 +43,16 @@ interface Owed {
   readonly answer: StopOutcome;
 }
 
+export interface SaidPoint {
+  readonly run: TpmRun;
+  readonly newest: TpmState | undefined;
+  readonly pointMs: number;
+  readonly noticesSinceMs: number;
+}
+
+/** From the beginning of a change to the word of it: a disk takes its time. */
+const NOTICED_WITHIN_MS = 1000;
+
 /** What a started guest found in the place of its TPM's state; `failed`: nothing, and its disk did not take a blank one. */
 export type Loaded = TpmState | 'blank' | 'refused' | 'failed';
 
@@ -251,6 +261,25 @@ export class Oracle implements ShareListener {
   /** What is started there past the hooks, before the volume is given up, is a second run of a domain that runs elsewhere: it stays on the disk. */
   #isHandedOver(host: string, uuid: string): boolean {
     return this.#options.host(host).local.journal(uuid)?.phase === 'handed-over';
+  }
+
+  /**
+   * What a host says of a domain's recovery point: everything that its guest wrote before is on the share.
+   *
+   * @param newest what the guest wrote last
+   * @param noticesSinceMs what it wrote before that nobody need have noticed
+   */
+  recoveryPointSaid({ run, newest, pointMs, noticesSinceMs }: SaidPoint): void {
+    let at: TpmState | undefined = newest;
+    while (at?.run === run && at.writtenAtMs > pointMs - NOTICED_WITHIN_MS) at = at.parent;
+    if (at?.run !== run || at.writtenAtMs < noticesSinceMs) return;
+    this.#options.coverage.count('recovery point judged');
+    if (this.#isOnShare(run.uuid, at)) return;
+    this.#broken(
+      'G5',
+      run.uuid,
+      `${run.host} says that everything before ${pointMs} ms is stored; ${describeState(at)} of ${at.writtenAtMs} ms is not`,
+    );
   }
 
   isStored(host: string, uuid: string, state: TpmState): boolean {

@@ -72,6 +72,7 @@ class Play {
     await this.#rest();
     this.#expectStored();
     for (const host of site.hosts) for (const domain of site.domains) this.#expectAware(host, domain);
+    for (const host of site.hosts) for (const domain of site.domains) this.#expectTold(host, domain);
     for (const host of site.hosts) for (const domain of site.domains) await this.#stop(host, domain);
     await this.#pass(SLICE_MS);
     this.#expectStored();
@@ -102,10 +103,38 @@ class Play {
     const untilMs = this.#site.nowMs + durationMs;
     while (this.#site.nowMs < untilMs) {
       await world.pass(Math.min(SLICE_MS, untilMs - this.#site.nowMs));
+      this.#judgeRecoveryPoints();
       if (oracle.violation) throw oracle.violation;
     }
     oracle.check();
     if (oracle.violation) throw oracle.violation;
+  }
+
+  /** What each host says is on the share, against what its guests really wrote. */
+  #judgeRecoveryPoints(): void {
+    const { hosts, domains, oracle, nowMs } = this.#site;
+    for (const { agent, hypervisor, local, noticesSinceMs } of hosts) {
+      if (!agent || noticesSinceMs === undefined) continue;
+      for (const { uuid } of domains) {
+        const replicator = agent.supervisor.find(uuid);
+        const run = hypervisor?.guest(uuid)?.run;
+        const toldMs = run?.toldStartedAtMs;
+        if (!run || toldMs === undefined || replicator?.state.run !== 'running') continue;
+        const pointMs = nowMs - (replicator.lagMs ?? 0);
+        oracle.recoveryPointSaid({ run, newest: local.state(uuid), pointMs, noticesSinceMs });
+      }
+    }
+  }
+
+  /** A TPM that died alone is told, and its domain goes on to be held. */
+  #expectTold({ name, agent, hypervisor }: AgentHost, domain: Domain): void {
+    const guest = hypervisor?.guest(domain.uuid);
+    const replicator = agent?.supervisor.find(domain.uuid);
+    if (!guest || guest.hasTpm || guest.run.toldStartedAtMs === undefined || !replicator) return;
+    const codes = replicator.attention.list().map(({ code }) => code);
+    if (replicator.state.run === 'running' && codes.includes('TPM_DEAD')) return;
+    const seen = `its swtpm on ${name} died alone; its run is ${replicator.state.run}, told: ${codes.join(' ')}`;
+    throw broken('G3', domain, seen);
   }
 
   async #stop(host: AgentHost, domain: Domain): Promise<void> {

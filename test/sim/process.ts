@@ -70,6 +70,10 @@ export class SimulatedProcess {
     }
   }
 
+  get isPaused(): boolean {
+    return this.#backlog !== undefined;
+  }
+
   get #runs(): boolean {
     return this.#alive && !this.#backlog;
   }

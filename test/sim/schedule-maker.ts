@@ -108,6 +108,8 @@ class ScheduleMaker {
     [6, () => ({ do: 'partition', ms: this.#length(), host: this.#busyHost() })],
     [2, () => ({ do: 'lose-events', ms: this.#length(), host: this.#busyHost() })],
     [1, () => ({ do: 'fill-disk', ms: this.#length(), host: this.#busyHost() })],
+    [2, () => this.#blind()],
+    [2, () => this.#onRunning((target) => ({ do: 'lose-tpm', ...target }))],
     [2, () => ({ do: 'fill-share', ms: this.#length() })],
     [2, () => this.#crashServer()],
     [12, () => this.#arm()],
@@ -187,6 +189,14 @@ class ScheduleMaker {
         { do: 'write', times: 2, host: by, domain },
       ];
     });
+  }
+
+  /** What is written meanwhile cannot be read, perhaps until the domain has stopped. */
+  #blind(): Action | readonly Action[] {
+    return this.#onRunning((target) => [
+      { do: 'blind', ms: this.#length(), host: target.host },
+      { do: 'write', times: 2, ...target },
+    ]);
   }
 
   /** Something for a domain that is thought to run, or the start of one. */

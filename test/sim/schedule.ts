@@ -40,6 +40,8 @@ export type Action =
   | ({ readonly do: 'crash'; readonly noticed: boolean } & OnDomain)
   | ({ readonly do: 'write'; readonly times: number } & OnDomain)
   | ({ readonly do: 'capture' } & OnDomain)
+  /** Its swtpm dies alone, under a QEMU that runs on. */
+  | ({ readonly do: 'lose-tpm' } & OnDomain)
   | ({ readonly do: 'delete-directory' } & OnDomain)
   | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
   /** A migration to this host is announced, and nothing of it follows: it was an offline one, or was refused. */
@@ -56,6 +58,8 @@ export type Action =
   | ({ readonly do: 'partition'; readonly ms: number } & OnHost)
   | ({ readonly do: 'lose-events'; readonly ms: number } & OnHost)
   | ({ readonly do: 'fill-disk'; readonly ms: number } & OnHost)
+  /** No state file of the host can be read. */
+  | ({ readonly do: 'blind'; readonly ms: number } & OnHost)
   | { readonly do: 'fill-share'; readonly ms: number }
   | { readonly do: 'crash-server'; readonly downMs: number; readonly graceMs: number }
   | ({ readonly do: 'arm'; readonly arm: Arm } & OnHost)

@@ -184,6 +184,7 @@ export class Site {
     for (const host of this.hosts) {
       host.arms.clear();
       host.fill(false);
+      host.blind(false);
       host.events.lost = false;
       host.resume();
       host.boot();

@@ -8,6 +8,7 @@ import type { Clock } from '../../model/environment.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { Lifecycle } from '../../model/lifecycle-state.js';
 import { partNotice } from '../../model/parts.js';
+import type { BehindReason } from '../../model/recovery-point.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
@@ -42,6 +43,8 @@ export interface DomainStatus {
   readonly pending: 'none' | 'local' | 'spooled';
   /** How many changes the share has not, at least; those between two readings, which are `timing.settle` apart, are one. */
   readonly pendingChanges: number;
+  /** Why the share has not everything that the domain wrote; `null` when it has, as far as is known. */
+  readonly behind: BehindReason | 'unknown' | null;
   /** For how long the share has been behind, ms. */
   readonly lagMs: number;
   /** Since when, by this host's clock, RFC 3339 UTC; `null` when the share has everything. */
@@ -93,7 +96,7 @@ export function domainStatus(
   health: ShareHealthReport,
   replicator: Replicator,
 ): DomainStatus {
-  const { uuid, name, lagMs, pendingChanges, attention, state } = replicator;
+  const { uuid, name, lagMs, pendingChanges, attention, state, behind } = replicator;
   return {
     uuid,
     name,
@@ -103,8 +106,9 @@ export function domainStatus(
     head: state.published?.slot ?? 0,
     ...stored(clock, state.published ? replicator.publishedAt : null),
     published: state.published?.digest ?? null,
-    pending: pendingOf(state),
+    pending: pendingOf(state, behind),
     pendingChanges,
+    behind: behind ?? null,
     ...since(clock, lagMs),
     holder: holderOf(config, health, state),
     takenOver: replicator.takenOver ?? null,
@@ -147,6 +151,7 @@ export function recordStatus(
     published: volume?.log.head?.digestPrefix ?? digest,
     pending: spooled ? 'spooled' : 'none',
     pendingChanges: spooled ? 1 : 0,
+    behind: spooled ? 'spooled' : null,
     ...since(clock, spooled && clock.nowMs() - spooled.writtenAtMs),
     holder: holder
       ? { host: holder.host, alive: holder.alive, heartbeatAgeMs: holder.heartbeatAgeMs ?? null }
@@ -174,9 +179,16 @@ function stateOf(phase: JournalRecord['phase'], holding: boolean): DomainStatus[
   return holding || phase === 'finishing' ? 'finishing' : 'stopped';
 }
 
-function pendingOf({ pending, dirty }: Lifecycle): DomainStatus['pending'] {
-  if (pending?.spooled && !dirty) return 'spooled';
-  return pending || dirty ? 'local' : 'none';
+/** Reasons that leave something on this host alone, which a loss of its disk would take. */
+const ON_THIS_HOST: ReadonlySet<BehindReason> = new Set(['unread', 'part-unread', 'set-aside', 'changed']);
+
+function pendingOf(
+  { pending, dirty, local }: Lifecycle,
+  behind: BehindReason | undefined,
+): DomainStatus['pending'] {
+  const isUnread = dirty || local === 'capturing' || (behind !== undefined && ON_THIS_HOST.has(behind));
+  if (pending?.spooled && !isUnread) return 'spooled';
+  return pending || (isUnread && behind !== undefined) ? 'local' : 'none';
 }
 
 function holderOf(
@@ -204,6 +216,6 @@ function byTrouble(a: DomainStatus, b: DomainStatus): number {
   return trouble(b) - trouble(a) || a.name.localeCompare(b.name) || a.uuid.localeCompare(b.uuid);
 }
 
-function trouble({ state, attention, pending }: DomainStatus): number {
-  return (state === 'fenced' ? 4 : 0) + (attention.length > 0 ? 2 : 0) + (pending === 'none' ? 0 : 1);
+function trouble({ state, attention, behind }: DomainStatus): number {
+  return (state === 'fenced' ? 4 : 0) + (attention.length > 0 ? 2 : 0) + (behind === null ? 0 : 1);
 }

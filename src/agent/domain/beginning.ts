@@ -11,7 +11,7 @@ import type { AgentContext } from '../agent-context.js';
 import { domainPlace } from '../domain-place.js';
 import { prepareDomain } from '../start/prepare.js';
 import type { PrepareRequest, Prepared, StartRequest } from '../start/prepared.js';
-import { alreadyPreparing, alreadyRunning, stillFinishing } from '../start/refusal.js';
+import { alreadyPreparing, alreadyRunning, runsWithoutTpm, stillFinishing } from '../start/refusal.js';
 import type { DomainRun } from './domain-run.js';
 import { isIdle, isLingering, isSafe, isStuck } from './settling.js';
 
@@ -127,6 +127,8 @@ export class Beginning {
     const untilMs = clock.monotonicMs() + patienceMs;
     if (run.state.run === 'running' || run.state.run === 'prepared') {
       if ((await running.list()).has(run.uuid)) throw alreadyRunning(run.uuid);
+      // Its swtpm alone has ended. Where no QEMU is to be seen, whoever starts it says thereby that it does not run.
+      if ((await running.guest(run.uuid)) === 'runs') throw runsWithoutTpm(run.uuid);
       run.dispatch({ kind: 'stopped', reason: 'not-seen-to-stop', handedOver: false });
     }
     run.resume();

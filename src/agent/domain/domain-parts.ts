@@ -55,6 +55,11 @@ export class DomainParts {
     return this.#unread;
   }
 
+  /** Whether the generations hold less than they did, or will: what never was in one, and cannot be, is told alone (`PART_UNREADABLE`). */
+  get isBehind(): boolean {
+    return this.#unread.some(({ state, kind }) => state === 'stale' || kind === 'passing');
+  }
+
   /** A former run of this program told these. */
   recall(unread: readonly UnreadPart[]): void {
     this.#tell(unread);

@@ -16,8 +16,17 @@ import {
   type LocalTask,
   type ShareTask,
 } from '../../model/lifecycle-state.js';
+import { attentionOf, wantsReread } from '../../model/lifecycle-standing.js';
 import { begin, nextTasks } from '../../model/lifecycle-tasks.js';
 import type { Capture, StateFile } from '../../model/capture.js';
+import {
+  advancePoint,
+  behindBy,
+  behindSince,
+  NOTHING_BEHIND,
+  recalledPoint,
+  type BehindReason,
+} from '../../model/recovery-point.js';
 import { isOtherTpm } from '../../model/restore-plan.js';
 import type { RunClaim } from '../../model/run-claim.js';
 import type { TakeOver } from '../../model/take-over.js';
@@ -32,9 +41,9 @@ import type { TaskOutcome } from './domain-task.js';
 import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from '../start/prepared.js';
-import { RecoveryPoint } from './recovery-point.js';
 import { recalledRun } from './recalled-run.js';
 import { anotherTpm, nothingLeft } from '../start/refusal.js';
+import { standingError, STANDING_TOPIC } from './standing.js';
 import { Reread } from './reread.js';
 import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
@@ -47,14 +56,15 @@ export class DomainRun {
   /** The capture behind the lifecycle's `pending`. */
   readonly #pending: PendingCapture;
   readonly #shareLane: ShareLane;
-  /** Before a final state is read again that could not be read. */
+  /** Before files are read again that could not be read. */
   readonly #captureBackoff: Backoff;
   readonly #waiters: Waiters;
-  readonly #recoveryPoint: RecoveryPoint;
   readonly #reread: Reread;
   readonly #parts: DomainParts;
   readonly #pace: Pace;
   #state: Lifecycle = STOPPED;
+  #point = NOTHING_BEHIND;
+  #isRereading = false;
   #identity: string | undefined;
   /** When the domain was last said to have come here, ms by the monotonic clock. */
   #arrivedAtMs: number;
@@ -82,7 +92,6 @@ export class DomainRun {
     });
     this.#captureBackoff = new Backoff(context);
     this.#waiters = new Waiters(context.clock);
-    this.#recoveryPoint = new RecoveryPoint(context.clock);
     this.#reread = new Reread(context, uuid);
     const nvramPath = (): string => this.place.nvramPath ?? '';
     this.#parts = new DomainParts(context, uuid, this.attention, nvramPath, () => {
@@ -118,14 +127,20 @@ export class DomainRun {
     return this.#state.run === 'stopped' ? undefined : (this.record.current?.takenOver ?? undefined);
   }
 
+  /** Why the share has not everything that the domain wrote; `undefined` when it has. */
+  get behind(): BehindReason | undefined {
+    return behindBy(this.#state);
+  }
+
   /** How long the share has been behind, ms; `undefined` when it is not. */
   get lagMs(): number | undefined {
-    return this.#recoveryPoint.lagMs;
+    const since = behindSince(this.#point);
+    return since === undefined ? undefined : this.#context.clock.monotonicMs() - since;
   }
 
   /** How many changes the share has not, at least. */
   get pendingChanges(): number {
-    return this.#recoveryPoint.changes;
+    return this.#point.changes;
   }
 
   /** What its generations hold beside the TPM. */
@@ -149,10 +164,14 @@ export class DomainRun {
     this.#identity = record.identity ?? undefined;
     this.#parts.recall(record.unread);
     const spooled = await this.#pending.recall();
-    if (spooled) this.#recoveryPoint.recalled(spooled.ageMs);
     if (this.#pending.capture) this.record.wasRead(this.#pending.capture);
     this.#recalled = true;
-    this.#apply(recalledRun(record, spooled?.digest, this.#context.bootId));
+    this.#state = recalledRun(record, spooled?.digest, this.#context.bootId);
+    const { clock } = this.#context;
+    const storedAgeMs = record.publishedAt === null ? 0 : clock.nowMs() - Date.parse(record.publishedAt);
+    const ageMs = spooled?.ageMs ?? Math.max(0, storedAgeMs);
+    this.#point = recalledPoint(this.#state, clock.monotonicMs() - ageMs);
+    this.#apply(this.#state);
   }
 
   /** A start was allowed: a new run of the domain begins with what its preparation found. */
@@ -235,11 +254,12 @@ export class DomainRun {
 
   /** Takes a new state, and begins what it wants. */
   #apply(state: Lifecycle): void {
-    this.#state = state;
+    this.#become(state);
     this.record.follow(state, this.#identity);
     this.record.save();
     this.#context.runClaims?.show(this.uuid, this.#claimOfRun());
-    this.#recoveryPoint.follow(state.dirty || state.pending !== undefined);
+    this.#tellStanding();
+    this.#rereadLater();
     if (!this.#closed && !this.#paused) this.#beginTasks();
     this.#waiters.show(this.#state);
   }
@@ -251,10 +271,40 @@ export class DomainRun {
     return isShown ? this.#claim : undefined;
   }
 
+  #become(state: Lifecycle): void {
+    this.#point = advancePoint(this.#point, this.#state, state, this.#context.clock.monotonicMs());
+    this.#state = state;
+  }
+
+  /** What the operator has to know by the state alone, where nothing more exact was told already. */
+  #tellStanding(): void {
+    const codes = attentionOf(this.#state);
+    if (!codes.includes('TPM_DEAD')) this.attention.clear('tpm');
+    for (const code of codes) {
+      const topic = STANDING_TOPIC[code];
+      if (!this.attention.has(topic)) {
+        this.attention.raise(topic, standingError(code, this.uuid, this.#state));
+      }
+    }
+  }
+
+  /** What could not be read is read again after a pause, whatever kept it from being read. */
+  #rereadLater(): void {
+    const isWanted = wantsReread(this.#state) && !this.#closed;
+    if (isWanted === this.#isRereading) return;
+    this.#isRereading = isWanted;
+    if (!isWanted) {
+      this.#captureBackoff.cancel();
+      return;
+    }
+    this.#captureBackoff.schedule(() => {
+      this.dispatch({ kind: 'changed' });
+    });
+  }
+
   #beginTasks(): void {
     const { local, share } = nextTasks(this.#state);
-    for (const task of [local, share]) if (task) this.#state = begin(this.#state, task);
-    if (share?.kind === 'publish' || share?.kind === 'diverge') this.#recoveryPoint.carried();
+    for (const task of [local, share]) if (task) this.#become(begin(this.#state, task));
     if (local) void this.#runLocal(local);
     if (share) void this.#runShare(share);
   }
@@ -290,24 +340,22 @@ export class DomainRun {
       else this.attention.clear('capture');
       this.#captureBackoff.reset();
       this.#identity ??= capture.identity;
-      const next = step(this.#state, { kind: 'captured', digest: capture.digest, foreign });
+      const incomplete = this.#parts.isBehind;
+      const next = step(this.#state, { kind: 'captured', digest: capture.digest, foreign, incomplete });
       // In one turn with the state, so that a pending digest always has its capture.
-      if (next.pending?.digest === capture.digest) {
-        if (this.#state.pending?.digest !== capture.digest) this.#recoveryPoint.changed();
-        this.#pending.replace(capture);
-      }
+      if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
       this.#apply(next);
     } catch (error) {
       const cause = this.#worded(asMirrorError(error), final);
       // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
       const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
       if (!isOver) {
+        const isNews = this.attention.get('capture')?.message !== cause.message;
         this.attention.raise('capture', cause);
-        log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
+        if (isNews) log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
       }
       const again = cause.code === 'STATE_UNSTABLE' && !final;
       this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
-      if (this.#state.unread && cause.code === 'HOST_IO') this.#readAgainLater();
     }
   }
 
@@ -317,19 +365,13 @@ export class DomainRun {
     return isLost ? nothingLeft(this.uuid) : cause;
   }
 
-  #readAgainLater(): void {
-    this.#captureBackoff.schedule(() => {
-      this.dispatch({ kind: 'changed' });
-    });
-  }
-
   /** Of another TPM than the one that this run began with: a blank one that came up while nobody looked, most likely. */
   #isForeign({ identity }: Capture): boolean {
     return isOtherTpm(identity, this.#identity);
   }
 
   #reportForeign(): void {
-    if (this.attention.has('capture')) return;
+    if (this.attention.get('capture')?.code === 'FOREIGN_TPM') return;
     const error = anotherTpm(this.uuid);
     this.attention.raise('capture', error);
     this.#context.log.error({ uuid: this.uuid, code: error.code }, error.message);
@@ -342,7 +384,7 @@ export class DomainRun {
     const complete = capture && this.#parts.complete(capture);
     if (!capture || !complete || complete === capture) return;
     this.#pending.complete(complete);
-    this.#state = step(this.#state, { kind: 'completed', from: capture.digest, digest: complete.digest });
+    this.#become(step(this.#state, { kind: 'completed', from: capture.digest, digest: complete.digest }));
   }
 
   #learnFrom({ claim, parts, takenOver }: TaskOutcome): void {
@@ -367,7 +409,6 @@ export class DomainRun {
     const { event, identity } = outcome;
     this.#learnFrom(outcome);
     if (event.kind === 'diverged' && capture) this.#diverged.kept(capture, bootId);
-    if (event.kind === 'published' || event.kind === 'diverged') this.#recoveryPoint.arrived();
     if (event.kind === 'acquired') {
       this.#recalled = false;
       this.#identity = identity ?? this.#identity;

@@ -56,8 +56,8 @@ async function leaveShare({ files, share, log }: AgentContext, run: DomainRun): 
   const { live } = run.place;
   if (live === undefined) return;
   await files.takeLinksAway(uuid);
-  const { unread, pending, trouble } = run.state;
-  if (unread || (pending && !pending.spooled)) return;
+  const { reading, pending, trouble } = run.state;
+  if (reading.kind === 'failed' || (pending && !pending.spooled)) return;
   run.record.change({ live: null });
   if (trouble) return;
   await share.removeLive({ uuid, live }).catch((error: unknown) => {
@@ -67,8 +67,8 @@ async function leaveShare({ files, share, log }: AgentContext, run: DomainRun): 
 }
 
 function outcomeOf({ uuid, attention, state }: DomainRun, ran: boolean): StopOutcome {
-  const { pending, spoolFailed, unread, passedOver } = state;
-  if (unread || passedOver) throw neitherTookIt(uuid, attention);
+  const { pending, spoolFailed, reading, passedOver } = state;
+  if (reading.kind === 'failed' || passedOver) throw neitherTookIt(uuid, attention);
   if (pending === undefined) return ran ? 'published' : 'nothing';
   if (spoolFailed && !pending.spooled) throw neitherTookIt(uuid, attention);
   return 'spooled';

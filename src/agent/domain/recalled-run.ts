@@ -2,7 +2,13 @@
  * recalled-run: where a domain's lifecycle goes on after a restart of this program, from the journal and the spool. Pure.
  */
 import type { JournalRecord } from '../../host/journal-record.js';
-import { STOPPED, type Hold, type Lifecycle, type RunState } from '../../model/lifecycle-state.js';
+import {
+  STOPPED,
+  type Hold,
+  type Lifecycle,
+  type Reading,
+  type RunState,
+} from '../../model/lifecycle-state.js';
 import { HANDED_OVER } from '../../model/log-entry.js';
 
 /**
@@ -25,9 +31,17 @@ export function recalledRun(
     unjudged: record.bootId !== bootId,
     published: digest === null ? undefined : { slot, digest },
     // Also with a capture in the spool: the stop may have been on its way to take a newer one.
+    reading: recalledReading(record, spooledDigest),
     dirty: phase === 'running' || phase === 'arrived' || phase === 'finishing',
     reason: phase === 'handed-over' || phase === 'away' ? HANDED_OVER : 'recovered',
   };
+}
+
+/** What has come to rest had its final state taken: it is in the spool, or was stored. */
+function recalledReading({ phase, digest }: JournalRecord, spooledDigest: string | undefined): Reading {
+  if (phase !== 'stopped' && phase !== 'away') return STOPPED.reading;
+  const taken = spooledDigest ?? digest;
+  return taken === null ? { kind: 'missing' } : { kind: 'taken', digest: taken };
 }
 
 function recalledRunState(

@@ -9,6 +9,7 @@ import type { Arrival } from '../../host/journal-record.js';
 import { MirrorError } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { Lifecycle } from '../../model/lifecycle-state.js';
+import type { BehindReason } from '../../model/recovery-point.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { AgentContext } from '../agent-context.js';
 import type { AttentionList } from '../attention.js';
@@ -20,6 +21,7 @@ import { Beginning } from './beginning.js';
 import type { PartStatus } from './domain-parts.js';
 import { DomainRun } from './domain-run.js';
 import { endRun, type StopOutcome } from './ending.js';
+import { tpmDead } from './standing.js';
 import { isSafe, isSettled, isStuck } from './settling.js';
 
 /** Every hour, at the default `timing.rescan`: who takes a volume by force from a host that is alive does not tell it. */
@@ -72,6 +74,11 @@ export class Replicator {
 
   get takenOver(): TakeOver | undefined {
     return this.#run.takenOver;
+  }
+
+  /** Why the share has not everything that the domain wrote; `undefined` when it has. */
+  get behind(): BehindReason | undefined {
+    return this.#run.behind;
   }
 
   /** How long the share has been behind, ms; `undefined` when it is not. */
@@ -140,6 +147,26 @@ export class Replicator {
     if (this.state.run === 'incoming') this.#run.arrived();
     else this.#run.dispatch({ kind: 'started' });
     await this.#run.record.saved();
+  }
+
+  /**
+   * Its swtpm has ended, and the domain has not, as far as is known: what it left is stored, and its volume stays held.
+   *
+   * @param fate `runs`: its guest does, without a TPM; `unknown`: nobody can tell
+   */
+  lostTpm(fate: 'runs' | 'unknown'): void {
+    if (this.state.run !== 'running' || this.#run.isClosed) return;
+    const error = tpmDead(this.uuid, fate);
+    const { attention } = this;
+    if (attention.get('tpm')?.message !== error.message) {
+      this.#context.log.error({ uuid: this.uuid, code: error.code }, error.message);
+    }
+    attention.raise('tpm', error);
+    this.#run.dispatch({ kind: 'tpm-gone' });
+  }
+
+  hasTpm(): void {
+    if (this.state.tpmGone && !this.#run.isClosed) this.#run.dispatch({ kind: 'tpm-back' });
   }
 
   changed(): void {

@@ -19,7 +19,7 @@ export function isSettled(state: Lifecycle): boolean {
 
 /** A final state that cannot be read: only somebody who mends that can end the stop. */
 export function isStuck(state: Lifecycle): boolean {
-  return state.run === 'finishing' && state.unread && isSettled(state);
+  return state.run === 'finishing' && state.reading.kind === 'failed' && isSettled(state);
 }
 
 /** Nothing is left of a stop but a claim that may or may not stand: a look did not settle that, and nobody need wait for the next one. */

@@ -239,6 +239,14 @@ export function alreadyRunning(uuid: DomainUuid): MirrorError {
   });
 }
 
+export function runsWithoutTpm(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'DOMAIN_RUNNING',
+    `the QEMU of ${uuid} is running on this host already, and its swtpm has ended`,
+    { next: 'shut its guest down before it is started again' },
+  );
+}
+
 /** For what needs a domain that has stopped. */
 export function inUse(uuid: DomainUuid, run: string): MirrorError {
   return new MirrorError('DOMAIN_RUNNING', `${uuid} is in use on this host (${run})`, {

@@ -49,7 +49,8 @@ export class AbandonedStarts {
       const [idle, known, swtpms] = [await guests.inactive(), await guests.known(), await running.list()];
       for (const [uuid, looks] of this.#looks) {
         const isForgotten = prepared.get(uuid)?.byHook === true && known?.has(uuid) === false;
-        const isOver = (idle?.has(uuid) === true || isForgotten) && !swtpms.has(uuid);
+        const isSaid = (idle?.has(uuid) === true || isForgotten) && !swtpms.has(uuid);
+        const isOver = isSaid && (await running.guest(uuid)) !== 'runs';
         this.#looks.set(uuid, isOver ? looks + 1 : 0);
         if (isOver && looks + 1 >= LOOKS_UNTIL_ABANDONED) this.#giveUp(uuid);
       }

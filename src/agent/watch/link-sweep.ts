@@ -32,7 +32,7 @@ export async function sweepLinks(context: AgentContext, notices: HostNotices): P
 
 /** Whether the domain runs, or is about to: between libvirt's hook and the start of its swtpm there is nothing to be seen of it. */
 async function isInUse({ running, journal, bootId }: AgentContext, uuid: DomainUuid): Promise<boolean> {
-  if ((await running.list()).has(uuid)) return true;
+  if ((await running.list()).has(uuid) || (await running.guest(uuid)) === 'runs') return true;
   const record = await journal.read(uuid);
   if (!record) return false;
   return record.phase === 'incoming' || (record.phase === 'prepared' && record.bootId === bootId);

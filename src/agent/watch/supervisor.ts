@@ -32,6 +32,7 @@ import type { Prepared, StartRequest } from '../start/prepared.js';
 import { expectSavedIsNewest } from '../start/saved-state.js';
 import { Rescan } from './rescan.js';
 import { WrittenRunClaims } from './run-claims.js';
+import { fateOf } from './run-end.js';
 import { Sightings } from './sightings.js';
 
 /** What was defined is asked for at one look in so many: an event tells it at once, and a virsh takes longer than all else that a look does. */
@@ -69,7 +70,10 @@ export class Supervisor {
       runOf: (uuid) => this.find(uuid)?.state.run,
       factsOf: (uuid) => introductions.factsOf(uuid),
       takeUp: (uuid, facts) => this.#begin(uuid, facts).catch(this.#report(uuid)),
+      fateOf: (uuid) => fateOf(context, uuid, this.find(uuid)?.isByHook ?? false),
       hasGone: (uuid) => void this.stopped(uuid, 'not-seen-to-stop').catch(this.#report(uuid)),
+      hasLostTpm: (uuid, fate) => this.find(uuid)?.lostTpm(fate),
+      hasTpm: (uuid) => this.find(uuid)?.hasTpm(),
     });
     this.#abandoned = new AbandonedStarts(context, {
       prepared: () =>

@@ -36,7 +36,11 @@ function makeRig(): Rig {
       },
       known: async () => rig.idle && new Set([...rig.idle, ...rig.active]),
     },
-    running: { list: async () => new Set(rig.running), takesGuestIn: async () => undefined },
+    running: {
+      list: async () => new Set(rig.running),
+      takesGuestIn: async () => undefined,
+      guest: async () => 'unknown' as const,
+    },
   } as unknown as AgentContext;
   const rig: Rig = {
     starts: new AbandonedStarts(context, {

@@ -17,6 +17,7 @@ const DOMAIN: DomainStatus = {
   published: '5fb1c0d3a2b49e87',
   pending: 'spooled',
   pendingChanges: 2,
+  behind: 'spooled',
   lagMs: 2500,
   pendingSince: null,
   holder: null,

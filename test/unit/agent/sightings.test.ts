@@ -32,7 +32,7 @@ function rig({ duringTakeUp, duringQuestion, leftAlone }: Happenings = {}): Rig 
     debug: () => undefined,
   };
   const sightings: Sightings = new Sightings(
-    { running: { list, takesGuestIn: async () => undefined }, log },
+    { running: { list, takesGuestIn: async () => undefined, guest: async () => 'unknown' }, log },
     {
       runOf: () => undefined,
       factsOf: (uuid) => {
@@ -45,7 +45,10 @@ function rig({ duringTakeUp, duringQuestion, leftAlone }: Happenings = {}): Rig 
         duringTakeUp?.(sightings);
         return Promise.resolve();
       },
+      fateOf: () => Promise.resolve('ended'),
       hasGone: () => undefined,
+      hasLostTpm: () => undefined,
+      hasTpm: () => undefined,
     },
   );
   return {
@@ -114,4 +117,57 @@ t.test('a domain that its owner wants left alone is not taken up, and is not new
   await looked;
   t.strictSame(taken, [OTHER_UUID]);
   t.strictSame(news, [OTHER_UUID]);
+});
+
+t.test('G3: a swtpm that has ended ends no run that nobody said is over', async (t) => {
+  const told: string[] = [];
+  let seen = new Set<DomainUuid>([UUID]);
+  let fate: 'ended' | 'runs' | 'unknown' = 'runs';
+  let duringQuestion = ignore;
+  const log = { info: ignore, warn: ignore, error: ignore, debug: ignore };
+  const running = {
+    list: async () => seen,
+    takesGuestIn: async () => undefined,
+    guest: async () => 'unknown' as const,
+  };
+  const sightings = new Sightings(
+    { running, log },
+    {
+      runOf: () => 'running',
+      factsOf: async () => ({}),
+      takeUp: async () => undefined,
+      fateOf: async () => {
+        duringQuestion();
+        return fate;
+      },
+      hasGone: () => told.push('gone'),
+      hasLostTpm: (_, what) => told.push(`lost, ${what}`),
+      hasTpm: () => told.push('has'),
+    },
+  );
+  const look = async (expected: readonly string[], why: string): Promise<void> => {
+    told.length = 0;
+    await sightings.look(ignore);
+    t.strictSame(told, expected, why);
+  };
+  await look(['has'], 'it runs');
+  seen = new Set();
+  await look([], 'one look proves nothing');
+  await look(['lost, runs'], 'its QEMU runs on');
+  fate = 'unknown';
+  await look(['lost, unknown'], 'asked again at each look');
+  seen = new Set([UUID]);
+  await look(['has'], 'another swtpm has come up');
+  seen = new Set();
+  await look([], 'from the beginning');
+  duringQuestion = () => {
+    sightings.forget(UUID);
+  };
+  fate = 'ended';
+  await look([], 'its stop was said while libvirt was asked');
+  duringQuestion = ignore;
+  sightings.remember(UUID);
+  await look([], 'one look proves nothing');
+  await look(['gone'], 'libvirt says that it is over');
+  await look([], 'said once');
 });

@@ -19,6 +19,7 @@ const DOMAIN: DomainStatus = {
   published: '5fb1c0d3a2b49e87',
   pending: 'none',
   pendingChanges: 0,
+  behind: null,
   lagMs: 0,
   pendingSince: null,
   takenOver: null,
@@ -65,11 +66,21 @@ t.test('an outage: what is pending, since when, what would be lost, what to do',
     {
       ...DOMAIN,
       pending: 'spooled',
+      behind: 'spooled',
       pendingChanges: 2,
       lagMs: 185_000,
       attention: [{ ...attention, message: 'publish of 6b0c had no answer' }],
     },
-    { ...DOMAIN, name: 'new', head: 0, headAgeMs: null, pending: 'local', lagMs: 400, holder: null },
+    {
+      ...DOMAIN,
+      name: 'new',
+      head: 0,
+      headAgeMs: null,
+      pending: 'local',
+      behind: 'captured',
+      lagMs: 400,
+      holder: null,
+    },
     { ...DOMAIN, name: 'newer', state: 'prepared', head: 0, headAgeMs: null, attention: [attention] },
   ];
   const lines = [
@@ -104,7 +115,10 @@ t.test('a long path has the state of its share in a line of its own', (t) => {
 t.test('what would be lost, by what is known of it', (t) => {
   const lossOf = (pendingChanges: number): string =>
     statusText(
-      { ...STATUS, domains: [{ ...DOMAIN, pending: 'local', pendingChanges, lagMs: 400 }] },
+      {
+        ...STATUS,
+        domains: [{ ...DOMAIN, pending: 'local', behind: 'captured', pendingChanges, lagMs: 400 }],
+      },
       0,
       false,
     );
@@ -121,6 +135,7 @@ t.test('a long name gives way to what is told of its domain', (t) => {
     ...DOMAIN,
     name,
     pending: 'spooled',
+    behind: 'spooled',
     pendingChanges: 1,
     lagMs: 185_000,
     attention,
@@ -172,7 +187,7 @@ t.test('a stopped domain is what this host knows of it, and that is said', (t) =
 t.test('many domains behind: the worst are told one by one', (t) => {
   const domains = Array.from(
     { length: 12 },
-    (_, at) => ({ ...DOMAIN, name: `vm-${at}`, pending: 'local', lagMs: 1000 }) as const,
+    (_, at) => ({ ...DOMAIN, name: `vm-${at}`, pending: 'local', behind: 'captured', lagMs: 1000 }) as const,
   );
   const text = statusText({ ...STATUS, domains }, COLUMNS, false);
   t.equal(text.match(/would go back/g)?.length, 10);

@@ -134,7 +134,7 @@ t.test(
           (published !== undefined && sameDigest(published.digest, domain.disk));
         t.ok(stored, 'what is on disk is the head');
       }
-      if (stops && domain.state.unread && hold.kind === 'held') {
+      if (stops && domain.state.reading.kind === 'failed' && hold.kind === 'held') {
         t.equal(run, 'finishing', 'what nobody could read is not given up');
       } else if (stops) {
         t.equal(run, 'stopped');
@@ -637,7 +637,7 @@ t.test('G8: another TPM in the place of one that was never stored does not free 
   comeToRest(domain);
   t.ok(domain.diverged.has(domain.disk), 'what lies on the disk is kept');
   t.equal(domain.holder, 'us', 'another host would start with a blank TPM');
-  t.match(domain.state, { run: 'finishing', unread: true });
+  t.match(domain.state, { run: 'finishing', reading: { kind: 'failed' } });
   t.end();
 });
 
@@ -737,6 +737,7 @@ t.test(
       run: 'finishing',
       hold: { kind: 'doubt', epoch: 1, claiming: true },
       published: { slot: 3, digest: digestOf(3) },
+      reading: { kind: 'taken', digest: digestOf(3) },
     };
     const published = { slot: 5, digest: digestOf(5) };
     const settled = step(over, { kind: 'acquired', epoch: 7, published, history: [], onlySettles: true });
