@@ -5,6 +5,7 @@ import type { DefinitionsFile } from '../host/definitions-file.js';
 import type { Journal } from '../host/journal.js';
 import type { Spool } from '../host/spool.js';
 import type { MovedLink, TakenLink } from '../host/state-links.js';
+import type { NvramOnHost } from '../host/nvram-firmware.js';
 import type { StateStamp } from '../host/state-stamp.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
@@ -18,6 +19,11 @@ import type { ShareStore } from '../volume/share-store.js';
 import type { DomainFeed } from './domain-feed.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Meter } from './meter.js';
+
+export interface RestorePlacing {
+  /** The domain's firmware variables give way to fresh ones, which libvirt makes. */
+  readonly clearNvram?: boolean;
+}
 
 /** A domain's state files on this host. */
 export interface StateFiles {
@@ -38,7 +44,9 @@ export interface StateFiles {
    * Puts a capture in place; what it replaces is set aside first. Where swtpm is to work on the share itself (`place.live`), the share has the TPM's files
    * already, and a link to them is put in place.
    */
-  restore(place: DomainPlace, capture: Capture): Promise<void>;
+  restore(place: DomainPlace, capture: Capture, options?: RestorePlacing): Promise<void>;
+  /** What stands in the place of the domain's firmware variables, and what its firmware expects there. */
+  lookAtNvram(place: DomainPlace): Promise<NvramOnHost>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */
   removeEmpty(place: DomainPlace): Promise<void>;
   /** The domains with a symbolic link in place of one of their TPM directories. */

@@ -3,12 +3,15 @@
  */
 import type { Config } from '../model/config.js';
 import type { Slot } from '../model/generation-name.js';
+import type { NvramForm } from '../model/nvram.js';
 import type { DomainUuid } from '../model/identifiers.js';
 
 export interface DomainPlace {
   readonly uuid: DomainUuid;
   /** `undefined` when the domain has no NVRAM, or it is not mirrored. */
   readonly nvramPath: string | undefined;
+  /** What its firmware variables are, where the domain's XML told. */
+  readonly nvram?: NvramForm | undefined;
   /** The claim that names the directory in which swtpm works on the share itself; `undefined` when it works on this host. */
   readonly live?: Slot | undefined;
 }
@@ -16,7 +19,9 @@ export interface DomainPlace {
 /** What somebody tells about a domain that is starting or runs. What is left out is as it was. */
 export interface DomainFacts {
   readonly name?: string | undefined;
-  readonly nvramPath?: string | undefined;
+  /** `null`: the domain has none. */
+  readonly nvramPath?: string | null | undefined;
+  readonly nvram?: NvramForm | null | undefined;
 }
 
 export function domainPlace(
@@ -24,10 +29,12 @@ export function domainPlace(
   uuid: DomainUuid,
   nvramPath: string | null | undefined,
   live: Slot | null | undefined,
+  nvram?: NvramForm | null,
 ): DomainPlace {
   return {
     uuid,
     nvramPath: libvirt.nvram ? (nvramPath ?? undefined) : undefined,
+    ...(libvirt.nvram && nvram && { nvram }),
     live: live ?? undefined,
   };
 }

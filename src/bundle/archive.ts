@@ -12,7 +12,13 @@
  * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
  */
 import { pack } from 'tar-stream';
-import { compareStateFiles, STATE_FILE_BYTES_MAX, type Capture, type StateFile } from '../model/capture.js';
+import {
+  compareStateFiles,
+  NVRAM_BYTES_MAX,
+  STATE_FILE_BYTES_MAX,
+  type Capture,
+  type StateFile,
+} from '../model/capture.js';
 import { invariant } from '../model/errors.js';
 import { sha256 } from '../model/hash.js';
 import { quoted } from '../model/identifiers.js';
@@ -23,7 +29,7 @@ import {
   FILES_MAX,
   formatManifest,
   MANIFEST_BYTES_MAX,
-  MANIFEST_FORMAT,
+  formatFor,
   MANIFEST_NAME,
   parseManifest,
   type Manifest,
@@ -36,7 +42,8 @@ const BLOCK_BYTES = 512;
 /** A tar archive ends with at least two blocks of zeros. */
 const END_BYTES = 2 * BLOCK_BYTES;
 const ARCHIVE_OVERHEAD_BYTES_MAX = 256 * 1024;
-const UNPACKED_BYTES_MAX = FILES_MAX * STATE_FILE_BYTES_MAX + MANIFEST_BYTES_MAX + ARCHIVE_OVERHEAD_BYTES_MAX;
+const UNPACKED_BYTES_MAX =
+  FILES_MAX * STATE_FILE_BYTES_MAX + NVRAM_BYTES_MAX + MANIFEST_BYTES_MAX + ARCHIVE_OVERHEAD_BYTES_MAX;
 /** Largest bundle that is read, bytes: state that does not compress at all, and what gzip then adds. */
 export const BUNDLE_BYTES_MAX = UNPACKED_BYTES_MAX + ARCHIVE_OVERHEAD_BYTES_MAX;
 
@@ -59,11 +66,12 @@ export function describeCapture(capture: Capture, fields: ManifestFields): Manif
     mode: file.mode & 0o777,
     mtimeNs: file.mtimeNs.toString(),
     sha256: file.sha256,
+    ...(file.owner && { owner: file.owner }),
     ...(file.stale !== undefined && { stale: file.stale }),
   }));
   const absent = capture.absent?.map(({ role, kind, reason }) => ({ role, kind, reason })) ?? [];
   return {
-    format: MANIFEST_FORMAT,
+    format: formatFor(files),
     uuid: capture.uuid,
     name,
     slot,
@@ -212,9 +220,9 @@ function checkedFile(described: ManifestFile, data: Uint8Array | undefined): Sta
   const path = filePath(described);
   if (!data) throw damaged(`${path} is in its manifest and missing from the archive`);
   if (!isDescribed(data, described)) throw damaged(`${path} does not have the SHA-256 in its manifest`);
-  const { role, name, mode, mtimeNs, sha256: hash, stale } = described;
-  const file = { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: hash };
-  return stale === undefined ? file : { ...file, stale };
+  const { role, name, mode, mtimeNs, sha256: hash, owner, stale } = described;
+  const known = { ...(owner && { owner }), ...(stale !== undefined && { stale }) };
+  return { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: hash, ...known };
 }
 
 function isDescribed(data: Uint8Array, described: ManifestFile): boolean {

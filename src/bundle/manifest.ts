@@ -11,12 +11,16 @@
  */
 import * as z from 'zod';
 import {
+  bytesMaxOf,
   isStateFileName,
   isTpmRole,
+  NVRAM_BYTES_MAX,
   NVRAM_FILE_NAME,
   STATE_FILE_BYTES_MAX,
   STATE_FILE_NAMES,
+  VARSTORE_FILE_NAME,
   type AbsentPart,
+  type FileOwner,
   type FileRole,
 } from '../model/capture.js';
 import { invariant, MirrorError } from '../model/errors.js';
@@ -26,11 +30,18 @@ import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../mod
 import { damaged } from './damaged.js';
 
 export const MANIFEST_NAME = 'manifest.json';
-export const MANIFEST_FORMAT = 1;
+/**
+ * The newest format. What format 1 can say is written in it, so that hosts with an older version read it.
+ *
+ *   2  `varstore`; firmware variables above 16 MiB; files that lie in another bundle of the volume (`in`)
+ */
+export const MANIFEST_FORMAT = 2;
+export type ManifestFormat = 1 | 2;
 /** Largest manifest, bytes; a real one has about 1 KB. */
 export const MANIFEST_BYTES_MAX = 64 * 1024;
 /** Every file that a bundle can hold, once. */
-export const FILES_MAX = [...Object.values(STATE_FILE_NAMES).flat(), NVRAM_FILE_NAME].length;
+export const FILES_MAX = [...Object.values(STATE_FILE_NAMES).flat(), NVRAM_FILE_NAME, VARSTORE_FILE_NAME]
+  .length;
 
 /** Why a generation was written. */
 export const GENERATION_REASONS = [
@@ -61,6 +72,8 @@ export interface ManifestFile {
   /** When the file was last written by its host's clock, ns since the epoch, as a decimal number (JSON's own lose digits). */
   readonly mtimeNs: string;
   readonly sha256: string;
+  /** Whose it was on its host. Missing in what earlier versions wrote. */
+  readonly owner?: FileOwner | undefined;
   /** Why this is an earlier reading of the file than the rest. */
   readonly stale?: string | undefined;
 }
@@ -69,7 +82,7 @@ export interface ManifestFile {
 export type ManifestAbsentPart = Pick<AbsentPart, 'role' | 'kind' | 'reason'>;
 
 export interface Manifest {
-  readonly format: typeof MANIFEST_FORMAT;
+  readonly format: ManifestFormat;
   readonly uuid: DomainUuid;
   /** The domain's name as libvirt gave it, or ''. Any characters: quote it before printing. */
   readonly name: string;
@@ -112,16 +125,28 @@ const LABEL = z.string().regex(/^[\x20-\x7e]{0,128}$/, 'expected at most 128 pri
 
 const REASON = z.string().max(256);
 
+const ID = z
+  .int()
+  .min(0)
+  .max(2 ** 32 - 1);
+const ACCOUNT = z.string().max(64);
+const OWNER: z.ZodType<FileOwner> = z.object({ uid: ID, gid: ID, user: ACCOUNT, group: ACCOUNT });
+
 const FILE: z.ZodType<ManifestFile> = z
   .object({
-    role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
+    role: z.enum(['tpm2', 'tpm1.2', 'nvram', 'varstore']),
     name: z.string(),
-    size: z.int().min(0).max(STATE_FILE_BYTES_MAX),
+    size: z.int().min(0).max(NVRAM_BYTES_MAX),
     // A bundle may come from anywhere: it never makes a file set-user-ID.
     mode: z.int().min(0).max(0o777),
     mtimeNs: z.string().regex(/^(0|-?[1-9]\d{0,19})$/, 'expected a decimal number of nanoseconds'),
     sha256: SHA256,
+    owner: OWNER.optional(),
     stale: REASON.optional(),
+  })
+  .refine(({ role, size }) => size <= bytesMaxOf(role), {
+    path: ['size'],
+    error: 'expected no more bytes than a file of this role can have',
   })
   .refine((file) => isStateFileName(file.role, file.name), {
     path: ['name'],
@@ -129,14 +154,14 @@ const FILE: z.ZodType<ManifestFile> = z
   });
 
 const ABSENT: z.ZodType<ManifestAbsentPart> = z.object({
-  role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
+  role: z.enum(['nvram', 'varstore']),
   kind: z.enum(['missing', 'unfit', 'passing']),
   reason: REASON,
 });
 
 const MANIFEST: z.ZodType<Manifest> = z
   .object({
-    format: z.literal(MANIFEST_FORMAT),
+    format: z.union([z.literal(1), z.literal(MANIFEST_FORMAT)]),
     uuid: z.custom<DomainUuid>(
       (value) => typeof value === 'string' && isDomainUuid(value),
       'expected a domain UUID in lower case',
@@ -178,6 +203,12 @@ const MANIFEST: z.ZodType<Manifest> = z
 
 /** Only what tells the formats apart, so that a manifest of a later one is never judged by the rules of this one. */
 const ANY_FORMAT = z.object({ format: z.int().min(1) });
+
+/** The oldest format that can say this. */
+export function formatFor(files: readonly Pick<ManifestFile, 'role' | 'size'>[]): ManifestFormat {
+  const isPlain = files.every(({ role, size }) => role !== 'varstore' && size <= STATE_FILE_BYTES_MAX);
+  return isPlain ? 1 : 2;
+}
 
 /** Where a file stands in the archive. */
 export function filePath(file: Pick<ManifestFile, 'role' | 'name'>): string {

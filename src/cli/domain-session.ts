@@ -9,6 +9,7 @@ import { rememberShare } from '../agent/share/remember-share.js';
 import { Replicator } from '../agent/domain/replicator.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
+import type { NvramForm } from '../model/nvram.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { RunClaim } from '../model/run-claim.js';
 import { askAgent } from './control-client.js';
@@ -18,7 +19,8 @@ export type Verb = 'prepare' | 'started' | 'launched' | 'stopped' | 'capture';
 
 export interface VerbFields {
   readonly name?: string | undefined;
-  readonly nvramPath?: string | undefined;
+  readonly nvramPath?: string | null | undefined;
+  readonly nvram?: NvramForm | null | undefined;
   readonly incoming?: boolean;
   readonly carried?: CarriedState | undefined;
   readonly runClaim?: RunClaim | undefined;
@@ -79,6 +81,7 @@ async function actHere(
       const { decision, published } = await replicator.prepare({
         name: fields.name ?? '',
         nvramPath: fields.nvramPath,
+        nvram: fields.nvram,
         incoming: fields.incoming ?? false,
         carried: fields.carried,
         runClaim: fields.runClaim,

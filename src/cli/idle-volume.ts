@@ -59,12 +59,12 @@ export async function expectIdleHere(
 
 async function isLost(
   { config, files, spool }: AgentContext,
-  { uuid, nvramPath, live }: JournalRecord,
+  { uuid, nvramPath, nvram, live }: JournalRecord,
   lost: LostState,
 ): Promise<boolean> {
   if ((await spool.peek(uuid)).newest) return false;
   try {
-    await files.read(domainPlace(config, uuid, nvramPath, live), true);
+    await files.read(domainPlace(config, uuid, nvramPath, live, nvram), true);
     return false;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return true;

@@ -69,10 +69,10 @@ async function lookAtVolumeOf(
 /** What lies on the disk of a domain that runs: an agent would have published it. */
 async function unpublished(
   { config, clock, files }: AgentContext,
-  { uuid, nvramPath, live }: JournalRecord,
+  { uuid, nvramPath, nvram, live }: JournalRecord,
   { published }: DomainStatus,
 ): Promise<Partial<DomainStatus>> {
-  const capture = await files.read(domainPlace(config, uuid, nvramPath, live), false);
+  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram), false);
   if (published !== null && capture.digest.startsWith(published)) return {};
   const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));
   const lagMs = Math.max(Math.round(clock.nowMs() - changedMs), 0);

@@ -2,8 +2,9 @@
  * domain-paths: where libvirt keeps a domain's files on this host, and the two names beside them that a restore may leave after a crash.
  */
 import { basename, dirname } from 'node:path';
-import type { FileRole, TpmDirectoryName } from '../model/capture.js';
+import type { TpmDirectoryName } from '../model/capture.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
+import type { NvramForm } from '../model/nvram.js';
 
 export interface DomainPaths {
   readonly uuid: DomainUuid;
@@ -11,6 +12,8 @@ export interface DomainPaths {
   readonly swtpmDirectory: string;
   /** The domain's NVRAM file, when it has one and it is mirrored. */
   readonly nvramPath?: string | undefined;
+  /** What its firmware variables are, where that is known. */
+  readonly nvram?: NvramForm | undefined;
 }
 
 export const TPM_DIRECTORY_NAMES: readonly TpmDirectoryName[] = ['tpm1.2', 'tpm2'];
@@ -19,8 +22,13 @@ const MOVED_LINK = /^\.(.{36})(?:\.tpm2|\.tpm1\.2)?\.swtpm-mirror-link$/;
 const STAGING = /^\.(.{36})\.swtpm-mirror$/;
 
 /** @param swtpmRoot libvirt's directory of all domains' TPMs, `libvirt.swtpm_dir` in the configuration */
-export function domainPaths(swtpmRoot: string, uuid: DomainUuid, nvramPath?: string): DomainPaths {
-  return { uuid, swtpmDirectory: `${swtpmRoot}/${uuid}`, nvramPath };
+export function domainPaths(
+  swtpmRoot: string,
+  uuid: DomainUuid,
+  nvramPath?: string,
+  nvram?: NvramForm,
+): DomainPaths {
+  return { uuid, swtpmDirectory: `${swtpmRoot}/${uuid}`, nvramPath, ...(nvram && { nvram }) };
 }
 
 export function swtpmRoot(paths: DomainPaths): string {
@@ -29,11 +37,6 @@ export function swtpmRoot(paths: DomainPaths): string {
 
 export function tpmDirectory(paths: DomainPaths, role: TpmDirectoryName): string {
   return `${paths.swtpmDirectory}/${role}`;
-}
-
-/** Where a file of this role lies, `undefined` when the domain has no place for it. */
-export function placeOf(paths: DomainPaths, role: FileRole, name: string): string | undefined {
-  return role === 'nvram' ? paths.nvramPath : `${tpmDirectory(paths, role)}/${name}`;
 }
 
 /**

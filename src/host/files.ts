@@ -42,11 +42,22 @@ export async function readRegular(
   path: string,
   bytesMax: number,
 ): Promise<FileReading> {
+  return await readBounded(fs, operation, path, 'file', bytesMax);
+}
+
+/** The same for a file of this kind. */
+export async function readBounded(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  kind: 'file' | 'block',
+  bytesMax: number,
+): Promise<FileReading> {
   const file = await openRegular(fs, `${operation}:open`, path);
   try {
     const stat = await file.stat(`${operation}:stat`);
-    if (stat.kind !== 'file') {
-      throw new UnfitFileError(`a ${stat.kind === 'other' ? 'special file' : stat.kind}`);
+    if (stat.kind !== kind) {
+      throw new UnfitFileError(nameOfKind(stat.kind));
     }
     if (stat.size > bytesMax) throw tooLong(stat.size, bytesMax);
     await refuseForeignLink(fs, operation, path, stat);
@@ -69,6 +80,11 @@ async function refuseForeignLink(
   throw new UnfitFileError(
     `a second name (hard link) of a file of user ${uid}, in a directory of user ${directory.uid}`,
   );
+}
+
+function nameOfKind(kind: FileStat['kind']): string {
+  if (kind === 'block') return 'a block device';
+  return `a ${kind === 'other' ? 'special file' : kind}`;
 }
 
 async function openRegular(fs: FileSystem, site: CallSite, path: string): Promise<OpenFile> {

@@ -7,6 +7,7 @@ import * as z from 'zod';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
+import type { NvramForm } from '../model/nvram.js';
 import type { UnreadPart } from '../model/parts.js';
 import type { RunClaim } from '../model/run-claim.js';
 import type { TakeOver } from '../model/take-over.js';
@@ -63,6 +64,8 @@ export interface JournalRecord {
   /** The foreign claim that fenced this host. */
   readonly fenced: { readonly host: HostName; readonly epoch: Slot; readonly at: string } | null;
   readonly nvramPath: string | null;
+  /** What its firmware variables are; `null` where that is not known. */
+  readonly nvram: NvramForm | null;
   /** Its parts that could not be read last. */
   readonly unread: readonly UnreadPart[];
   /** The claim that names the directory in which the domain's swtpm works on the share itself; `null` when it works on this host. */
@@ -99,8 +102,15 @@ export const RECORD_BYTES_MAX = 4096;
 const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
 const SLOT = z.int().min(0).max(SLOT_MAX);
 const HOST = z.custom<HostName>((value) => typeof value === 'string' && isHostName(value));
+const PART_ROLE = z.enum(['nvram', 'varstore']);
+const NVRAM: z.ZodType<NvramForm> = z.strictObject({
+  role: PART_ROLE,
+  format: z.enum(['raw', 'qcow2', 'json']).optional(),
+  device: z.boolean(),
+  unsupported: z.string().optional(),
+}) as z.ZodType<NvramForm>;
 const UNREAD: z.ZodType<UnreadPart> = z.strictObject({
-  role: z.enum(['tpm2', 'tpm1.2', 'nvram']),
+  role: PART_ROLE,
   kind: z.enum(['missing', 'unfit', 'passing']),
   state: z.enum(['stale', 'absent']),
   reason: z.string(),
@@ -123,6 +133,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
+  nvram: NVRAM.nullable().default(null),
   unread: z.array(UNREAD).default([]),
   live: SLOT.nullable().default(null),
   runBootId: z.string().default(''),

@@ -6,15 +6,19 @@
  */
 import {
   MISSING,
-  NVRAM_FILE_NAME,
-  STATE_FILE_BYTES_MAX,
+  NVRAM_BYTES_MAX,
+  partFileName,
   type AbsentPart,
+  type PartRole,
   type SeenFile,
 } from '../model/capture.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { sha256 } from '../model/hash.js';
-import { readRegular, UnfitFileError } from './files.js';
+import { FILE_FORM } from '../model/nvram.js';
+import type { DomainPaths } from './domain-paths.js';
+import { readBounded, readRegular, UnfitFileError, type FileReading } from './files.js';
+import { resolveDevice } from './nvram-device.js';
 
 export type NvramReading =
   /** The domain has none. */
@@ -22,37 +26,48 @@ export type NvramReading =
   | { readonly kind: 'read'; readonly file: SeenFile }
   | { readonly kind: 'absent'; readonly part: AbsentPart };
 
-/** @param path `undefined` for a domain without NVRAM */
-export async function readNvram(fs: FileSystem, path: string | undefined): Promise<NvramReading> {
-  if (path === undefined) return { kind: 'none' };
+export async function readNvram(
+  fs: FileSystem,
+  { nvramPath, nvram = FILE_FORM }: DomainPaths,
+): Promise<NvramReading> {
+  const { role, device, unsupported } = nvram;
+  const absent = (kind: AbsentPart['kind'], reason: string): NvramReading => {
+    return { kind: 'absent', part: { role, path: nvramPath ?? '', kind, reason } };
+  };
+  if (unsupported !== undefined) return absent('unfit', unsupported);
+  if (nvramPath === undefined) return { kind: 'none' };
   try {
-    const { stat, data } = await readRegular(fs, 'read-nvram', path, STATE_FILE_BYTES_MAX);
-    if (data.length === 0) return absent(path, 'passing', 'empty');
+    const found = device ? await readDevice(fs, nvramPath) : await readFile(fs, nvramPath);
+    if (found.data.length === 0) return absent('missing', 'empty');
+    const { stat, data } = found;
     const { inode, mode, mtimeNs } = stat;
-    const seen = { role: 'nvram', name: NVRAM_FILE_NAME, mode, mtimeNs, data, sha256: sha256(data) } as const;
+    const owner = { uid: stat.uid, gid: stat.gid, user: '', group: '' };
+    const seen = { role, name: partFileName(role), mode, mtimeNs, owner, data, sha256: sha256(data) };
     return { kind: 'read', file: { ...seen, inode, identity: undefined, selfValidating: false } };
   } catch (error) {
-    return faultOf(path, error);
+    if (error instanceof UnfitFileError) return absent('unfit', error.message);
+    if (error instanceof MirrorError && error.code === 'HOST_TAMPERED') {
+      return absent('unfit', `not where its directory is: ${error.message}`);
+    }
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') return absent('missing', MISSING);
+    // What is no fault of the file: a broken program, or a simulated end of it.
+    if (errno === undefined) throw error;
+    return absent('passing', `not readable (${errno})`);
   }
 }
 
-/** @throws whatever is no fault of the file: a broken program, or a simulated end of it */
-function faultOf(path: string, error: unknown): NvramReading {
-  if (error instanceof UnfitFileError) return absent(path, 'unfit', error.message);
-  if (error instanceof MirrorError && error.code === 'HOST_TAMPERED') {
-    return absent(path, 'unfit', `not where its directory is: ${error.message}`);
-  }
-  const errno = errnoOf(error);
-  if (errno === 'ENOENT' || errno === 'ENOTDIR') return absent(path, 'missing', MISSING);
-  if (errno === undefined) throw error;
-  return absent(path, 'passing', `not readable (${errno})`);
+async function readFile(fs: FileSystem, path: string): Promise<FileReading> {
+  return await readRegular(fs, 'read-nvram', path, NVRAM_BYTES_MAX);
 }
 
-function absent(path: string, kind: AbsentPart['kind'], reason: string): NvramReading {
-  return { kind: 'absent', part: { role: 'nvram', path, kind, reason } };
+async function readDevice(fs: FileSystem, path: string): Promise<FileReading> {
+  const device = await resolveDevice(fs, path);
+  if (device === undefined) throw new UnfitFileError('no block device');
+  return await readBounded(fs, 'read-nvram', device, 'block', NVRAM_BYTES_MAX);
 }
 
 /** What never comes to rest has been read in part. */
-export function inMotion(path: string): AbsentPart {
-  return { role: 'nvram', path, kind: 'passing', reason: 'being written to all the time' };
+export function inMotion(role: PartRole, path: string): AbsentPart {
+  return { role, path, kind: 'passing', reason: 'being written to all the time' };
 }

@@ -20,7 +20,9 @@
  */
 import { basename, dirname } from 'node:path';
 import {
-  NVRAM_FILE_NAME,
+  bytesMaxOf,
+  isTpmRole,
+  partFileName,
   STATE_FILE_BYTES_MAX,
   type Capture,
   type FileRole,
@@ -31,6 +33,7 @@ import type { FileStat } from '../model/filesystem.js';
 import { DIGEST_PREFIX_DIGITS } from '../model/generation-name.js';
 import { sha256 } from '../model/hash.js';
 import { removeTree } from '../model/remove-tree.js';
+import { FILE_FORM } from '../model/nvram.js';
 import { stateFault } from '../model/state-fault.js';
 import { leftoversDirectory, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import {
@@ -80,6 +83,7 @@ interface Gathered {
 /**
  * Keeps a copy of the domain's local files, unless every one of them is in `unlessIn` as it is.
  *
+ * @param withNvram whether the firmware variables are replaced, too
  * @param why one line for whoever finds the copy
  * @returns the copy's directory, or `undefined` when there was nothing to keep
  * @throws MirrorError `HOST_IO`
@@ -89,9 +93,10 @@ export async function setAside(
   paths: DomainPaths,
   why: string,
   unlessIn?: Capture,
+  withNvram = true,
 ): Promise<string | undefined> {
   return orHostError(`set aside the local state of ${paths.uuid}`, async () => {
-    const gathered = await gather(context, paths);
+    const gathered = await gather(context, withNvram ? paths : { ...paths, nvramPath: undefined });
     const entry = await keepCopies(context, paths, gathered, why, unlessIn);
     await moveLeftovers(context, paths, gathered.moved);
     return entry;
@@ -140,7 +145,7 @@ async function gather({ fs }: HostContext, paths: DomainPaths): Promise<Gathered
       const { kind, size } = await fs.lstat('set-aside:lstat', path);
       const leftover = (what: string): Leftover => ({ role, name, path, what });
       if (WORTHLESS.test(name) && kind !== 'directory') continue;
-      if (kind === 'other') {
+      if (kind === 'other' || kind === 'block') {
         found.dropped.push(leftover('a socket, a FIFO or a device'));
         continue;
       }
@@ -151,7 +156,7 @@ async function gather({ fs }: HostContext, paths: DomainPaths): Promise<Gathered
       else found.moved.push(leftover(kind === 'directory' ? 'a directory' : 'no file that can be copied'));
     }
   }
-  const nvram = await readNvram(fs, paths.nvramPath);
+  const nvram = await readNvram(fs, paths);
   return { ...found, files: nvram ? [...found.files, nvram] : found.files };
 }
 
@@ -161,11 +166,15 @@ function stateFirst(a: string, b: string): number {
   return rank(a) - rank(b) || (a < b ? -1 : 1);
 }
 
-async function readNvram(fs: HostContext['fs'], path: string | undefined): Promise<RawFile | undefined> {
+async function readNvram(
+  fs: HostContext['fs'],
+  { nvramPath: path, nvram = FILE_FORM }: DomainPaths,
+): Promise<RawFile | undefined> {
   if (path === undefined) return undefined;
+  const { role } = nvram;
   const stat = await lstatIfAny(fs, 'set-aside:lstat', path);
   // No restore replaces anything else.
-  return stat?.kind === 'file' ? await readRaw(fs, 'nvram', NVRAM_FILE_NAME, path, stat.kind) : undefined;
+  return stat?.kind === 'file' ? await readRaw(fs, role, partFileName(role), path, stat.kind) : undefined;
 }
 
 /** @returns `undefined` for what is no file of a bounded size by now */
@@ -181,11 +190,11 @@ async function readRaw(
     return { role, name, content: { target }, sha256: sha256(`link to ${target}`) };
   }
   try {
-    const { data } = await readRegular(fs, 'set-aside', path, STATE_FILE_BYTES_MAX);
+    const { data } = await readRegular(fs, 'set-aside', path, bytesMaxOf(role));
     return { role, name, content: { data }, sha256: sha256(data) };
   } catch (error) {
     if (!(error instanceof UnfitFileError)) throw error;
-    if (role === 'nvram') throw uncopyable(path, error.message);
+    if (!isTpmRole(role)) throw uncopyable(path, error.message);
     return undefined;
   }
 }

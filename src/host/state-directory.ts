@@ -30,6 +30,8 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { removeTree } from '../model/remove-tree.js';
+import { FILE_MODE, writeAll } from '../model/durable-file.js';
+import { FILE_FORM } from '../model/nvram.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import {
   parseStagingName,
@@ -41,24 +43,23 @@ import {
   type DomainPaths,
 } from './domain-paths.js';
 import { ifAny, lstatIfAny, namesIn, writeNewFile } from './files.js';
+import { resolveDevice } from './nvram-device.js';
 import { orHostError } from './host-error.js';
 import { DIRECTORY_MODE, type HostContext } from './host-context.js';
+import type { Owners, Ownership } from './owner.js';
 import { setAside } from './set-aside.js';
 import { forgetMovedLinks } from './state-links.js';
 
-export interface Ownership {
-  readonly uid: number;
-  readonly gid: number;
-}
-
 export interface RestoreOptions {
   /** Of files that replace none. @default root's */
-  readonly ownership?: Ownership;
+  readonly owners?: Owners | undefined;
   /**
    * A directory that holds the capture's TPM directories: they are linked to, never `<uuid>` itself, and P3 stages the links. The path is written and
    * never followed here.
    */
   readonly linkTo?: string | undefined;
+  /** What stands in the place of the firmware variables goes, once it is set aside; QEMU's manager makes fresh ones. */
+  readonly clearNvram?: boolean | undefined;
 }
 
 export interface RestoreOutcome {
@@ -69,6 +70,8 @@ export interface RestoreOutcome {
 /** libvirt's own mode for `<swtpm_dir>` and `<uuid>`: swtpm's user passes through them and cannot list them. */
 const PASSABLE_DIRECTORY_MODE = 0o711;
 const PASSABLE = 0o111;
+/** Whatever a manifest says, nobody but the owner and its group gets at it. */
+const NVRAM_MODE_BITS = 0o660;
 
 /** The directories that stand, by role. */
 type Standing = ReadonlyMap<TpmDirectoryName, FileStat>;
@@ -82,7 +85,7 @@ export async function restoreState(
   context: HostContext,
   paths: DomainPaths,
   capture: Capture,
-  { ownership, linkTo }: RestoreOptions = {},
+  { owners, linkTo, clearNvram = false }: RestoreOptions = {},
 ): Promise<RestoreOutcome> {
   const { fs } = context;
   return orHostError(`restore the state of ${paths.uuid}`, async () => {
@@ -90,17 +93,21 @@ export async function restoreState(
       if (isTpmRole(file.role)) validateStateFile(file.role, file.name, file.data);
     }
     const standing = await standingDirectories(fs, paths);
+    const isNvramReplaced = clearNvram || nvramIn(paths, capture) !== undefined;
     const why = `replaced by the restore of ${capture.digest}`;
-    const outcome = { setAside: await setAside(context, paths, why, capture) };
+    const outcome = { setAside: await setAside(context, paths, why, capture, isNvramReplaced) };
     await sweep(fs, paths);
     // libvirt makes it only with the first TPM of a host.
     await ensurePassableDirectory(fs, 'restore:sync-above-root', swtpmRoot(paths));
-    if (linkTo === undefined) await stage(fs, paths, capture, standing.values().next().value ?? ownership);
+    if (linkTo === undefined) await stage(fs, paths, capture, standing.values().next().value ?? owners?.tpm);
     else await stageLinks(fs, paths, capture, linkTo);
-    const nvram = await stageNvram(fs, paths, capture);
+    const device = await deviceFor(fs, paths, capture);
+    const nvram = device === undefined ? await stageNvram(fs, paths, capture, owners?.nvram) : undefined;
     await ensurePassableDirectory(fs, 'restore:sync-root', paths.swtpmDirectory);
     await moveOut(fs, paths, standing);
     if (nvram !== undefined) await replaceNvram(fs, nvram);
+    else if (clearNvram) await removeNvram(fs, paths);
+    if (device !== undefined) await writeDevice(fs, device.path, device.file);
     await moveIn(fs, paths, capture);
     await sweep(fs, paths);
     await forgetMovedLinks(fs, paths);
@@ -210,14 +217,64 @@ async function stageLinks(
   await fs.syncDirectory('restore:sync-staging', staging);
 }
 
+/** The capture's firmware variables, if they are of the kind that the domain has. */
+function nvramIn({ nvram = FILE_FORM }: DomainPaths, { files }: Capture): StateFile | undefined {
+  return files.find(({ role }) => role === nvram.role);
+}
+
+async function removeNvram(fs: FileSystem, { nvramPath }: DomainPaths): Promise<void> {
+  if (nvramPath === undefined) return;
+  await ifAny(() => fs.unlink('restore:unlink-nvram', nvramPath));
+  await ifAny(() => fs.syncDirectory('restore:sync-nvram', dirname(nvramPath)));
+}
+
+async function deviceFor(
+  fs: FileSystem,
+  paths: DomainPaths,
+  capture: Capture,
+): Promise<{ path: string; file: StateFile } | undefined> {
+  const file = nvramIn(paths, capture);
+  if (!paths.nvram?.device || !file || paths.nvramPath === undefined) return undefined;
+  const path = await resolveDevice(fs, paths.nvramPath);
+  return path === undefined ? undefined : { path, file };
+}
+
+/** In place: a device has no other name to write under. Written again by the next restore if a crash comes between. */
+async function writeDevice(fs: FileSystem, path: string, { data }: StateFile): Promise<void> {
+  const device = await fs.open('restore:open-device', path, 'overwrite');
+  try {
+    await writeAll(device, 'restore:write-device', data);
+    await device.sync('restore:fsync-device');
+  } finally {
+    await device.close('restore:close-device');
+  }
+}
+
+/** libvirt makes it when its daemon begins; without libvirt nobody may have. */
+async function ensureDirectoryOf(fs: FileSystem, nvramPath: string): Promise<void> {
+  const directory = dirname(nvramPath);
+  if (await lstatIfAny(fs, 'restore:lstat-nvram-directory', directory)) return;
+  await fs.mkdir('restore:mkdir-nvram-directory', directory, PASSABLE_DIRECTORY_MODE);
+  await fs.syncDirectory('restore:sync-nvram-directory', dirname(directory));
+}
+
 /** @returns the NVRAM's final path when one is staged */
-async function stageNvram(fs: FileSystem, paths: DomainPaths, capture: Capture): Promise<string | undefined> {
-  const file = capture.files.find((candidate) => candidate.role === 'nvram');
+async function stageNvram(
+  fs: FileSystem,
+  paths: DomainPaths,
+  capture: Capture,
+  owner: Ownership | undefined,
+): Promise<string | undefined> {
+  const file = nvramIn(paths, capture);
   if (!file || paths.nvramPath === undefined) return undefined;
   const old = await lstatIfAny(fs, 'restore:lstat-nvram', paths.nvramPath);
   // A link, a device: QEMU works with what is behind it, which is not ours to replace.
   if (old && old.kind !== 'file') return undefined;
-  await writeOwned(fs, stagedNvramPath(paths.nvramPath), file, old);
+  await ensureDirectoryOf(fs, paths.nvramPath);
+  const staged = stagedNvramPath(paths.nvramPath);
+  await writeOwned(fs, staged, file, old ?? owner);
+  const mode = (old ?? file).mode & NVRAM_MODE_BITS;
+  if (mode !== FILE_MODE) await fs.chmod('restore:chmod-nvram', staged, mode | FILE_MODE);
   return paths.nvramPath;
 }
 

@@ -29,6 +29,7 @@ import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { contentDigest, sha256 } from '../model/hash.js';
 import { isCutOff, stateFault, stateFaultOf, type StateFault } from '../model/state-fault.js';
+import { FILE_FORM } from '../model/nvram.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
@@ -112,7 +113,7 @@ async function look(
     const tpm = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
     const lost = tpm.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, tpm);
     if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
-    return { tpm, nvram: await readNvram(fs, paths.nvramPath) };
+    return { tpm, nvram: await readNvram(fs, paths) };
   });
 }
 
@@ -186,8 +187,10 @@ async function seeFile(
   if (!reading) return [];
   const { stat, data } = reading;
   const { inode, mode, mtimeNs } = stat;
+  const owner = { uid: stat.uid, gid: stat.gid, user: '', group: '' };
+  const file = { role, name, mode, mtimeNs, owner, data, sha256: sha256(data), inode };
   const { identity, selfValidating } = validateStateFile(role, name, data);
-  return [{ role, name, mode, mtimeNs, data, sha256: sha256(data), inode, identity, selfValidating }];
+  return [{ ...file, identity, selfValidating }];
 }
 
 /** Where permanent state is missing beside other files of its TPM: with those alone swtpm makes a blank TPM. */
@@ -216,9 +219,10 @@ function isNvramSettled(found: NvramReading, previous: NvramReading | undefined)
   }
 }
 
-function withoutNvram({ tpm, nvram }: Look, { nvramPath }: DomainPaths): Look {
+function withoutNvram({ tpm, nvram }: Look, { nvramPath, nvram: form = FILE_FORM }: DomainPaths): Look {
+  const { role } = form;
   const inSight = nvram.kind === 'read' && nvramPath !== undefined;
-  return { tpm, nvram: inSight ? { kind: 'absent', part: inMotion(nvramPath) } : nvram };
+  return { tpm, nvram: inSight ? { kind: 'absent', part: inMotion(role, nvramPath) } : nvram };
 }
 
 function isSame(a: SeenFile, b: SeenFile): boolean {
@@ -238,8 +242,8 @@ function toCapture(paths: DomainPaths, { tpm, nvram }: Look): Capture {
   return nvram.kind === 'absent' ? { ...capture, absent: [nvram.part] } : capture;
 }
 
-function toFile({ role, name, mode, mtimeNs, data, sha256 }: SeenFile): StateFile {
-  return { role, name, mode, mtimeNs, data, sha256 };
+function toFile({ role, name, mode, mtimeNs, owner, data, sha256 }: SeenFile): StateFile {
+  return { role, name, mode, mtimeNs, ...(owner && { owner }), data, sha256 };
 }
 
 async function linkTakenAway(fs: FileSystem, paths: DomainPaths): Promise<MirrorError | undefined> {

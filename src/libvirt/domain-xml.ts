@@ -17,14 +17,18 @@ import { MirrorError } from '../model/errors.js';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { readRunClaim, RUN_ELEMENT, RUN_NAMESPACE, type RunClaim } from '../model/run-claim.js';
 import type { LocalStatePolicy } from '../model/restore-plan.js';
+import type { NvramForm } from '../model/nvram.js';
+import { plainPath } from '../model/plain-path.js';
 import { DOMAIN_XML_LENGTH_MAX } from './hook-operation.js';
 
-/** Where a domain's NVRAM lies. */
+/** Where a domain's firmware variables lie. */
 export type NvramPlace =
   | { readonly kind: 'none' }
-  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'file'; readonly path: string; readonly form: NvramForm }
+  /** They are where this program does not reach. */
+  | { readonly kind: 'unsupported'; readonly form: NvramForm }
   /** libvirt chooses the firmware at every start, after the `prepare` hook, and names the file after the domain. */
-  | { readonly kind: 'chosen-at-start'; readonly format: 'raw' | 'qcow2' };
+  | { readonly kind: 'chosen-at-start'; readonly form: NvramForm };
 
 export interface EmulatedTpm {
   readonly version: '1.2' | '2.0' | undefined;
@@ -118,6 +122,8 @@ interface Element {
 const TPM = 'domain/devices/tpm';
 const BACKEND = `${TPM}/backend`;
 const NVRAM = 'domain/os/nvram';
+const LOADER = 'domain/os/loader';
+const VARSTORE = 'domain/os/varstore';
 const METADATA = `domain/metadata/{${METADATA_NAMESPACE}}mirror`;
 const CARRIED = `domain/metadata/{${STATE_NAMESPACE}}${METADATA_ELEMENT}`;
 const RUN = `domain/metadata/{${RUN_NAMESPACE}}${RUN_ELEMENT}`;
@@ -125,8 +131,10 @@ const WANTED: ReadonlySet<string> = new Set([
   'domain/uuid',
   'domain/name',
   'domain/os',
-  'domain/os/loader',
+  'domain/os/type',
+  LOADER,
   NVRAM,
+  VARSTORE,
   `${NVRAM}/source`,
   BACKEND,
   `${BACKEND}/encryption`,
@@ -229,14 +237,61 @@ function emulatedTpm(found: Found): EmulatedTpm | undefined {
   };
 }
 
+/**
+ * What libvirt does with each form: its `qemu_firmware.c`. A loader that is named and takes no variables of its own (`rom`, writable,
+ * stateless) has none; one that is named with `firmware='efi'` and without a path of its variables is one for which libvirt knows none.
+ */
 function nvramPlace(found: Found): NvramPlace {
+  if (found.has(VARSTORE)) return varstorePlace(found);
+  const loader = (name: string): string | undefined => found.attribute(LOADER, name);
+  if (loader('stateless') === 'yes') return { kind: 'none' };
+  const form = nvramForm(found);
   const type = found.attribute(NVRAM, 'type') ?? 'file';
-  const path = found.attribute(`${NVRAM}/source`, 'file') ?? found.text(NVRAM);
-  if (type !== 'file' || found.attribute('domain/os/loader', 'stateless') === 'yes') return { kind: 'none' };
-  if (path.trim() !== '') return { kind: 'file', path: checkedPath('the NVRAM', path) };
-  if (found.attribute('domain/os', 'firmware') !== 'efi') return { kind: 'none' };
-  const format = found.attribute(NVRAM, 'format') ?? found.attribute('domain/os/loader', 'format');
-  return { kind: 'chosen-at-start', format: format === 'qcow2' ? 'qcow2' : 'raw' };
+  const source = (name: string): string => found.attribute(`${NVRAM}/source`, name) ?? '';
+  if (type !== 'file' && type !== 'block') return unsupported(form, `on a ${type} disk`);
+  const path = type === 'block' ? source('dev') : source('file') || found.text(NVRAM);
+  if (path.trim() !== '') return fileAt(path, { ...form, device: type === 'block' });
+  if (found.attribute('domain/os', 'firmware') !== 'efi' || type === 'block') return { kind: 'none' };
+  const hasNone = loader('type') === 'rom' || loader('readonly') === 'no' || found.text(LOADER).trim() !== '';
+  return hasNone ? { kind: 'none' } : { kind: 'chosen-at-start', form };
+}
+
+function varstorePlace(found: Found): NvramPlace {
+  const template = found.attribute(VARSTORE, 'template');
+  const form: NvramForm = { role: 'varstore', format: 'json', device: false, ...(template && { template }) };
+  const path = found.attribute(VARSTORE, 'path') ?? '';
+  return path.trim() === '' ? { kind: 'none' } : fileAt(path, form);
+}
+
+function nvramForm(found: Found): NvramForm {
+  const named = found.attribute(NVRAM, 'format') ?? found.attribute(LOADER, 'format');
+  // Before libvirt 8.5 there was no format but raw.
+  const isQcow2Name = (found.attribute(`${NVRAM}/source`, 'file') ?? found.text(NVRAM))
+    .trim()
+    .endsWith('.qcow2');
+  const template = found.attribute(NVRAM, 'template');
+  const loader = found.text(LOADER).trim();
+  const arch = found.attribute('domain/os/type', 'arch');
+  return {
+    role: 'nvram',
+    format: named === 'qcow2' || (named === undefined && isQcow2Name) ? 'qcow2' : 'raw',
+    device: false,
+    ...(template !== undefined && { template }),
+    ...(loader !== '' && { loader }),
+    ...(arch !== undefined && { arch }),
+  };
+}
+
+/** Whatever is wrong with its path, the TPM is not to suffer for it. */
+function fileAt(text: string, form: NvramForm): NvramPlace {
+  const path = plainPath(text);
+  return path === undefined || Buffer.byteLength(path) > PATH_BYTES_MAX
+    ? unsupported(form, 'at a path that is not absolute, or has "." or ".." in it')
+    : { kind: 'file', path, form };
+}
+
+function unsupported(form: NvramForm, why: string): NvramPlace {
+  return { kind: 'unsupported', form: { ...form, unsupported: why } };
 }
 
 /** These become paths that are read and written as root. */

@@ -4,10 +4,20 @@
 import type { DomainUuid } from './identifiers.js';
 
 /** What a file is to its domain; it decides where a restore puts it and how it is validated. */
-export type FileRole = 'tpm2' | 'tpm1.2' | 'nvram';
+export type FileRole = 'tpm2' | 'tpm1.2' | 'nvram' | 'varstore';
+
+export type PartRole = Exclude<FileRole, 'tpm2' | 'tpm1.2'>;
 
 /** Sub-directory of `<swtpm_dir>/<uuid>` in which libvirt keeps TPM state of a role. */
 export type TpmDirectoryName = 'tpm2' | 'tpm1.2';
+
+/** Ids are the host's own; names are '' where it has none for them. */
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+  readonly user: string;
+  readonly group: string;
+}
 
 export interface StateFile {
   readonly role: FileRole;
@@ -20,6 +30,8 @@ export interface StateFile {
   readonly data: Uint8Array;
   /** Lower-case hexadecimal SHA-256 of `data`. */
   readonly sha256: string;
+  /** Whose it was on the host. */
+  readonly owner?: FileOwner | undefined;
   /** Why this is an earlier reading of the file: the present one cannot be read. `undefined` for the present one. */
   readonly stale?: string | undefined;
 }
@@ -29,7 +41,7 @@ export const MISSING = 'missing';
 
 /** A part that the domain has and a capture has not: nothing but the TPM is needed for one. */
 export interface AbsentPart {
-  readonly role: FileRole;
+  readonly role: PartRole;
   /** Continues `the NVRAM … is`. */
   readonly reason: string;
   /** `missing`: nothing has its name. `unfit`: what stands there is never read. `passing`: it can be better a moment later. */
@@ -65,9 +77,22 @@ export const STATE_FILE_NAMES: Readonly<Record<TpmDirectoryName, readonly string
 };
 
 export const NVRAM_FILE_NAME = 'nvram.fd';
+export const VARSTORE_FILE_NAME = 'varstore.json';
 
-/** Largest file taken into a capture, bytes. TPM state is at most about 70 KB and NVRAM 528 KB; the linear backend's file can be larger. */
+/** Largest file of a TPM, bytes. Its state is at most about 70 KB; the linear backend's file can be larger. */
 export const STATE_FILE_BYTES_MAX = 16 * 1024 * 1024;
+/** Largest file or device of firmware variables, bytes: Arm's flash has 64 MiB. */
+export const NVRAM_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Largest file of a role, bytes. */
+export function bytesMaxOf(role: FileRole): number {
+  return isTpmRole(role) ? STATE_FILE_BYTES_MAX : NVRAM_BYTES_MAX;
+}
+
+/** A part that is no TPM's is one file. */
+export function partFileName(role: PartRole): string {
+  return role === 'nvram' ? NVRAM_FILE_NAME : VARSTORE_FILE_NAME;
+}
 
 export function isTpmRole(role: FileRole): role is TpmDirectoryName {
   return role === 'tpm2' || role === 'tpm1.2';
@@ -75,7 +100,7 @@ export function isTpmRole(role: FileRole): role is TpmDirectoryName {
 
 /** Whether a file of this role and name may be part of a capture. */
 export function isStateFileName(role: FileRole, name: string): boolean {
-  return isTpmRole(role) ? STATE_FILE_NAMES[role].includes(name) : name === NVRAM_FILE_NAME;
+  return isTpmRole(role) ? STATE_FILE_NAMES[role].includes(name) : name === partFileName(role);
 }
 
 export function compareStateFiles(

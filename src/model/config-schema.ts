@@ -165,6 +165,12 @@ const START = {
     ),
 };
 
+const NVRAM = {
+  mismatch: choice('fresh', 'refuse')
+    .default('fresh')
+    .describe('stored NVRAM that does not suit the firmware: start with a fresh one, or refuse the start'),
+};
+
 const RETENTION = { generations: integer(1, 10_000).default(32).describe('kept for each VM, at least') };
 
 const STORAGE = {
@@ -231,6 +237,7 @@ export const CONFIG_FILE = z.strictObject({
   libvirt: section(LIBVIRT).prefault({}),
   timing: TIMING_SECTION.prefault({}),
   start: section(START).prefault({}),
+  nvram: section(NVRAM).prefault({}),
   retention: section(RETENTION).prefault({}),
   storage: section(STORAGE).prefault({}),
   encryption: section(ENCRYPTION).prefault({}),
@@ -247,6 +254,7 @@ export const CONFIG_KEYS: Readonly<Record<string, readonly string[]>> = {
   libvirt: Object.keys(LIBVIRT),
   timing: Object.keys(TIMING),
   start: Object.keys(START),
+  nvram: Object.keys(NVRAM),
   retention: Object.keys(RETENTION),
   storage: Object.keys(STORAGE),
   encryption: Object.keys(ENCRYPTION),

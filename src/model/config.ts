@@ -62,6 +62,8 @@ export interface Config {
     /** Who is right where somebody else put a TPM state in place before a start. */
     readonly localState: LocalStatePolicy;
   };
+  /** What becomes of stored NVRAM that does not suit the firmware. */
+  readonly nvram: { readonly mismatch: 'fresh' | 'refuse' };
   readonly retention: { readonly generations: number };
   /** Whom the storage process works as on the share. */
   readonly storage: { readonly uid: number; readonly gid: number };
@@ -195,6 +197,7 @@ function toConfig(file: ConfigFile, host: HostName): Config {
       damagedHead: start.damaged_head,
       localState: start.local_state,
     },
+    nvram: file.nvram,
     retention: file.retention,
     storage: file.storage,
     encryption: {

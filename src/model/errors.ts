@@ -40,6 +40,7 @@ const EXIT_STATUS = {
   HOST_NAME_TAKEN: 3,
   TAKE_OVER_LOST: 3,
   ARRIVAL_UNPROVED: 3,
+  NVRAM_MISMATCH: 3,
   KEY_MISSING: 3,
   PLAIN_REFUSED: 3,
   // 4: share unavailable

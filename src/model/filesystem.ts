@@ -13,7 +13,7 @@
 /** Where a call stands in the code: `operation:step`, e.g. `publish:rename`. */
 export type CallSite = `${string}:${string}`;
 
-export type FileKind = 'file' | 'directory' | 'symlink' | 'other';
+export type FileKind = 'file' | 'directory' | 'symlink' | 'block' | 'other';
 
 export interface FileStat {
   readonly kind: FileKind;

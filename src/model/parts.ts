@@ -5,14 +5,7 @@
  *    known, the capture says that it is absent, and why.
  * I2 Equal contents give equal digests, stale or not: what cannot be read never makes a generation by itself.
  */
-import {
-  compareStateFiles,
-  isTpmRole,
-  MISSING,
-  type AbsentPart,
-  type Capture,
-  type StateFile,
-} from './capture.js';
+import { compareStateFiles, isTpmRole, type AbsentPart, type Capture, type StateFile } from './capture.js';
 import { MirrorError } from './errors.js';
 import { contentDigest } from './hash.js';
 import type { DomainUuid } from './identifiers.js';
@@ -34,13 +27,18 @@ export function withKnownParts(capture: Capture, known: readonly StateFile[]): C
   return { ...capture, files, digest: contentDigest(files) };
 }
 
-/** The same capture when the parts of which nothing had the name are put in their place. */
+/** Whether a part that is known is missing on this host, so that it is to be put in its place. */
+export function isPartMissing({ files, absent = [] }: Capture): boolean {
+  return absent.some(({ role, kind }) => kind === 'missing' && files.some((file) => file.role === role));
+}
+
+/** The same capture when what was missing is in its place. */
 export function withPlacedParts(capture: Capture): Capture {
-  const absent = capture.absent?.filter(({ kind }) => kind !== 'missing');
+  const missing = (capture.absent ?? []).filter(({ kind }) => kind === 'missing');
   const files = capture.files.map(({ stale, ...file }) =>
-    stale === undefined || stale === MISSING ? file : { ...file, stale },
+    stale === undefined || missing.some(({ role }) => role === file.role) ? file : { ...file, stale },
   );
-  return { ...capture, files, ...(absent && { absent }) };
+  return { ...capture, files, absent: capture.absent?.filter(({ kind }) => kind !== 'missing') };
 }
 
 /** The readings that are known from now on. */
@@ -66,7 +64,7 @@ export function partNotice(
     state === 'stale' ? 'its generations hold the last one that was read' : 'it is in no generation';
   return new MirrorError(
     'PART_UNREADABLE',
-    `the ${role} of ${uuid} cannot be stored: ${path} is ${reason}; ${instead}, and its TPM is stored all the same`,
+    `the ${role} of ${uuid} cannot be stored: ${path === '' ? 'it' : path} is ${reason}; ${instead}, and its TPM is stored all the same`,
     {
       next: NEXT[kind](path),
       retriable: kind === 'passing',

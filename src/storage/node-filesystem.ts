@@ -344,5 +344,6 @@ function toFileStat(stats: BigIntStats): FileStat {
 function kindOf(stats: BigIntStats): FileKind {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
+  if (stats.isBlockDevice()) return 'block';
   return stats.isSymbolicLink() ? 'symlink' : 'other';
 }

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { pino } from 'pino';
 import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import { hostStateFiles } from '../agent/state-files.js';
+import { readOwnerSources } from '../host/owner.js';
 import { DomainFeed } from '../agent/domain-feed.js';
 import { metered } from '../agent/share/metered-share.js';
 import { Metrics } from '../agent/api/metrics.js';
@@ -146,7 +147,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     knownShare,
     journal,
     spool,
-    files: hostStateFiles(hostContext, config, share),
+    files: hostStateFiles(hostContext, config, share, () => readOwnerSources(hostContext.fs)),
     running: {
       list: coalesced(async () => {
         const found = await runningSwtpm.list();

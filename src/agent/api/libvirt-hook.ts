@@ -11,7 +11,7 @@ import { readStopReason } from '../../libvirt/domain-log.js';
 import { readDomainWithoutTpm, type DomainXml } from '../../libvirt/domain-xml.js';
 import { actionOf } from '../../libvirt/hook-operation.js';
 import { readHookRequest, type HookArguments, type HookRequest } from '../../libvirt/hook-request.js';
-import { nvramPathOf } from '../../libvirt/nvram-path.js';
+import { nvramOf } from '../../libvirt/nvram-path.js';
 import type { Config } from '../../model/config.js';
 import type { Clock } from '../../model/environment.js';
 import type { FileSystem } from '../../model/filesystem.js';
@@ -65,7 +65,7 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
   const { domain, action } = request;
   const { uuid, name } = domain;
   const marker = { fs, clock, runDirectory: config.runDir };
-  const facts = { name, nvramPath: nvramPathOf(domain, config.libvirt.nvramDir) };
+  const facts = { name, ...nvramOf(domain, config.libvirt.nvramDir) };
   switch (action) {
     case 'announce-incoming':
       await announceIncoming(marker, uuid);

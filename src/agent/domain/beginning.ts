@@ -8,10 +8,11 @@ import type { Slot } from '../../model/generation-name.js';
 import { holdAfterFailedStart } from '../../model/hold.js';
 import { START_FAILED } from '../../model/log-entry.js';
 import type { AgentContext } from '../agent-context.js';
-import { domainPlace } from '../domain-place.js';
+import { domainPlace, type DomainPlace } from '../domain-place.js';
 import { prepareDomain } from '../start/prepare.js';
 import type { PrepareRequest, Prepared, StartRequest } from '../start/prepared.js';
 import { alreadyPreparing, alreadyRunning, runsWithoutTpm, stillFinishing } from '../start/refusal.js';
+import { keptForm } from './domain-parts.js';
 import type { DomainRun } from './domain-run.js';
 import { isIdle, isLingering, isSafe, isStuck } from './settling.js';
 
@@ -47,12 +48,15 @@ export class Beginning {
     this.#isUnderWay = true;
     this.#isUnsure = false;
     let claimed: Slot | 'unknown' | undefined;
-    const place = domainPlace(this.#context.config, run.uuid, request.nvramPath, run.place.live);
+    const { nvramPath, nvram } = request;
+    const place = domainPlace(this.#context.config, run.uuid, nvramPath, run.place.live, nvram);
     try {
-      const prepared = await this.#planned({ ...request, ...place }, (claim) => {
+      const { name, incoming, byHook, carried } = request;
+      const asked = { name, incoming, ...(byHook && { byHook }), carried, ...place };
+      const prepared = await this.#planned(asked, (claim) => {
         claimed = claim;
       });
-      await this.#begin(request, prepared, place.nvramPath);
+      await this.#begin(request, prepared, place);
       return prepared;
     } catch (error) {
       const cause = asMirrorError(error);
@@ -80,7 +84,7 @@ export class Beginning {
   }
 
   /** The start is allowed: its run begins, and is in the journal before that is answered. */
-  async #begin(request: StartRequest, prepared: Prepared, nvramPath: string | undefined): Promise<void> {
+  async #begin(request: StartRequest, prepared: Prepared, place: DomainPlace): Promise<void> {
     const { log, meter, feed } = this.#context;
     const run = this.#run;
     const { uuid } = run;
@@ -91,7 +95,8 @@ export class Beginning {
       name: request.name,
       byHook: request.byHook ?? false,
       shareId: prepared.shareId ?? null,
-      nvramPath: nvramPath ?? null,
+      nvramPath: place.nvramPath ?? null,
+      nvram: keptForm(place.nvram ?? null),
       live: prepared.live ?? null,
       takenOver: prepared.takenOver ?? null,
       arrival: prepared.arrival ?? null,

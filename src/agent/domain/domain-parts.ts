@@ -4,6 +4,7 @@
  * I1 Nothing is dropped: until a part is read again its last reading stands in every capture, once it is known (`model/parts.ts`).
  */
 import type { AbsentPart, Capture, StateFile } from '../../model/capture.js';
+import type { NvramForm } from '../../model/nvram.js';
 import { newestParts, partNotice, withKnownParts, type UnreadPart } from '../../model/parts.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { AgentContext } from '../agent-context.js';
@@ -24,6 +25,13 @@ export function partStatus({ role, state, reason, since }: UnreadPart): PartStat
   return { role, state, reason, since };
 }
 
+/** As much as outlives the start: firmware is looked up at each. */
+export function keptForm(form: NvramForm | null): NvramForm | null {
+  if (!form) return null;
+  const { role, format, device, unsupported } = form;
+  return { role, format, device, ...(unsupported !== undefined && { unsupported }) };
+}
+
 export class DomainParts {
   readonly #context: AgentContext;
   readonly #uuid: DomainUuid;
@@ -32,6 +40,8 @@ export class DomainParts {
   readonly #path: () => string;
   readonly #onReadAgain: () => void;
   #known: readonly StateFile[] = [];
+  /** As the last reading of this process found it. */
+  #absent: readonly AbsentPart[] | undefined;
   #unread: readonly UnreadPart[] = [];
 
   /** @param onReadAgain a part that could not be read for the moment may be readable now */
@@ -74,6 +84,7 @@ export class DomainParts {
   /** The head has these; what was read since is newer. */
   learn(parts: readonly StateFile[]): void {
     this.#known = newestParts(parts, { files: this.#known });
+    if (this.#absent) this.#tell(this.#judge(this.#absent));
   }
 
   /** @returns the reading with what is known of the parts that it lacks */
@@ -104,6 +115,7 @@ export class DomainParts {
   }
 
   #judge(absent: readonly AbsentPart[]): UnreadPart[] {
+    this.#absent = absent;
     const now = new Date(this.#context.clock.nowMs()).toISOString();
     const found = absent.map((part): UnreadPart => {
       const isKnown = this.#known.some(({ role }) => role === part.role);

@@ -58,7 +58,7 @@ export class DomainRecord {
     fields: Partial<
       Pick<
         JournalRecord,
-        'name' | 'byHook' | 'shareId' | 'nvramPath' | 'unread' | 'live' | 'takenOver' | 'arrival'
+        'name' | 'byHook' | 'shareId' | 'nvramPath' | 'nvram' | 'unread' | 'live' | 'takenOver' | 'arrival'
       >
     >,
   ): void {
@@ -208,6 +208,7 @@ export class DomainRecord {
       identity: null,
       fenced: null,
       nvramPath: null,
+      nvram: null,
       unread: [],
       live: null,
       runBootId: this.#bootId,

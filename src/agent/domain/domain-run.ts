@@ -114,6 +114,7 @@ export class DomainRun {
       this.uuid,
       this.record.current?.nvramPath,
       this.record.current?.live,
+      this.record.current?.nvram,
     );
   }
 
@@ -380,6 +381,7 @@ export class DomainRun {
   /** What waits was read before it was known what the head has beside the TPM. */
   #learn(parts: readonly StateFile[]): void {
     this.#parts.learn(parts);
+    this.record.change({ unread: this.#parts.unread });
     const { capture } = this.#pending;
     const complete = capture && this.#parts.complete(capture);
     if (!capture || !complete || complete === capture) return;

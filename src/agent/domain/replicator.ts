@@ -18,7 +18,7 @@ import { phaseOf } from '../phase.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
 import { noArrival, notRunning } from '../start/refusal.js';
 import { Beginning } from './beginning.js';
-import type { PartStatus } from './domain-parts.js';
+import { keptForm, type PartStatus } from './domain-parts.js';
 import { DomainRun } from './domain-run.js';
 import { endRun, type StopOutcome } from './ending.js';
 import { tpmDead } from './standing.js';
@@ -111,10 +111,11 @@ export class Replicator {
   }
 
   /** What is told about the domain from now on holds for its place, too. */
-  learn({ name, nvramPath }: DomainFacts): void {
+  learn({ name, nvramPath, nvram }: DomainFacts): void {
     this.#run.record.change({
       ...(name !== undefined && { name }),
       ...(nvramPath !== undefined && { nvramPath }),
+      ...(nvram !== undefined && { nvram: keptForm(nvram) }),
     });
   }
 

@@ -17,6 +17,7 @@ import { publishNote, spoolManifest } from '../share/publish-note.js';
 import { foreignHead } from './refusal.js';
 import { placedLost, placedWon } from './placed-state.js';
 import type { Situation } from './situation.js';
+import { keepUnused, suitNvram } from './suit-nvram.js';
 import type { StartDeadline } from './start-deadline.js';
 
 type HeldDecision = Exclude<
@@ -91,16 +92,17 @@ export class HeldStart {
 
   async #adoptLocal(kind: HeldDecision): Promise<Prepared> {
     const adopted = await this.#publishLocal(kind, 'adopt');
-    return this.#isDirect ? { ...adopted, live: await this.#putInPlace(this.#local()) } : adopted;
+    return this.#isDirect ? { ...adopted, ...(await this.#putInPlace(this.#local(), 0, false)) } : adopted;
   }
 
   async #keepLocal(kind: HeldDecision): Promise<Prepared> {
     const local = this.#local();
-    const live = this.#situation.nvramMissing || this.#isDirect ? await this.#putInPlace(local) : undefined;
+    const isPlaced = this.#situation.nvramMissing || this.#isDirect;
+    const placed = await this.#putInPlace(local, this.#head()?.slot ?? 0, false, isPlaced);
     const start = this.#isInHead(local)
       ? this.#held(kind, this.#head(), local.identity)
       : await this.#publishLocal(kind, 'recover');
-    return { ...start, live };
+    return { ...start, ...placed };
   }
 
   /** Whether swtpm is to work on the share, now or still. */
@@ -108,14 +110,29 @@ export class HeldStart {
     return this.#context.config.placement === 'direct' || this.#request.live !== undefined;
   }
 
-  /** @returns the run's name on the share, when swtpm is going to work there */
-  async #putInPlace(capture: Capture): Promise<Slot | undefined> {
+  /**
+   * @param slot of the generation that it is; 0 for none
+   * @param restoring the TPM comes from the volume
+   * @param isPlaced otherwise it is only looked whether what stands there suits
+   * @returns the run's name on the share, when swtpm is going to work there, and what else it begins with
+   */
+  async #putInPlace(
+    capture: Capture,
+    slot: Slot,
+    restoring: boolean,
+    isPlaced = true,
+  ): Promise<Pick<Prepared, 'live' | 'parts' | 'notice'>> {
     const { files, share, config } = this.#context;
     const { uuid } = this.#request;
+    const suited = await suitNvram(this.#context, this.#request, capture, slot, restoring);
+    const { parts, notice, clearNvram } = suited;
+    const told = { parts, ...(notice && { notice }) };
+    if (!isPlaced) return told;
+    await this.#deadline.within(keepUnused(this.#context, uuid, suited, slot));
     const live = config.placement === 'direct' ? this.#epoch : undefined;
     if (live !== undefined) await this.#deadline.within(share.placeLive({ uuid, live, capture }));
-    await files.restore({ ...this.#request, live }, capture);
-    return live;
+    await files.restore({ ...this.#request, live }, suited.capture, { clearNvram });
+    return { live, ...told };
   }
 
   /** Whether the head has every file of the capture as it is. */
@@ -161,7 +178,7 @@ export class HeldStart {
     invariant(carried.kind === 'whole', 'a definition that the plan restores from carries a state');
     const { capture, origin } = carried;
     const start = await this.#publish(kind, capture, this.#note('carried'));
-    const live = await this.#putInPlace(capture);
+    const { live } = await this.#putInPlace(capture, 0, true);
     const notice = carriedUsed(uuid, origin);
     this.#context.log.warn({ uuid, code: notice.code }, notice.message);
     return { ...start, live, notice, parts: partsOf(capture) };
@@ -206,10 +223,10 @@ export class HeldStart {
     const local = this.#local();
     const start = await this.#publish(kind, local, this.#note('placed'));
     const isPut = this.#situation.nvramMissing || this.#isDirect;
-    const live = isPut ? await this.#putInPlace(local) : undefined;
+    const placed = await this.#putInPlace(local, slot, false, isPut);
     const notice = placedWon(this.#situation, name);
     log.warn({ uuid, code: notice.code }, notice.message);
-    return { ...start, live, notice };
+    return { ...start, ...placed, notice };
   }
 
   async #keepDiverged(reason: 'diverged' | 'placed'): Promise<void> {
@@ -238,9 +255,8 @@ export class HeldStart {
     if (isOtherTpm(this.#situation.facts.journal?.identity, identity)) {
       throw foreignHead(this.#situation, generation.manifest);
     }
-    const live = await this.#putInPlace(generation.capture);
-    const parts = partsOf(generation.capture);
-    return { ...this.#held(kind, publishedAs(generation), identity), live, parts };
+    const placed = await this.#putInPlace(generation.capture, generation.name.slot, true);
+    return { ...this.#held(kind, publishedAs(generation), identity), ...placed };
   }
 
   #held(kind: HeldDecision, published: PublishedState | undefined, identity: string | undefined): Prepared {

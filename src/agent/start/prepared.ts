@@ -9,18 +9,20 @@ import type { Hold, Pending, PublishedState } from '../../model/lifecycle-state.
 import { newestParts, partsOf } from '../../model/parts.js';
 import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
 import type { RunClaim } from '../../model/run-claim.js';
+import type { NvramForm } from '../../model/nvram.js';
 import type { TakeOver } from '../../model/take-over.js';
 import type { DomainPlace } from '../domain-place.js';
 import type { AskedOfAStart, Situation } from './situation.js';
 
 export interface StartRequest extends AskedOfAStart {
   readonly name: string;
-  readonly nvramPath: string | undefined;
+  readonly nvramPath?: string | null | undefined;
+  readonly nvram?: NvramForm | null | undefined;
   /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
   readonly byHook?: boolean;
 }
 
-export type PrepareRequest = DomainPlace & StartRequest;
+export type PrepareRequest = DomainPlace & Omit<StartRequest, 'nvramPath' | 'nvram'>;
 
 /** A capture that is durable in the spool, still to be published. */
 export interface SpooledCapture {

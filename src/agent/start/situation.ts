@@ -11,8 +11,8 @@ import type { LocalStatePolicy, RestoreFacts, SharePresence, VolumeFacts } from 
 import { stateFaultOf } from '../../model/state-fault.js';
 import { hasAbandonedEpoch } from '../../model/volume-log.js';
 import type { Inspection, VolumeReading } from '../../volume/share-store.js';
-import { MISSING, type Capture, type StateFile } from '../../model/capture.js';
-import { partsOf, withKnownParts, withPlacedParts } from '../../model/parts.js';
+import type { Capture, StateFile } from '../../model/capture.js';
+import { isPartMissing, partsOf, withKnownParts, withPlacedParts } from '../../model/parts.js';
 import type { AgentContext } from '../agent-context.js';
 import { readCarried, type CarriedReading } from './carried-state.js';
 import { othersClaimed } from './head-relation.js';
@@ -70,7 +70,7 @@ export async function gatherSituation(
   const disk = await lookAtDisk(context, place);
   const volume = share.inspection?.volume;
   const known = disk.capture && withKnownParts(disk.capture, headParts({ volume }));
-  const nvramMissing = known?.files.some(({ stale }) => stale === MISSING) ?? false;
+  const nvramMissing = known !== undefined && isPartMissing(known);
   const local = { error: disk.error, capture: known && nvramMissing ? withPlacedParts(known) : known };
   // Where there is another state its own has no say, and is not worth the work.
   const isLast = disk.capture === undefined && share.inspection && !volume?.log.head;

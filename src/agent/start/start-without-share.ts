@@ -11,10 +11,11 @@ import type { AgentContext } from '../agent-context.js';
 import type { DomainPlace } from '../domain-place.js';
 import { inSpool, prepared, type Prepared } from './prepared.js';
 import type { Situation } from './situation.js';
+import { suitNvram } from './suit-nvram.js';
 
 export async function prepareWithoutShare(
   context: AgentContext,
-  place: DomainPlace,
+  place: DomainPlace & { readonly name: string },
   situation: Situation,
   decision: Extract<RestoreDecision, { kind: 'keep-unverified' | 'restore-spooled' }>,
 ): Promise<Prepared> {
@@ -22,7 +23,8 @@ export async function prepareWithoutShare(
   const spooled = (await context.spool.peek(uuid)).newest;
   if (decision.kind === 'restore-spooled') {
     invariant(spooled !== undefined, 'a spooled capture is there when the plan restores it');
-    await context.files.restore(place, spooled.capture);
+    const { capture, clearNvram } = await suitNvram(context, place, spooled.capture, 0, true);
+    await context.files.restore(place, capture, { clearNvram });
   }
   const hold: Hold = record?.holding
     ? { kind: 'doubt', epoch: record.epoch }

@@ -5,7 +5,7 @@
  * libvirt does not answer for a domain one of whose hooks is under way, and that hook may wait for this very look: it ends at the deadline of virsh.
  */
 import { readDomainXml } from '../../libvirt/domain-xml.js';
-import { nvramPathOf } from '../../libvirt/nvram-path.js';
+import { nvramOf } from '../../libvirt/nvram-path.js';
 import type { AgentContext } from '../agent-context.js';
 import type { DomainFacts } from '../domain-place.js';
 import type { DomainUuid } from '../../model/identifiers.js';
@@ -33,7 +33,7 @@ export class Introductions {
       const domain = answer === undefined ? undefined : readDomainXml(answer);
       if (!domain) return {};
       return domain.mirrored
-        ? { name: domain.name, nvramPath: nvramPathOf(domain, config.libvirt.nvramDir) }
+        ? { name: domain.name, ...nvramOf(domain, config.libvirt.nvramDir) }
         : 'left-alone';
     } catch {
       // XML that cannot be read says nothing.

@@ -44,7 +44,9 @@ t.test('G4: a restore where nothing stands makes what swtpm can use', AS_ROOT, a
   const host = await makeHost(t);
   const umask = process.umask(0o077);
   t.teardown(() => process.umask(umask));
-  const outcome = await restoreState(host.context, host.paths, NEW, { ownership: { uid: 107, gid: 108 } });
+  const outcome = await restoreState(host.context, host.paths, NEW, {
+    owners: { tpm: { uid: 107, gid: 108 }, nvram: { uid: 107, gid: 108 } },
+  });
   t.strictSame(outcome, { setAside: undefined });
   t.strictSame(await tree(host.swtpmRoot), {
     [`${host.paths.uuid}/tpm2/tpm2-00.permall`]: sha256(blob('used-restarted.permall')),
@@ -66,7 +68,9 @@ t.test('G5: a restore over other state sets that aside and takes its owner', AS_
   await chown(join(host.paths.swtpmDirectory, 'tpm2'), 107, 108);
   await chown(host.nvramPath, 64055, 64055);
   await chmod(host.paths.swtpmDirectory, 0o700);
-  const outcome = await restoreState(host.context, host.paths, NEW, { ownership: { uid: 1, gid: 1 } });
+  const outcome = await restoreState(host.context, host.paths, NEW, {
+    owners: { tpm: { uid: 1, gid: 1 }, nvram: { uid: 1, gid: 1 } },
+  });
   t.strictSame(Object.keys(await tree(host.paths.swtpmDirectory)), ['tpm2/tpm2-00.permall']);
   t.equal((await lstat(join(host.paths.swtpmDirectory, 'tpm2/tpm2-00.permall'))).uid, 107);
   t.equal((await lstat(host.nvramPath)).uid, 64055);
