@@ -5,6 +5,8 @@ import { domainPaths, type DomainPaths } from '../host/domain-paths.js';
 import type { HostContext } from '../host/host-context.js';
 import { NOBODY_KNOWN } from '../host/accounts.js';
 import { ownersFor, withOwnerNames, type OwnerSources } from '../host/owner.js';
+import type { DomainUuid } from '../model/identifiers.js';
+import { NvramMemory } from '../host/nvram-reader.js';
 import { lookAtNvram } from '../host/nvram-firmware.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
 import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js';
@@ -43,6 +45,8 @@ export function hostStateFiles(
   });
   const pathsOf = ({ uuid, nvramPath, nvram }: DomainPlace): DomainPaths =>
     domainPaths(libvirt.swtpmDir, uuid, nvramPath, nvram);
+  /** Of domains that run. */
+  const memories = new Map<DomainUuid, NvramMemory>();
   let known: { readonly sources: OwnerSources; readonly atMs: number } | undefined;
   const sources = async (): Promise<OwnerSources> => {
     if (!readOwners) return NO_SOURCES;
@@ -52,8 +56,12 @@ export function hostStateFiles(
   };
   return {
     read: async (place, final) => {
-      const read = final ? readStateNow : readState;
-      const capture = await read(readerFor(place), pathsOf(place));
+      const nvramMemory = memories.get(place.uuid) ?? new NvramMemory(clock);
+      if (final) memories.delete(place.uuid);
+      else memories.set(place.uuid, nvramMemory);
+      const capture = final
+        ? await readStateNow(readerFor(place), pathsOf(place))
+        : await readState({ ...readerFor(place), nvramMemory }, pathsOf(place));
       return withOwnerNames(capture, (await sources()).accounts);
     },
     stamp: async (place, before) =>

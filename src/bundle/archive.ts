@@ -11,19 +11,21 @@
  * I5 Nothing is encoded that would not decode.
  * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
  */
-import { pack } from 'tar-stream';
+import { pack, type Header, type Pack } from 'tar-stream';
 import {
+  bytesMaxOf,
   compareStateFiles,
   NVRAM_BYTES_MAX,
   STATE_FILE_BYTES_MAX,
   type Capture,
   type StateFile,
 } from '../model/capture.js';
+import { contentBytes, contentChunks, withoutTail } from '../model/content.js';
 import { invariant } from '../model/errors.js';
 import { sha256 } from '../model/hash.js';
 import { quoted } from '../model/identifiers.js';
 import { damaged } from './damaged.js';
-import { compress, decompress } from './gzip.js';
+import { compress, compressChunks, decompress } from './gzip.js';
 import {
   filePath,
   FILES_MAX,
@@ -62,7 +64,7 @@ export function describeCapture(capture: Capture, fields: ManifestFields): Manif
   const files = [...capture.files].sort(compareStateFiles).map((file) => ({
     role: file.role,
     name: file.name,
-    size: file.data.length,
+    size: contentBytes(file),
     mode: file.mode & 0o777,
     mtimeNs: file.mtimeNs.toString(),
     sha256: file.sha256,
@@ -111,14 +113,14 @@ export async function encodeBundle(manifest: Manifest, capture: Capture): Promis
   for (const described of manifest.files) {
     const name = filePath(described);
     const file = capture.files.find((candidate) => filePath(candidate) === name);
-    invariant(
-      file !== undefined && isDescribed(file.data, described),
-      `${name} is what its manifest describes`,
-    );
-    archive.entry({ ...common, name, mode: REGULAR_FILE | described.mode }, Buffer.from(file.data));
+    invariant(file !== undefined && isEncodable(file, described), `${name} is what its manifest describes`);
+    const header = { ...common, name, mode: REGULAR_FILE | described.mode };
+    if (file.tail) addLong(archive, header, file);
+    else archive.entry(header, Buffer.from(file.data));
   }
   archive.finalize();
-  return compress(await collect(archive));
+  const chunks = await chunksOf(archive);
+  return capture.files.some(({ tail }) => tail) ? compressChunks(chunks) : compress(Buffer.concat(chunks));
 }
 
 /**
@@ -221,19 +223,33 @@ function checkedFile(described: ManifestFile, data: Uint8Array | undefined): Sta
   if (!data) throw damaged(`${path} is in its manifest and missing from the archive`);
   if (!isDescribed(data, described)) throw damaged(`${path} does not have the SHA-256 in its manifest`);
   const { role, name, mode, mtimeNs, sha256: hash, owner, stale } = described;
+  const content = bytesMaxOf(role) > STATE_FILE_BYTES_MAX ? withoutTail(data) : { data };
   const known = { ...(owner && { owner }), ...(stale !== undefined && { stale }) };
-  return { role, name, mode, mtimeNs: BigInt(mtimeNs), data, sha256: hash, ...known };
+  return { role, name, mode, mtimeNs: BigInt(mtimeNs), ...content, sha256: hash, ...known };
+}
+
+/** The hash of a long one was told by whoever read it: it is not made once more. */
+function isEncodable(file: StateFile, described: ManifestFile): boolean {
+  if (file.tail) return contentBytes(file) === described.size && file.sha256 === described.sha256;
+  return isDescribed(file.data, described);
 }
 
 function isDescribed(data: Uint8Array, described: ManifestFile): boolean {
   return data.length === described.size && sha256(data) === described.sha256;
 }
 
-async function collect(stream: AsyncIterable<unknown>): Promise<Buffer> {
+async function chunksOf(stream: AsyncIterable<unknown>): Promise<Uint8Array[]> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of stream) {
     invariant(chunk instanceof Uint8Array, 'an archive is a stream of bytes');
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks);
+  return chunks;
+}
+
+/** A file with a tail: its pieces are the very buffers that stand for it, so that they take no memory. */
+function addLong(archive: Pack, header: Pick<Header, 'name'> & Partial<Header>, file: StateFile): void {
+  const sink = archive.entry({ ...header, size: contentBytes(file) });
+  for (const chunk of contentChunks(file)) sink.write(chunk);
+  sink.end(undefined);
 }

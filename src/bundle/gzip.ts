@@ -6,7 +6,7 @@
  *
  * Synchronous on purpose: a bundle takes a millisecond or two, and work that never leaves the turn can be replayed exactly by the simulator.
  */
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { constants, crc32, deflateRawSync, gunzipSync, gzipSync } from 'node:zlib';
 import { damaged } from './damaged.js';
 
 const OPERATING_SYSTEM_AT = 9;
@@ -24,6 +24,40 @@ export function compress(data: Uint8Array): Uint8Array {
   const packed = gzipSync(data);
   packed[OPERATING_SYSTEM_AT] = OPERATING_SYSTEM_UNKNOWN;
   return packed;
+}
+
+/** Raw deflate of whole pieces that come again and again, by the very buffer. */
+const DEFLATED = new WeakMap<Uint8Array, Buffer>();
+const HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, OPERATING_SYSTEM_UNKNOWN]);
+/** An empty last block. */
+const END = Buffer.from([0x03, 0x00]);
+
+/**
+ * The same for content in pieces, of which some are one buffer many times over: each is compressed by itself, and a piece that was met before not again.
+ * One gzip member all the same.
+ */
+export function compressChunks(chunks: readonly Uint8Array[]): Uint8Array {
+  const pieces: Buffer[] = [HEADER];
+  let check = 0;
+  let length = 0;
+  for (const chunk of chunks) {
+    check = crc32(chunk, check);
+    length += chunk.length;
+    pieces.push(deflated(chunk));
+  }
+  const trailer = Buffer.alloc(2 * LENGTH_FIELD_BYTES);
+  trailer.writeUInt32LE(check, 0);
+  trailer.writeUInt32LE(length % 2 ** 32, LENGTH_FIELD_BYTES);
+  return Buffer.concat([...pieces, END, trailer]);
+}
+
+/** Ends with a block boundary on a byte, and refers to nothing before it. */
+function deflated(chunk: Uint8Array): Buffer {
+  const known = DEFLATED.get(chunk);
+  if (known) return known;
+  const made = deflateRawSync(chunk, { finishFlush: constants.Z_FULL_FLUSH });
+  DEFLATED.set(chunk, made);
+  return made;
 }
 
 /**

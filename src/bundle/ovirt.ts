@@ -8,6 +8,7 @@
  * so does this.
  */
 import { pack } from 'tar-stream';
+import { wholeContent } from '../model/content.js';
 import {
   isStateFileName,
   isTpmRole,
@@ -49,7 +50,7 @@ export async function encodeOvirt({ files }: Capture, compressor: Compressor): P
   const tar = await tarOf(files.filter((file) => isTpmRole(file.role)));
   return {
     tpm: base64(await compressor.compress('xz', tar)),
-    nvram: nvram && BZIP2_MARK + base64(await compressor.compress('bzip2', nvram.data)),
+    nvram: nvram && BZIP2_MARK + base64(await compressor.compress('bzip2', wholeContent(nvram))),
   };
 }
 

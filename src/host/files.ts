@@ -5,6 +5,7 @@
  *    only where it belongs to the user whose directory it is in.
  */
 import { dirname } from 'node:path';
+import { CHUNK_BYTES, ContentReader, type Content } from '../model/content.js';
 import { writeDurable, type Owner } from '../model/durable-file.js';
 import { errnoOf } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem, OpenFile } from '../model/filesystem.js';
@@ -27,10 +28,10 @@ export function writeNewFile(
   fs: FileSystem,
   operation: string,
   path: string,
-  data: Uint8Array,
+  content: Uint8Array | Content,
   owner?: Owner,
 ): Promise<void> {
-  return writeDurable(fs, operation, path, data, 'create-exclusive', owner);
+  return writeDurable(fs, operation, path, content, 'create-exclusive', owner);
 }
 
 /**
@@ -42,21 +43,10 @@ export async function readRegular(
   path: string,
   bytesMax: number,
 ): Promise<FileReading> {
-  return await readBounded(fs, operation, path, 'file', bytesMax);
-}
-
-/** The same for a file of this kind. */
-export async function readBounded(
-  fs: FileSystem,
-  operation: string,
-  path: string,
-  kind: 'file' | 'block',
-  bytesMax: number,
-): Promise<FileReading> {
   const file = await openRegular(fs, `${operation}:open`, path);
   try {
     const stat = await file.stat(`${operation}:stat`);
-    if (stat.kind !== kind) {
+    if (stat.kind !== 'file') {
       throw new UnfitFileError(nameOfKind(stat.kind));
     }
     if (stat.size > bytesMax) throw tooLong(stat.size, bytesMax);
@@ -85,6 +75,32 @@ async function refuseForeignLink(
 function nameOfKind(kind: FileStat['kind']): string {
   if (kind === 'block') return 'a block device';
   return `a ${kind === 'other' ? 'special file' : kind}`;
+}
+
+/** The same in pieces, so that a long tail costs no memory. */
+export async function readContent(
+  fs: FileSystem,
+  operation: string,
+  path: string,
+  kind: 'file' | 'block',
+  bytesMax: number,
+): Promise<{ stat: FileStat; content: Content; sha256: string }> {
+  const file = await openRegular(fs, `${operation}:open`, path);
+  try {
+    const stat = await file.stat(`${operation}:stat`);
+    if (stat.kind !== kind) throw new UnfitFileError(nameOfKind(stat.kind));
+    if (stat.size > bytesMax) throw tooLong(stat.size, bytesMax);
+    if (kind === 'file') await refuseForeignLink(fs, operation, path, stat);
+    const reader = new ContentReader();
+    for (;;) {
+      const chunk = await file.read(`${operation}:read`, CHUNK_BYTES, reader.length);
+      if (chunk.length === 0) return { stat, ...reader.end() };
+      reader.add(chunk);
+      if (reader.length > bytesMax) throw tooLong(reader.length, bytesMax);
+    }
+  } finally {
+    await file.close(`${operation}:close-read`);
+  }
 }
 
 async function openRegular(fs: FileSystem, site: CallSite, path: string): Promise<OpenFile> {

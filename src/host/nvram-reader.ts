@@ -12,13 +12,18 @@ import {
   type PartRole,
   type SeenFile,
 } from '../model/capture.js';
+import { contentBytes } from '../model/content.js';
+import type { Clock } from '../model/environment.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
-import type { FileSystem } from '../model/filesystem.js';
-import { sha256 } from '../model/hash.js';
+import type { FileStat, FileSystem } from '../model/filesystem.js';
 import { FILE_FORM } from '../model/nvram.js';
 import type { DomainPaths } from './domain-paths.js';
-import { readBounded, readRegular, UnfitFileError, type FileReading } from './files.js';
+import { lstatIfAny, readContent, UnfitFileError } from './files.js';
 import { resolveDevice } from './nvram-device.js';
+
+/** Longer than a tick of any file system's clock: that of FAT is 2 s. */
+const RESTED_MS = 3000;
+const REREAD_MS = 5 * 60_000;
 
 export type NvramReading =
   /** The domain has none. */
@@ -26,9 +31,11 @@ export type NvramReading =
   | { readonly kind: 'read'; readonly file: SeenFile }
   | { readonly kind: 'absent'; readonly part: AbsentPart };
 
+/** @param memory of the readings before: what it recognises is not read again */
 export async function readNvram(
   fs: FileSystem,
   { nvramPath, nvram = FILE_FORM }: DomainPaths,
+  memory?: NvramMemory,
 ): Promise<NvramReading> {
   const { role, device, unsupported } = nvram;
   const absent = (kind: AbsentPart['kind'], reason: string): NvramReading => {
@@ -37,13 +44,24 @@ export async function readNvram(
   if (unsupported !== undefined) return absent('unfit', unsupported);
   if (nvramPath === undefined) return { kind: 'none' };
   try {
-    const found = device ? await readDevice(fs, nvramPath) : await readFile(fs, nvramPath);
-    if (found.data.length === 0) return absent('missing', 'empty');
-    const { stat, data } = found;
+    const path = device ? await deviceAt(fs, nvramPath) : nvramPath;
+    const known = await memory?.recall(fs, path);
+    if (known) return { kind: 'read', file: known };
+    const began = memory?.begin();
+    const { stat, content, sha256 } = await readContent(
+      fs,
+      'read-nvram',
+      path,
+      device ? 'block' : 'file',
+      NVRAM_BYTES_MAX,
+    );
+    if (contentBytes(content) === 0) return absent('missing', 'empty');
     const { inode, mode, mtimeNs } = stat;
     const owner = { uid: stat.uid, gid: stat.gid, user: '', group: '' };
-    const seen = { role, name: partFileName(role), mode, mtimeNs, owner, data, sha256: sha256(data) };
-    return { kind: 'read', file: { ...seen, inode, identity: undefined, selfValidating: false } };
+    const seen = { role, name: partFileName(role), mode, mtimeNs, owner, ...content, sha256 };
+    const file = { ...seen, inode, identity: undefined, selfValidating: false };
+    began?.(stat, file);
+    return { kind: 'read', file };
   } catch (error) {
     if (error instanceof UnfitFileError) return absent('unfit', error.message);
     if (error instanceof MirrorError && error.code === 'HOST_TAMPERED') {
@@ -57,14 +75,53 @@ export async function readNvram(
   }
 }
 
-async function readFile(fs: FileSystem, path: string): Promise<FileReading> {
-  return await readRegular(fs, 'read-nvram', path, NVRAM_BYTES_MAX);
-}
-
-async function readDevice(fs: FileSystem, path: string): Promise<FileReading> {
+async function deviceAt(fs: FileSystem, path: string): Promise<string> {
   const device = await resolveDevice(fs, path);
   if (device === undefined) throw new UnfitFileError('no block device');
-  return await readBounded(fs, 'read-nvram', device, 'block', NVRAM_BYTES_MAX);
+  return device;
+}
+
+/**
+ * One domain's last reading, recognised by inode, size and times: flash is large, and written to seldom.
+ *
+ * I2 What it recognises had rested for `RESTED_MS` when it was read, and was read within `REREAD_MS`: nothing rests on times of files alone. The times
+ *    of a device tell nothing, so it is always read.
+ */
+export class NvramMemory {
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
+  #stamp = '';
+  #stampedMs = 0;
+  #read: { readonly file: SeenFile; readonly atMs: number } | undefined;
+
+  constructor(clock: Pick<Clock, 'monotonicMs'>) {
+    this.#clock = clock;
+  }
+
+  async recall(fs: FileSystem, path: string): Promise<SeenFile | undefined> {
+    const stat = await lstatIfAny(fs, 'read-nvram:lstat', path);
+    const nowMs = this.#clock.monotonicMs();
+    const stamp = stat?.kind === 'file' ? stampOf(stat) : '';
+    if (stamp !== this.#stamp) {
+      this.#stamp = stamp;
+      this.#stampedMs = nowMs;
+      this.#read = undefined;
+    }
+    const isFresh = this.#read && stamp !== '' && nowMs - this.#read.atMs < REREAD_MS;
+    return isFresh && this.#read ? { ...this.#read.file, selfValidating: true } : undefined;
+  }
+
+  /** It is about to be read. @returns to be told what was found */
+  begin(): (stat: FileStat, file: SeenFile) => void {
+    const atMs = this.#clock.monotonicMs();
+    return (stat, file) => {
+      const hasRested = stampOf(stat) === this.#stamp && atMs - this.#stampedMs >= RESTED_MS;
+      this.#read = hasRested ? { file, atMs } : undefined;
+    };
+  }
+}
+
+function stampOf({ inode, size, mtimeNs, ctimeNs }: FileStat): string {
+  return [inode, size, mtimeNs, ctimeNs].join(' ');
 }
 
 /** What never comes to rest has been read in part. */

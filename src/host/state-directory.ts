@@ -240,10 +240,10 @@ async function deviceFor(
 }
 
 /** In place: a device has no other name to write under. Written again by the next restore if a crash comes between. */
-async function writeDevice(fs: FileSystem, path: string, { data }: StateFile): Promise<void> {
+async function writeDevice(fs: FileSystem, path: string, file: StateFile): Promise<void> {
   const device = await fs.open('restore:open-device', path, 'overwrite');
   try {
-    await writeAll(device, 'restore:write-device', data);
+    await writeAll(device, 'restore:write-device', file);
     await device.sync('restore:fsync-device');
   } finally {
     await device.close('restore:close-device');
@@ -284,7 +284,7 @@ async function writeOwned(
   file: StateFile,
   ownership: Ownership | undefined,
 ): Promise<void> {
-  await writeNewFile(fs, 'restore', path, file.data, ownership);
+  await writeNewFile(fs, 'restore', path, file, ownership);
 }
 
 async function setOwner(fs: FileSystem, path: string, ownership: Ownership | undefined): Promise<void> {

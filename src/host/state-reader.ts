@@ -24,6 +24,7 @@ import {
   type StateFile,
   type TpmDirectoryName,
 } from '../model/capture.js';
+import { contentBytes } from '../model/content.js';
 import { sleep, type Clock } from '../model/environment.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
@@ -34,7 +35,7 @@ import { validateStateFile } from '../model/swtpm-blob.js';
 import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
-import { inMotion, readNvram, type NvramReading } from './nvram-reader.js';
+import { inMotion, readNvram, type NvramMemory, type NvramReading } from './nvram-reader.js';
 import { movedLink } from './state-links.js';
 
 export interface ReaderContext {
@@ -46,6 +47,8 @@ export interface ReaderContext {
   readonly settleLooks: number;
   /** Where the TPM's files are read when they do not lie in the domain's own directory. @default there */
   readonly readTpm?: ReadTpm | undefined;
+  /** What is known of its NVRAM from readings before. */
+  readonly nvramMemory?: NvramMemory | undefined;
 }
 
 /** One look at the files of a domain's TPM. */
@@ -106,14 +109,14 @@ export async function readStateNow(
 
 /** @throws MirrorError `NO_STATE`, a `StateFault`, `HOST_IO`: of the TPM alone */
 async function look(
-  { fs, readTpm }: Pick<ReaderContext, 'fs' | 'readTpm'>,
+  { fs, readTpm, nvramMemory }: Pick<ReaderContext, 'fs' | 'readTpm' | 'nvramMemory'>,
   paths: DomainPaths,
 ): Promise<Look> {
   return orHostError(`read the state of ${paths.uuid}`, async () => {
     const tpm = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
     const lost = tpm.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, tpm);
     if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
-    return { tpm, nvram: await readNvram(fs, paths) };
+    return { tpm, nvram: await readNvram(fs, paths, nvramMemory) };
   });
 }
 
@@ -213,7 +216,7 @@ function isNvramSettled(found: NvramReading, previous: NvramReading | undefined)
     case 'none':
       return true;
     case 'read':
-      return previous?.kind === 'read' && isSame(found.file, previous.file);
+      return found.file.selfValidating || (previous?.kind === 'read' && isSame(found.file, previous.file));
     case 'absent':
       return found.part.kind === 'unfit' || previous?.kind === 'absent';
   }
@@ -230,7 +233,7 @@ function isSame(a: SeenFile, b: SeenFile): boolean {
     compareStateFiles(a, b) === 0 &&
     a.inode === b.inode &&
     a.mtimeNs === b.mtimeNs &&
-    a.data.length === b.data.length &&
+    contentBytes(a) === contentBytes(b) &&
     a.sha256 === b.sha256
   );
 }
@@ -242,8 +245,8 @@ function toCapture(paths: DomainPaths, { tpm, nvram }: Look): Capture {
   return nvram.kind === 'absent' ? { ...capture, absent: [nvram.part] } : capture;
 }
 
-function toFile({ role, name, mode, mtimeNs, owner, data, sha256 }: SeenFile): StateFile {
-  return { role, name, mode, mtimeNs, ...(owner && { owner }), data, sha256 };
+function toFile({ role, name, mode, mtimeNs, owner, data, tail, sha256 }: SeenFile): StateFile {
+  return { role, name, mode, mtimeNs, ...(owner && { owner }), data, ...(tail && { tail }), sha256 };
 }
 
 async function linkTakenAway(fs: FileSystem, paths: DomainPaths): Promise<MirrorError | undefined> {

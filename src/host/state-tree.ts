@@ -28,7 +28,7 @@ export async function writeStateTree(fs: FileSystem, directory: string, capture:
     const written: string[] = [];
     for (const file of capture.files) {
       const parent = await ensureDirectories(fs, 'state-tree', directory, file.role);
-      await writeNewFile(fs, 'state-tree', `${parent}/${file.name}`, file.data);
+      await writeNewFile(fs, 'state-tree', `${parent}/${file.name}`, file);
       written.push(`${file.role}/${file.name}`);
     }
     return written;

@@ -1,6 +1,7 @@
 /**
  * capture: a validated reading of a domain's state files, the unit that is published, spooled and restored.
  */
+import type { Tail } from './content.js';
 import type { DomainUuid } from './identifiers.js';
 
 /** What a file is to its domain; it decides where a restore puts it and how it is validated. */
@@ -27,9 +28,14 @@ export interface StateFile {
   readonly mode: number;
   /** When the host's file was last written, by that host's clock, ns since the epoch: comparable with readings of the same file on the same host only. */
   readonly mtimeNs: bigint;
+  /** Its bytes; of a file with a tail those before it. Empty where it lies in another generation (`in`). */
   readonly data: Uint8Array;
-  /** Lower-case hexadecimal SHA-256 of `data`. */
+  /** A long run of one byte at its end. Firmware variables alone have one. */
+  readonly tail?: Tail | undefined;
+  /** Lower-case hexadecimal SHA-256 of the whole file. */
   readonly sha256: string;
+  /** The generation of the same epoch that holds it, by its name: it is not written again. */
+  readonly in?: string | undefined;
   /** Whose it was on the host. */
   readonly owner?: FileOwner | undefined;
   /** Why this is an earlier reading of the file: the present one cannot be read. `undefined` for the present one. */

@@ -4,6 +4,7 @@
  * I1 `writeDurable` resolves only when every byte was taken by `write`, and `fsync` and `close` each said so: a full disk may answer late.
  * I2 After any failure the file is abandoned, never synced again: its data may be gone although a second fsync says 0.
  */
+import { contentBytes, contentChunks, type Content } from './content.js';
 import type { CallSite, FileSystem, OpenFile, OpenMode } from './filesystem.js';
 
 /** Nobody but the program reads what it stores. */
@@ -29,14 +30,14 @@ export async function writeDurable(
   fs: FileSystem,
   operation: string,
   path: string,
-  data: Uint8Array,
+  content: Uint8Array | Content,
   mode: OpenMode,
   owner?: Owner,
 ): Promise<void> {
   const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
   try {
     if (owner) await file.chown(`${operation}:chown`, owner.uid, owner.gid);
-    await writeAll(file, `${operation}:write`, data);
+    await writeAll(file, `${operation}:write`, content);
     await file.sync(`${operation}:fsync`);
   } catch (error) {
     // The first failure is the one to report; the descriptor is freed whatever close says.
@@ -47,13 +48,18 @@ export async function writeDurable(
 }
 
 /** Writes at offset 0; a short write goes on after what was taken. */
-export async function writeAll(file: OpenFile, site: CallSite, data: Uint8Array): Promise<void> {
+export async function writeAll(file: OpenFile, site: CallSite, content: Uint8Array | Content): Promise<void> {
+  const whole = content instanceof Uint8Array ? { data: content } : content;
+  const total = contentBytes(whole);
   let position = 0;
-  while (position < data.length) {
-    const written = await file.write(site, data.subarray(position), position);
-    if (written <= 0) {
-      throw new ShortWriteError(`no space left on device, wrote ${position} of ${data.length} bytes`);
+  for (const chunk of contentChunks(whole)) {
+    const end = position + chunk.length;
+    while (position < end) {
+      const written = await file.write(site, chunk.subarray(chunk.length - (end - position)), position);
+      if (written <= 0) {
+        throw new ShortWriteError(`no space left on device, wrote ${position} of ${total} bytes`);
+      }
+      position += written;
     }
-    position += written;
   }
 }

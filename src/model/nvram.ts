@@ -4,6 +4,7 @@
  * I1 A format is told by content, never by a name: bytes of one format never go where another is expected.
  */
 import type { PartRole, StateFile } from './capture.js';
+import { contentBytes } from './content.js';
 
 export type NvramFormat = 'raw' | 'qcow2' | 'json';
 
@@ -138,5 +139,5 @@ const OTHER_KIND =
   'it holds variables of another kind (NVRAM and JSON variables cannot stand for each other)';
 
 export function factsOfFile(file: StateFile, role: PartRole): NvramFacts {
-  return nvramFacts(role, file.data.subarray(0, NVRAM_HEAD_BYTES), file.data.length);
+  return nvramFacts(role, file.data.subarray(0, NVRAM_HEAD_BYTES), contentBytes(file));
 }

@@ -5,8 +5,14 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { decodeBundle, describeCapture, encodeBundle } from '../../../src/bundle/archive.js';
 import { GENERATION_REASONS } from '../../../src/bundle/manifest.js';
-import { NVRAM_FILE_NAME, STATE_FILE_NAMES, type Capture } from '../../../src/model/capture.js';
-import { sha256 } from '../../../src/model/hash.js';
+import {
+  NVRAM_FILE_NAME,
+  STATE_FILE_NAMES,
+  type Capture,
+  type StateFile,
+} from '../../../src/model/capture.js';
+import { sha256Of, withoutTail } from '../../../src/model/content.js';
+import { contentDigest, sha256 } from '../../../src/model/hash.js';
 import { parseDomainUuid } from '../../../src/model/identifiers.js';
 import {
   CAPTURE,
@@ -172,3 +178,33 @@ t.test(
     t.strictSame(plain((await decodeBundle(await tarGzOf(ENTRIES))).capture), plain(CAPTURE));
   },
 );
+
+t.test('firmware variables of 64 MiB cost what is in them, and a plain tar has them whole', async (t) => {
+  const flash = Buffer.alloc(64 * 1024 * 1024, 0xff);
+  for (const [at, text] of [
+    [0, 'first'],
+    [700_000, 'second'],
+  ] as const)
+    flash.write(text, at);
+  const content = withoutTail(flash);
+  const nvram: StateFile = {
+    role: 'nvram',
+    name: 'nvram.fd',
+    mode: 0o600,
+    mtimeNs: 0n,
+    ...content,
+    sha256: sha256Of(content),
+  };
+  const tpm = CAPTURE.files.filter(({ role }) => role === 'tpm2');
+  const files = [nvram, ...tpm];
+  const capture = { ...CAPTURE, files, digest: contentDigest(files) };
+  const manifest = describeCapture(capture, FIELDS);
+  t.equal(manifest.format, 2, 'which earlier versions refuse by its number');
+  const archive = await encodeBundle(manifest, capture);
+  t.ok(archive.length < 100_000, `${String(archive.length)} bytes`);
+  const read = (await decodeBundle(archive)).capture.files[0];
+  t.equal(read?.sha256, nvram.sha256);
+  t.ok(read && read.data.length < 2 * 1024 * 1024, 'and little memory');
+  const listed = execFileSync('tar', ['-xzO', 'nvram/nvram.fd'], { input: archive, maxBuffer: 2 ** 28 });
+  t.equal(Buffer.compare(listed, flash), 0);
+});

@@ -49,6 +49,7 @@ t.test('an empty file is the documented defaults', async (t) => {
       retryMaxMs: 30_000,
     },
     start: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse', localState: 'refuse' },
+    nvram: { mismatch: 'fresh' },
     retention: { generations: 32 },
     storage: { uid: 0, gid: 0 },
     encryption: { recipients: [], identityFile: undefined, acceptPlain: false },

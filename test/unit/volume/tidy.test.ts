@@ -117,7 +117,7 @@ t.test(
       await readWhole(hosts.files, 'test', `${VOLUME}/gen/${left}`, 1 << 20),
       1 << 20,
     );
-    const later = Buffer.from(archive).toString('latin1').replace('"format": 1', '"format": 2');
+    const later = Buffer.from(archive).toString('latin1').replace('"format": 1', '"format": 3');
     await hosts.plant(`${VOLUME}/gen/${left}`, compress(Buffer.from(later, 'latin1')));
     const holder = await hold(hosts.start('kvm-b').store, 'forced');
     t.match(await tidy(holder), { removed: 0, diverged: 1 });
