@@ -137,7 +137,7 @@ t.test('a file belongs to its owner before it has any content', AS_ROOT, async (
   });
   await restoreState({ ...context, fs: files }, host.paths, NEW);
   t.match(seen, { uid: QEMU, gid: QEMU, size: 0 });
-  t.match(fs.statSync(host.nvramPath), { uid: QEMU, gid: QEMU, mode: 0o100600 });
+  t.match(fs.statSync(host.nvramPath), { uid: QEMU, gid: QEMU, mode: 0o100640 });
 });
 
 t.test("another user's file with a second name in libvirt's directory is not read", AS_ROOT, async (t) => {
