@@ -1,7 +1,8 @@
 /**
  * counting-share: a share on a simulated NFS server that counts the requests that reach it.
  */
-import { parseDomainUuid, parseHostName } from '../../src/model/identifiers.js';
+import { hostNamed } from '../../test/fixtures/host-identity.js';
+import { parseDomainUuid } from '../../src/model/identifiers.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
 import { volumesPath } from '../../src/volume/share-context.js';
@@ -35,8 +36,7 @@ export class CountingShare {
     if (!store) {
       const name = `kvm-${String(number)}`;
       const { share: fs, clock, random } = this.#world.host(name).start();
-      const machineId = `machine of ${name}`;
-      store = createLocalShareStore({ fs, root: ROOT, host: parseHostName(name), machineId, clock, random });
+      store = createLocalShareStore({ fs, root: ROOT, self: hostNamed(name), clock, random });
       this.#hosts.set(number, store);
     }
     return store;

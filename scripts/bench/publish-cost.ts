@@ -1,9 +1,10 @@
 /**
  * publish-cost: a publish alone, in the process that works on the share, beside the same system calls in C.
  */
+import { hostNamed } from '../../test/fixtures/host-identity.js';
 import { mkdir, open, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseDomainUuid, parseHostName } from '../../src/model/identifiers.js';
+import { parseDomainUuid } from '../../src/model/identifiers.js';
 import { systemClock, systemRandom } from '../../src/host/node-environment.js';
 import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 import { nodeFork } from '../../src/storage/node-fork.js';
@@ -125,14 +126,13 @@ async function syncDirectory(path: string): Promise<void> {
   await directory.close();
 }
 
-const HOST = { host: 'kvm-a', machineId: 'machine-a' } as const;
+const HOST = { self: hostNamed('kvm-a') } as const;
 
 function contextOf(root: string): Parameters<typeof createLocalShareStore>[0] {
   return {
     ...HOST,
     fs: new NodeFileSystem(),
     root,
-    host: parseHostName(HOST.host),
     clock: systemClock,
     random: systemRandom,
   };

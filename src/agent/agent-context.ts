@@ -11,7 +11,8 @@ import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { MirrorError } from '../model/errors.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { HostIdentity, IdentityNews } from '../model/host-identity.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { RunClaim } from '../model/run-claim.js';
 import type { LibtpmsVersion } from '../model/tpm-format.js';
 import type { ShareAdministration } from '../volume/share-administration.js';
@@ -143,6 +144,14 @@ export interface Log {
 
 export interface AgentContext {
   readonly config: Config;
+  /** This host. */
+  readonly identity: HostIdentity;
+  /** What is new about who it is, and its memory of that. */
+  readonly names?: {
+    readonly news: IdentityNews;
+    /** These former names are gone from the share. */
+    left(names: readonly HostName[]): Promise<void>;
+  };
   /** This boot of the host. */
   readonly bootId: string;
   /** When this boot began, by this host's wall clock. */

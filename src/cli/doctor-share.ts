@@ -5,6 +5,7 @@ import { mountOf, type Mount } from '../host/mount-table.js';
 import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import { MirrorError } from '../model/errors.js';
+import { semanticsOf } from '../model/share-semantics.js';
 import type { ShareExamination } from '../volume/examine.js';
 import { expectEscrow } from '../volume/escrow.js';
 import type { ShareIdentity } from '../volume/share-store.js';
@@ -16,6 +17,8 @@ const SPACE_BYTES_MIN = 64 * MIB;
 const INODES_MIN = 1_000;
 const CLOCK_MS_MAX = 5_000;
 const MOUNT = 'mount';
+const UNTRIED_NEXT =
+  'try it before you trust it: two hosts, a power cut of each and of the storage; `docs/file-systems.md` tells what a share needs';
 const VOLATILE: ReadonlySet<string> = new Set(['tmpfs', 'ramfs']);
 
 /** @param mountInfo text of `/proc/self/mountinfo` */
@@ -139,6 +142,8 @@ function judge(found: ShareExamination, { storage }: Config): Finding[] {
   const isTight = availableBytes < SPACE_BYTES_MIN || availableInodes < INODES_MIN;
   const space = `${Math.floor(availableBytes / MIB)} MiB and ${availableInodes} inodes available`;
   findings.push(isTight ? warning('share space', space, 'free some space') : ok('share space', space));
+  findings.push(...checkFileSystem(found));
+  if (semanticsOf(found.kind).timeSource === 'writer') return findings;
   const clock = `the server's clock is ${(Math.abs(serverAheadMs) / 1000).toFixed(1)} s ${serverAheadMs < 0 ? 'behind' : 'ahead of'} this host's`;
   const isOff = Math.abs(serverAheadMs) > CLOCK_MS_MAX;
   findings.push(
@@ -157,6 +162,24 @@ function whoWorks(uid: number, owner: number): Finding {
     'share user',
     `works there as root${squashed}: whatever others put on the share is read by a process with root's rights on this host. An unprivileged \`storage.uid\` and \`storage.gid\`, the same on every host, and the share's files given to it, spare that; direct placement needs root there`,
   );
+}
+
+/** What the share lies on, and what is known of it. */
+function checkFileSystem({ kind }: ShareExamination): Finding[] {
+  const check = 'file system';
+  const semantics = semanticsOf(kind);
+  const { title, standing, timeSource, needs } = semantics;
+  const time =
+    timeSource === 'server'
+      ? 'one clock stamps all files, so that the age of a heartbeat is known'
+      : 'a file may have the time of the host that wrote it, so that heartbeats are watched: an agent that has run for timing.host_expiry knows who is dead, anybody else waits for as long';
+  const findings =
+    standing === 'unknown'
+      ? [warning(check, `${title}: nobody has tried a share there; ${time}`, UNTRIED_NEXT)]
+      : [ok(check, `${title}: ${time}`)];
+  if (kind !== 'nfs')
+    findings.push(...needs.map((need) => ok(check, `it needs what no mount shows: ${need}`)));
+  return findings;
 }
 
 function broken(fault: string): MirrorError {

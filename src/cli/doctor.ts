@@ -12,10 +12,10 @@ import { MirrorError } from '../model/errors.js';
 import { problem, ok, type Finding } from './doctor-finding.js';
 import { checkKeys } from './doctor-keys.js';
 import { checkHost } from './doctor-host.js';
+import { checkHosts, checkIdentity } from './doctor-hosts.js';
 import { checkLibvirt } from './doctor-libvirt.js';
 import { checkMount, checkShare } from './doctor-share.js';
 import type { CliEnvironment } from './environment.js';
-import { checkVersions } from './version-skew.js';
 import { command, type CommonOptions } from './options.js';
 import { painter, type Colour } from './paint.js';
 import { counted, foldedText, printable } from './text-table.js';
@@ -49,12 +49,21 @@ async function examineAll(environment: CliEnvironment, options: CommonOptions): 
   const configured = ok('configuration', `host ${config.host}, placement ${config.placement}`);
   return [
     configured,
+    await examineIdentity(environment, config),
     ...checkMount(config, await readFile(MOUNT_TABLE, 'utf8')),
     await checkKeys(environment, config),
     ...(await examineShare(environment, config)),
     ...(await checkLibvirt(config, environment.clock)),
     ...(await checkHost(config, environment.fs)),
   ];
+}
+
+async function examineIdentity(environment: CliEnvironment, config: Config): Promise<Finding> {
+  try {
+    return checkIdentity(await environment.peekIdentity(config));
+  } catch (error) {
+    return problem('identity', error);
+  }
 }
 
 async function examineShare(environment: CliEnvironment, config: Config): Promise<Finding[]> {
@@ -67,7 +76,7 @@ async function examineShare(environment: CliEnvironment, config: Config): Promis
       const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
       return [
         ...(await checkShare(share, config, await known.read(), environment.clock)),
-        ...(await checkVersions(share, config, environment.version)),
+        ...(await checkHosts(share, config, environment.version)),
       ];
     } finally {
       await close();

@@ -12,7 +12,8 @@ import type { Config } from '../model/config.js';
 import type { Clock } from '../model/environment.js';
 import type { ListenAddress } from '../model/config-schema.js';
 import type { FileSystem } from '../model/filesystem.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { HostId, HostIdentity } from '../model/host-identity.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ShareAdministration, ShareService } from '../volume/share-administration.js';
 
 export interface Terminal {
@@ -79,6 +80,10 @@ export interface CliEnvironment {
   /** Absolute path of the configuration file that `loadConfig` reads. */
   readonly configPath: (path: string | undefined) => string;
   readonly openContext: (config: Config, log: LogTarget) => Promise<OpenContext>;
+  /** Who this host is, without changing anything. @throws MirrorError `IDENTITY_DAMAGED`, `HOST_IO` */
+  readonly peekIdentity: (config: Config) => Promise<HostIdentity>;
+  /** Begins an identity that nothing copied has. */
+  readonly separateIdentity: (config: Config) => Promise<{ readonly id: HostId; readonly former: HostName }>;
   /** The share alone, for commands that need nothing else of this host. */
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
   /** What generations are encrypted with; `undefined` when nothing is. @throws MirrorError `KEY_UNUSABLE` */

@@ -5,6 +5,7 @@ import type { Attention } from '../agent/attention.js';
 import { strangerNotice } from '../agent/strangers.js';
 import type { Config } from '../model/config.js';
 import { asMirrorError, MirrorError } from '../model/errors.js';
+import { isSameHost } from '../model/host-identity.js';
 import { quoted, type DomainUuid } from '../model/identifiers.js';
 import type { HostPresence, ShareService, VolumeSummary } from '../volume/share-administration.js';
 import type { CliEnvironment } from './environment.js';
@@ -16,8 +17,10 @@ import { counted, shortDuration } from './text-table.js';
  */
 export type VolumeState = 'held' | 'orphaned' | 'released' | 'forgotten' | 'empty' | 'damaged';
 
-export interface FleetHost extends Omit<HostPresence, 'heartbeatAgeMs' | 'version'> {
+export interface FleetHost extends Pick<HostPresence, 'host' | 'alive' | 'problem'> {
   readonly heartbeatAgeMs: number | null;
+  /** How far its heartbeat lies in the future of the server's clock, ms; 0 for not at all. */
+  readonly aheadMs?: number;
   /** Of its agent; `null` when it does not tell. */
   readonly version: string | null;
   /** Volumes that it holds. */
@@ -85,9 +88,10 @@ export async function surveyFleet(
       host: host.host,
       alive: host.alive,
       heartbeatAgeMs: host.heartbeatAgeMs ?? null,
+      aheadMs: host.aheadMs,
       version: host.version ?? null,
       ...(host.problem && { problem: host.problem }),
-      holds: summaries.filter(({ holder }) => holder?.host === host.host).length,
+      holds: summaries.filter(({ holder }) => holder && isSameHost(holder, host)).length,
     })),
     volumes: summaries.map((summary) => toVolume(summary, hosts, clock.nowMs())).sort(byTrouble),
     strays: survey.strays,

@@ -23,6 +23,7 @@ import { purgeCommand } from './purge.js';
 import { resolveCommand } from './resolve.js';
 import { restoreCommand } from './restore.js';
 import { rollbackCommand } from './rollback.js';
+import { hostCommand } from './host.js';
 import { shareCommand } from './share.js';
 import { snapshotCommand } from './snapshot.js';
 import { statusCommand } from './status.js';
@@ -69,6 +70,7 @@ function build(environment: CliEnvironment): Command {
     .version(environment.version);
   const commands = [
     shareCommand,
+    hostCommand,
     agentCommand,
     hookCommand,
     domainCommand,

@@ -14,6 +14,10 @@ import type { CliEnvironment } from './environment.js';
 import { command, type CommonOptions } from './options.js';
 import { shortDuration, takenText } from './text-table.js';
 
+const WATCH_EVERY_MS = 500;
+/** Beyond the expiry, so that the last look is within it. */
+const WATCH_SPARE_MS = 2_000;
+
 type TakeOverOptions = CommonOptions & { readonly force?: boolean };
 
 export function takeOverCommand(environment: CliEnvironment): Command {
@@ -26,7 +30,7 @@ export function takeOverCommand(environment: CliEnvironment): Command {
       const { context, close } = await environment.openContext(config, 'silent');
       try {
         const outcome = await context.locks.withDomain(uuid, () =>
-          claim(context, uuid, options.force ?? false),
+          claimWatched(environment, context, uuid, options.force ?? false),
         );
         const { epoch, from, log } = expectClaimed(outcome, uuid);
         const taken = takeOverIn(log);
@@ -41,6 +45,34 @@ export function takeOverCommand(environment: CliEnvironment): Command {
         await close();
       }
     });
+}
+
+/** Where no clock tells whether the holder lives, it is watched for as long as it takes to see. */
+async function claimWatched(
+  { terminal, pause, clock }: CliEnvironment,
+  context: AgentContext,
+  uuid: DomainUuid,
+  force: boolean,
+): Promise<ClaimOutcome> {
+  const { hostExpiryMs } = context.config.timing;
+  const untilMs = clock.monotonicMs() + hostExpiryMs + WATCH_SPARE_MS;
+  let watchedMs = 0;
+  let isTold = false;
+  for (;;) {
+    const outcome = await claim(context, uuid, force);
+    const holder = outcome.kind === 'held' ? outcome.holder : undefined;
+    const silentMs = holder?.heartbeatAgeMs ?? 0;
+    const livesOn = silentMs < watchedMs || clock.monotonicMs() > untilMs;
+    if (!holder?.isWatched || livesOn) return outcome;
+    if (!isTold) {
+      isTold = true;
+      terminal.err(
+        `watching host ${holder.host} for ${shortDuration(hostExpiryMs)}: no clock tells whether it lives\n`,
+      );
+    }
+    watchedMs = silentMs;
+    await pause(WATCH_EVERY_MS);
+  }
 }
 
 /** A claim makes the volume that it finds missing; a mistyped UUID must not. */

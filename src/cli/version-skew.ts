@@ -1,8 +1,6 @@
 /**
  * version-skew: hosts of a share whose agents are of another version than this program: not yet brought up to date, or not restarted since.
  */
-import type { Config } from '../model/config.js';
-import type { ShareAdministration } from '../volume/share-administration.js';
 import { ok, warning, type Finding } from './doctor-finding.js';
 import { counted, printable } from './text-table.js';
 
@@ -26,19 +24,13 @@ export function skewText(others: readonly VersionedHost[], version: string): str
   return `agents of another version than this program's, ${version}: ${named.join(', ')}`;
 }
 
-/** Nothing of a share that cannot be looked at: other checks say so. */
-export async function checkVersions(
-  share: ShareAdministration,
-  { timing: { hostExpiryMs } }: Config,
-  version: string,
-): Promise<Finding[]> {
+export function checkVersions(hosts: readonly VersionedHost[], version: string): Finding {
   const check = 'versions';
-  const survey = await share.survey({ hostExpiryMs, shareId: undefined }).catch(() => undefined);
-  if (!survey) return [];
-  const others = otherVersions(survey.hosts, version);
-  const alive = survey.hosts.filter((host) => host.alive).length;
-  if (others.length > 0) return [warning(check, skewText(others, version), SKEW_NEXT)];
-  return [
-    ok(check, `this program is ${version}, and so is the agent of each of ${counted(alive, 'live host')}`),
-  ];
+  const others = otherVersions(hosts, version);
+  const alive = hosts.filter((host) => host.alive).length;
+  if (others.length > 0) return warning(check, skewText(others, version), SKEW_NEXT);
+  return ok(
+    check,
+    `this program is ${version}, and so is the agent of each of ${counted(alive, 'live host')}`,
+  );
 }

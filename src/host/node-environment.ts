@@ -1,7 +1,8 @@
 /**
- * node-environment: the real clock and the real randomness.
+ * node-environment: the real clock, the real randomness, and where this machine is reached.
  */
 import { randomBytes } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
 import type { Clock, Random } from '../model/environment.js';
 
 const NS_PER_MS = 1e6;
@@ -21,3 +22,11 @@ export const systemRandom: Random = {
   hex: (length) => randomBytes(length).toString('hex'),
   fraction: () => Math.random(),
 };
+
+/** Its IP addresses, as they are just now: for people, to find the machine. */
+export function hostAddresses(): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
+    .map(({ address }) => address);
+}

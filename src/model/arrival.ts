@@ -20,10 +20,11 @@
  *    volume or an earlier run, is not the claim that the log ends with, and proves nothing.
  */
 import type { Slot } from './generation-name.js';
+import { bearsName, isOwn, isSameHost, type Author, type HostIdentity, type Self } from './host-identity.js';
 import type { HostName } from './identifiers.js';
 import { HANDED_OVER, type ClaimEntry, type LogEntry } from './log-entry.js';
 import type { RunClaim } from './run-claim.js';
-import type { VolumeLog } from './volume-log.js';
+import { claimOf, type VolumeLog } from './volume-log.js';
 
 /** What is known of where a guest comes from. */
 export interface Provenance {
@@ -34,6 +35,9 @@ export interface Provenance {
   /** Where the log ended then. */
   readonly logTop: Slot | undefined;
 }
+
+/** This host. */
+type Present = Self & Pick<HostIdentity, 'name'>;
 
 /** `waiting`: the source has not given the volume up yet, and can still say so. */
 export type ArrivalVerdict = 'proved' | 'waiting' | 'unproved';
@@ -58,7 +62,7 @@ const NEW_RUN: ReadonlySet<string> = new Set(['start', 'take-over']);
 /** @param isAlive whether the volume's holder has a heartbeat */
 export function judgeArrival(
   log: VolumeLog | undefined,
-  self: HostName,
+  self: Present,
   { claim, source, logTop }: Provenance,
   isAlive: boolean,
 ): ArrivalVerdict {
@@ -76,7 +80,7 @@ export function judgeArrival(
 }
 
 /** Whether the volume's last holder said that its guest had migrated, and that is the one that came here. */
-export function cameByHandOver(log: VolumeLog, self: HostName, provenance: Provenance): boolean {
+export function cameByHandOver(log: VolumeLog, self: Present, provenance: Provenance): boolean {
   const { claim, source } = provenance;
   const from = claim ? { slot: claim.epoch, ...claim } : source;
   if (!from || standingOf(log, self, from) !== 'handed-over') return false;
@@ -86,15 +90,15 @@ export function cameByHandOver(log: VolumeLog, self: HostName, provenance: Prove
 /** @param claim `token`: where it is known, the log's claim must have it */
 export function standingOf(
   log: VolumeLog,
-  self: HostName,
+  self: Self,
   claim: { readonly slot: Slot; readonly host: HostName; readonly token?: string },
 ): Standing {
   const { host } = claim;
   const first = log.entries.find((entry) => entry.slot === claim.slot);
-  if (first?.kind !== 'claim' || first.host !== host) return 'lost';
+  if (first?.kind !== 'claim' || !bearsName(first, { name: host })) return 'lost';
   if (claim.token !== undefined && claim.token !== first.token) return 'lost';
   const counting = new Set<LogEntry>(log.published);
-  let course: Course = { host, self, epoch: first.slot, standing: 'open' };
+  let course: Course = { origin: first, self, epoch: first.slot, standing: 'open' };
   for (const entry of log.entries) {
     if (entry.slot <= first.slot || (entry.kind === 'publish' && !counting.has(entry))) continue;
     course = after(course, entry);
@@ -112,9 +116,10 @@ export function isOlderThanHead(log: VolumeLog, { host, epoch, token }: RunClaim
   if (!head || head.slot < epoch) return false;
   const isLater = (entry: LogEntry): entry is ClaimEntry =>
     entry.kind === 'claim' && entry.slot > epoch && entry.slot <= head.epoch;
-  const begins = (entry: LogEntry): boolean =>
-    isLater(entry) && (entry.host !== host || !SAME_RUN.has(entry.reason));
   const own = entries.find((entry) => entry.slot === epoch);
+  const origin: Author = own?.kind === 'claim' ? own : { host };
+  const begins = (entry: LogEntry): boolean =>
+    isLater(entry) && (!isSameHost(entry, origin) || !SAME_RUN.has(entry.reason));
   if (own) {
     if (own.kind !== 'claim' || own.token !== token) return false;
     const ended = entries.find((entry) => entry.kind === 'release' && entry.slot > epoch);
@@ -126,8 +131,8 @@ export function isOlderThanHead(log: VolumeLog, { host, epoch, token }: RunClaim
 /** A claim's course through the log. */
 interface Course {
   /** The host that made it. */
-  readonly host: HostName;
-  readonly self: HostName;
+  readonly origin: Author;
+  readonly self: Self;
   /** The latest claim for the same run. */
   readonly epoch: Slot;
   readonly standing: Standing;
@@ -135,19 +140,19 @@ interface Course {
 
 /** @param entry the next one; a publish is one that counts */
 function after(course: Course, entry: LogEntry): Course {
-  const { host, self, epoch, standing } = course;
+  const { origin, self, epoch, standing } = course;
   const lost: Course = { ...course, standing: 'lost' };
   switch (entry.kind) {
     case 'claim':
-      if (entry.host === host && standing === 'open' && SAME_RUN.has(entry.reason)) {
+      if (isSameHost(entry, origin) && standing === 'open' && SAME_RUN.has(entry.reason)) {
         return { ...course, epoch: entry.slot };
       }
-      if (entry.host !== self) return lost;
+      if (!isOwn(entry, self)) return lost;
       return standing === 'open' ? { ...course, standing: 'taken' } : course;
     case 'publish':
       return entry.generation.epoch === epoch ? course : lost;
     case 'release':
-      if (entry.host !== host || entry.epoch !== epoch || standing !== 'open') return course;
+      if (!isSameHost(entry, origin) || entry.epoch !== epoch || standing !== 'open') return course;
       return entry.reason === HANDED_OVER ? { ...course, standing: 'handed-over' } : lost;
     case 'tombstone':
     case 'unknown':
@@ -156,36 +161,39 @@ function after(course: Course, entry: LogEntry): Course {
 }
 
 /** Whether nothing was ever stored, and no other host has had the domain. */
-function wasNeverHad({ entries, published, holder }: VolumeLog, self: HostName): boolean {
-  if (published.length > 0 || (holder && holder.host !== self)) return false;
+function wasNeverHad({ entries, published, holder }: VolumeLog, self: Self): boolean {
+  if (published.length > 0 || (holder && !isOwn(holder, self))) return false;
   return entries.every((entry) => entry.kind !== 'unknown');
 }
 
 function isHandedOver(
   log: VolumeLog,
-  self: HostName,
+  self: Self,
   source: { readonly slot: Slot; readonly host: HostName },
   logTop: Slot | undefined,
 ): boolean {
   if (logTop === undefined || standingOf(log, self, source) !== 'handed-over') return false;
+  const holder = claimOf(log, source.slot) ?? source;
   return log.entries.some(
-    (entry) => entry.kind === 'release' && entry.host === source.host && entry.slot > logTop,
+    (entry) => entry.kind === 'release' && isSameHost(entry, holder) && entry.slot > logTop,
   );
 }
 
 /** Whether the guest of a holder that was replaced may run on, as far as pruning has left the log. */
-function isContested({ entries }: VolumeLog, self: HostName): boolean {
-  const replaced = new Set<HostName>();
+function isContested({ entries }: VolumeLog, self: Present): boolean {
+  let replaced: Author[] = [];
   let open: ClaimEntry | undefined;
   for (const entry of entries) {
     if (entry.kind === 'release' && entry.epoch === open?.slot) open = undefined;
     if (entry.kind !== 'claim') continue;
-    if (open && open.host !== entry.host) replaced.add(open.host);
-    if (entry.from) replaced.add(entry.from);
-    if (NEW_RUN.has(entry.reason)) replaced.delete(entry.host);
+    if (open && !isSameHost(open, entry)) replaced.push(open);
+    if (entry.from) replaced.push({ host: entry.from });
+    if (NEW_RUN.has(entry.reason)) {
+      const { host } = entry;
+      replaced = replaced.filter((one) => !isSameHost(one, entry) && !bearsName(one, { name: host }));
+    }
     open = entry;
   }
   // A guest of this host cannot have come from another.
-  replaced.delete(self);
-  return replaced.size > 0;
+  return replaced.some((one) => !isOwn(one, self) && !bearsName(one, self));
 }

@@ -176,6 +176,11 @@ const RETENTION = { generations: integer(1, 10_000).default(32).describe('kept f
 const STORAGE = {
   uid: integer(0, ID_MAX).default(0).describe('whom to be on the share (root_squash); 0: root'),
   gid: integer(0, ID_MAX).default(0).describe('the group there'),
+  heartbeat_age: choice('auto', 'observed')
+    .default('auto')
+    .describe(
+      '"observed": no clock is believed, a heartbeat has to be seen not to change; see file-systems.md',
+    ),
 };
 
 /** `null` stands for a setting that is off, written `""`. */

@@ -65,8 +65,12 @@ export interface Config {
   /** What becomes of stored NVRAM that does not suit the firmware. */
   readonly nvram: { readonly mismatch: 'fresh' | 'refuse' };
   readonly retention: { readonly generations: number };
-  /** Whom the storage process works as on the share. */
-  readonly storage: { readonly uid: number; readonly gid: number };
+  /** Whom the storage process works as on the share, and whether it believes the server's clock where it can. */
+  readonly storage: {
+    readonly uid: number;
+    readonly gid: number;
+    readonly heartbeatAge: 'auto' | 'observed';
+  };
   readonly encryption: {
     /** age recipients; empty: generations are stored in the clear. */
     readonly recipients: readonly string[];
@@ -199,7 +203,11 @@ function toConfig(file: ConfigFile, host: HostName): Config {
     },
     nvram: file.nvram,
     retention: file.retention,
-    storage: file.storage,
+    storage: {
+      uid: file.storage.uid,
+      gid: file.storage.gid,
+      heartbeatAge: file.storage.heartbeat_age,
+    },
     encryption: {
       recipients: encryption.recipients,
       identityFile: encryption.identity_file ?? undefined,

@@ -9,6 +9,7 @@
  * Implementations: `storage/node-filesystem.ts` (the real one) and the simulated disks and NFS clients of the tests; one conformance
  * suite runs against all of them.
  */
+import type { FileSystemKind } from './share-semantics.js';
 
 /** Where a call stands in the code: `operation:step`, e.g. `publish:rename`. */
 export type CallSite = `${string}:${string}`;
@@ -60,8 +61,10 @@ export interface FileSystemSpace {
   readonly availableBytes: number;
   readonly totalBytes: number;
   readonly availableInodes: number;
-  /** True for NFS: a directory operation is durable on the server when it returns. */
-  readonly isNfs: boolean;
+  /** What it is, as `share-semantics.ts` knows it. */
+  readonly kind: FileSystemKind;
+  /** Of its mount, as the kernel lists them; none where that cannot be told. */
+  readonly mountOptions: readonly string[];
 }
 
 export interface FileSystem {
@@ -85,7 +88,7 @@ export interface FileSystem {
   chmod(site: CallSite, path: string, permissions: number): Promise<void>;
   /** `lchown(2)`: never follows a symbolic link. */
   chown(site: CallSite, path: string, uid: number, gid: number): Promise<void>;
-  /** fsync of a directory; nothing to do on NFS, where directory operations are durable when they return. */
+  /** fsync of a directory; nothing to do where directory operations are durable when they return. */
   syncDirectory(site: CallSite, path: string): Promise<void>;
   statfs(site: CallSite, path: string): Promise<FileSystemSpace>;
 }

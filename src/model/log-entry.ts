@@ -5,6 +5,7 @@
  *   ../gen/00000041-e00000036-…tar.gz                        publish
  *   claim?host=kvm-b&token=…&at=…&reason=take-over           claim: a new epoch, numbered by this slot;
  *                                                            one that was taken: &from=kvm-a&silent_ms=31250
+ *   …&id=…&run=…                                             in all but a publish: the host's id and instance (`host-identity.ts`)
  *   release?host=kvm-b&token=…&at=…&epoch=42&reason=stop     the holder of that epoch gave the volume up in good order
  *   tombstone?host=kvm-b&token=…&at=…&epoch=42&reason=forget the domain was forgotten; a later claim revives it
  *
@@ -16,6 +17,7 @@ import {
   type GenerationName,
   type Slot,
 } from './generation-name.js';
+import { isHostId, isInstanceId, type Author } from './host-identity.js';
 import { isHostName, type HostName } from './identifiers.js';
 
 /** Why a host claimed a volume. */
@@ -47,9 +49,9 @@ export interface PublishEntry {
   readonly generation: GenerationName;
 }
 
-interface SignedEntry {
+/** Who wrote it: the host's name and, but for program 0.1.0, its id and instance. */
+interface SignedEntry extends Author {
   readonly slot: Slot;
-  readonly host: HostName;
   readonly token: string;
   /** RFC 3339 UTC by the writer's clock: for display only. */
   readonly at: string;
@@ -91,6 +93,9 @@ export function formatPayload(entry: Exclude<LogEntry, UnknownEntry>): string {
   const fields = new URLSearchParams({ host: entry.host, token: entry.token, at: entry.at });
   if (entry.kind !== 'claim') fields.set('epoch', String(entry.epoch));
   fields.set('reason', entry.reason.slice(0, REASON_CHARACTERS_MAX));
+  // Program 0.1.0 passes over what it does not know.
+  if (entry.id !== undefined) fields.set('id', entry.id);
+  if (entry.instance !== undefined) fields.set('run', entry.instance);
   if (entry.kind === 'claim' && entry.from !== undefined) {
     fields.set('from', entry.from);
     if (entry.silentMs !== undefined) fields.set('silent_ms', String(entry.silentMs));
@@ -110,11 +115,19 @@ export function parsePayload(slot: Slot, payload: string): LogEntry {
   const host = fields.get('host') ?? '';
   const token = fields.get('token') ?? '';
   if (!isHostName(host) || !TOKEN.test(token)) return unknown;
-  const signed = { slot, host, token, at: fields.get('at') ?? '', reason: fields.get('reason') ?? '' };
+  const written = { at: fields.get('at') ?? '', reason: fields.get('reason') ?? '' };
+  const signed = { slot, host, ...idsIn(fields), token, ...written };
   if (kind === 'claim') return { kind, ...signed, ...parseTakeOver(fields) };
   const epochText = fields.get('epoch') ?? '';
   const epoch = Number(epochText);
   return EPOCH.test(epochText) && epoch < slot ? { kind, ...signed, epoch } : unknown;
+}
+
+function idsIn(fields: URLSearchParams): Pick<Author, 'id' | 'instance'> {
+  const id = fields.get('id') ?? '';
+  const instance = fields.get('run') ?? '';
+  if (!isHostId(id)) return {};
+  return { id, ...(isInstanceId(instance) && { instance }) };
 }
 
 function parseTakeOver(fields: URLSearchParams): Pick<ClaimEntry, 'from' | 'silentMs'> {

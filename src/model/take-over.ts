@@ -1,6 +1,7 @@
 /**
  * take-over: whether the holder of a volume took it from another host that had not released it, as its log tells. Pure.
  */
+import { isSameHost } from './host-identity.js';
 import type { HostName } from './identifiers.js';
 import type { VolumeLog } from './volume-log.js';
 
@@ -25,7 +26,7 @@ export function takeOverIn({
   for (const entry of [...entries].reverse()) {
     if (entry.kind === 'release' || entry.kind === 'tombstone') return undefined;
     if (entry.kind !== 'claim') continue;
-    if (entry.host !== lastClaim?.host) return undefined;
+    if (!lastClaim || !isSameHost(entry, lastClaim)) return undefined;
     const { from, at, silentMs = null } = entry;
     if (from !== undefined) return { from, at, silentMs };
   }

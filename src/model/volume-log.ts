@@ -12,11 +12,11 @@
  * I3 An entry that appears late, in a slot below the first claim that remains, changes nothing above it.
  */
 import type { GenerationName, Slot } from './generation-name.js';
+import { isOwn, isSameHost, type Author, type Self } from './host-identity.js';
 import type { HostName } from './identifiers.js';
 import type { ClaimEntry, ClosingEntry, LogEntry, PublishEntry } from './log-entry.js';
 
-export interface Holder {
-  readonly host: HostName;
+export interface Holder extends Author {
   readonly epoch: Slot;
   readonly token: string;
   readonly claimedAt: string;
@@ -84,20 +84,33 @@ function isUnder(
 }
 
 function holderOf(claim: ClaimEntry): Holder {
-  const { host, slot, token, at, reason } = claim;
-  return { host, epoch: slot, token, claimedAt: at, reason };
+  const { host, id, instance, slot, token, at, reason } = claim;
+  const ids = { ...(id !== undefined && { id }), ...(instance !== undefined && { instance }) };
+  return { host, ...ids, epoch: slot, token, claimedAt: at, reason };
 }
 
-/** The last claim of any host but `host` after slot `since`. */
-export function claimOfAnother(log: VolumeLog, host: HostName, since: Slot): ClaimEntry | undefined {
+/** The last claim of any host but this one after slot `since`. */
+export function claimOfAnother(log: VolumeLog, self: Self, since: Slot): ClaimEntry | undefined {
   const isOthers = (entry: LogEntry): entry is ClaimEntry =>
-    entry.kind === 'claim' && entry.slot > since && entry.host !== host;
+    entry.kind === 'claim' && entry.slot > since && !isOwn(entry, self);
   return log.entries.findLast(isOthers);
 }
 
-/** Whether any host but `host` claimed the volume after slot `since`. */
-export function claimedByAnother(log: VolumeLog, host: HostName, since: Slot): boolean {
-  return claimOfAnother(log, host, since) !== undefined;
+/** Whether any host but this one claimed the volume after slot `since`. */
+export function claimedByAnother(log: VolumeLog, self: Self, since: Slot): boolean {
+  return claimOfAnother(log, self, since) !== undefined;
+}
+
+/** The claim of an epoch, if the log was read so far down. */
+export function claimOf({ entries }: Pick<VolumeLog, 'entries'>, epoch: Slot): ClaimEntry | undefined {
+  const found = entries.find(({ slot }) => slot === epoch);
+  return found?.kind === 'claim' ? found : undefined;
+}
+
+/** Whether this host published the head: a generation's name has a host's name alone, its epoch's claim tells whose. */
+export function isHeadOwn(log: Pick<VolumeLog, 'entries' | 'head'>, self: Self): boolean {
+  const claim = log.head && claimOf(log, log.head.epoch);
+  return claim !== undefined && isOwn(claim, self);
 }
 
 /** Whether a holder was replaced by another host before it gave the volume up. */
@@ -105,7 +118,7 @@ export function hasAbandonedEpoch({ entries }: VolumeLog): boolean {
   let open: ClaimEntry | undefined;
   for (const entry of entries) {
     if (entry.kind === 'claim') {
-      if (open && open.host !== entry.host) return true;
+      if (open && !isSameHost(open, entry)) return true;
       open = entry;
     } else if (entry.kind === 'release' && entry.epoch === open?.slot) {
       open = undefined;

@@ -6,7 +6,7 @@
  * hang us. What is opened to be written is a regular file with one name, or nothing is written: a second name is somebody else's file. It is emptied only
  * when that is known. libuv adds `O_CLOEXEC` to every open.
  *
- * `syncDirectory` costs no request on NFS. The mount is judged once: the first directory seen on a device is asked for its file system, and if
+ * `syncDirectory` costs no request on NFS, where a directory operation is durable when it returns (`share-semantics.ts`). The mount is judged once: the first directory seen on a device is asked for its file system, and if
  * that is NFS, the top of the mount is found by walking up to where the device changes. From then on a path below that top is known by its
  * prefix alone. On a host's own disks, of which none is NFS, that question would be a call more for each directory.
  * Not guaranteed: that a mount exchanged under the same path, while the process lives, is judged anew.
@@ -15,6 +15,7 @@ import * as fs from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { errnoOf } from '../model/errors.js';
+import { fileSystemKind, semanticsOf } from '../model/share-semantics.js';
 import type {
   CallSite,
   FileKind,
@@ -39,8 +40,7 @@ const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
 
 const PERMISSIONS_DEFAULT = 0o600;
 const PERMISSION_BITS = 0o7777n;
-/** `NFS_SUPER_MAGIC` in `statfs(2)`. */
-const NFS_MAGIC = 0x6969;
+const MOUNT_TABLE = '/proc/self/mountinfo';
 /** Two of each of so many volumes are synced again and again. */
 const SYNCED_DIRECTORIES_MAX = 8192;
 
@@ -184,13 +184,15 @@ export class NodeFileSystem implements FileSystem {
   }
 
   statfs(_site: CallSite, path: string): Promise<FileSystemSpace> {
-    return this.#directories.use(path, async ({ self }) => {
+    return this.#directories.use(path, async ({ self, descriptor }) => {
       const { type, bsize, bavail, blocks, ffree } = await statfsAt(self);
+      const mount = await mountOf((await statOf(descriptor)).dev);
       return {
         availableBytes: bavail * bsize,
         totalBytes: blocks * bsize,
         availableInodes: ffree,
-        isNfs: type === NFS_MAGIC,
+        kind: fileSystemKind(type, mount.type),
+        mountOptions: mount.options,
       };
     });
   }
@@ -259,7 +261,8 @@ export class NodeFileSystem implements FileSystem {
 
   async #isNfs(path: string, descriptor: number, device: bigint): Promise<boolean> {
     if (this.#syncedDevices.has(device)) return false;
-    if ((await statfsAt(descriptorPath(descriptor))).type !== NFS_MAGIC) {
+    const kind = fileSystemKind((await statfsAt(descriptorPath(descriptor))).type);
+    if (semanticsOf(kind).directoryDurable !== 'on-return') {
       this.#syncedDevices.add(device);
       return false;
     }
@@ -281,6 +284,28 @@ export class NodeFileSystem implements FileSystem {
 
 function otherNames({ nlink }: BigIntStats): string {
   return `the file has ${String(nlink)} names (hard links), of which one is expected`;
+}
+
+/** What the mount table says of a device. */
+async function mountOf(dev: bigint): Promise<{ readonly type: string; readonly options: string[] }> {
+  const table = await result<string>((done) => {
+    fs.readFile(MOUNT_TABLE, 'utf8', done);
+  }).catch(() => '');
+  const device = `${String(majorOf(dev))}:${String(minorOf(dev))}`;
+  const line = table.split('\n').findLast((candidate) => candidate.split(' ')[2] === device);
+  const [place = '', system = ''] = line?.split(' - ') ?? [];
+  const [type = '', , shared = ''] = system.split(' ');
+  const options = [...(place.split(' ')[5] ?? '').split(','), ...shared.split(',')];
+  return { type, options: options.filter((option) => option !== '') };
+}
+
+/** As `major(3)` and `minor(3)` take a device's number apart. */
+function majorOf(device: bigint): bigint {
+  return ((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n);
+}
+
+function minorOf(device: bigint): bigint {
+  return (device & 0xffn) | ((device >> 12n) & 0xffffff00n);
 }
 
 class NodeOpenFile implements OpenFile {

@@ -31,6 +31,7 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   identify: { title: 'reading the marker', lane: 'share', commits: false, wholeVolume: false },
   list: { title: 'listing the volumes', lane: 'share', commits: false, wholeVolume: false },
   beat: { title: 'heartbeat', lane: 'heartbeat', commits: false, wholeVolume: false },
+  leaveFormerNames: { title: 'leaving a former name', lane: 'heartbeat', commits: false, wholeVolume: false },
   // In the heartbeat's lane, so that an earlier beat cannot undo the goodbye.
   leave: { title: 'goodbye', lane: 'heartbeat', commits: false, wholeVolume: false },
   inspect: { title: 'inspection', lane: 'volume', commits: false, wholeVolume: false },

@@ -66,6 +66,10 @@ export class StorageClient implements ShareService {
     return this.#request('beat', call);
   }
 
+  leaveFormerNames(call: CallOf<'leaveFormerNames'>): Promise<ResultOf<'leaveFormerNames'>> {
+    return this.#request('leaveFormerNames', call);
+  }
+
   leave(call: CallOf<'leave'>): Promise<ResultOf<'leave'>> {
     return this.#request('leave', call);
   }

@@ -9,14 +9,18 @@
  */
 import type { SealingKeys } from '../bundle/sealing.js';
 import type { ErrorRecord } from '../model/errors.js';
+import type { HostIdentity } from '../model/host-identity.js';
 import type { ShareOperation } from '../volume/share-administration.js';
 
 /** What a storage process works on and as whom. */
 export interface StorageParameters {
   /** Absolute path of the share's root. */
   readonly root: string;
-  readonly host: string;
-  readonly machineId: string;
+  /** The host. */
+  readonly self: HostIdentity;
+  /** These two as in `ShareContext`. */
+  readonly expiryMs?: number | undefined;
+  readonly isTimeObserved?: boolean | undefined;
   /** The share that this host knows, when it knows one. */
   readonly shareId?: string | undefined;
   /** Who the storage process becomes; 0 leaves it as it is. */

@@ -1,7 +1,7 @@
 /**
  * claim: become the holder of a volume, or learn why not.
  *
- *   P1 beat                                others see this host alive (the caller has checked the marker)
+ *   P1 beat                                others see this host alive (the caller has checked the marker), and it sees whether it is doubled
  *   P2 read the log                        holder, head, next slot
  *   P3 judge the holder                    free, own, expired, or refused
  *   P4 commit a claim in the next slot     lost: back to P2
@@ -17,13 +17,16 @@
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import { isOwn } from '../model/host-identity.js';
 import type { ClaimEntry } from '../model/log-entry.js';
 import { readVolumeLog, type Holder, type VolumeLog } from '../model/volume-log.js';
 import { commit, unknownOutcome } from './commit.js';
 import { ensureDirectory } from './files.js';
+import { refuseDouble } from './host-double.js';
 import type { Heartbeat } from './hosts.js';
 import { readLog, TOP_OF_LOG } from './log.js';
 import {
+  authorOf,
   DIRECTORY_MODE,
   newToken,
   timestamp,
@@ -43,6 +46,7 @@ export async function claim(
 ): Promise<ClaimOutcome> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const beatNs = await heartbeat.beat();
+    refuseDouble(heartbeat.double(call.hostExpiryMs));
     const log = (await readLog(context, call.uuid, TOP_OF_LOG)) ?? readVolumeLog([]);
     const holder =
       log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
@@ -58,7 +62,7 @@ export async function claim(
     const entry: ClaimEntry = {
       kind: 'claim',
       slot: log.top + 1,
-      host: context.host,
+      ...authorOf(context),
       token: newToken(context),
       at: timestamp(context),
       reason: call.reason,
@@ -81,10 +85,12 @@ export async function judgeHolder(
   holder: Holder,
   hostExpiryMs: number,
 ): Promise<LivingHolder> {
-  if (holder.host === context.host) return { ...holder, self: true, alive: true, heartbeatAgeMs: 0 };
-  const heartbeatAgeMs = await heartbeat.ageOf(holder.host, beatNs);
+  if (isOwn(holder, context.self)) return { ...holder, self: true, alive: true, heartbeatAgeMs: 0 };
+  const presence = await heartbeat.presenceOf(holder, beatNs);
+  const heartbeatAgeMs = presence?.silentMs;
   const alive = heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs;
-  return { ...holder, self: false, alive, heartbeatAgeMs };
+  const isWatched = alive && presence?.isWatched === true;
+  return { ...holder, self: false, alive, heartbeatAgeMs, ...(isWatched && { isWatched }) };
 }
 
 function takenFrom({ host, heartbeatAgeMs }: LivingHolder): Pick<ClaimEntry, 'from' | 'silentMs'> {

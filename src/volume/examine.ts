@@ -7,6 +7,7 @@
  *   P4 remove all of it      what a crash leaves is a directory of this host's own, which the next examination removes
  */
 import { errnoOf } from '../model/errors.js';
+import type { FileSystemKind } from '../model/share-semantics.js';
 import { ensureDirectory, unlinkIfThere, writeWhole } from './files.js';
 import { DIRECTORY_MODE, hostsPath, newToken, TEMPORARY_PREFIX, type ShareContext } from './share-context.js';
 
@@ -14,7 +15,8 @@ export interface ShareExamination {
   readonly availableBytes: number;
   readonly totalBytes: number;
   readonly availableInodes: number;
-  readonly isNfs: boolean;
+  readonly kind: FileSystemKind;
+  readonly mountOptions: readonly string[];
   /** The server's clock less this host's, ms, as far as one write tells. */
   readonly serverAheadMs: number;
   /** Whom the server gave this host's file to. */
@@ -32,7 +34,7 @@ const NS_PER_MS = 1_000_000n;
 /** @throws system errors of the share */
 export async function examine(context: ShareContext): Promise<ShareExamination> {
   const { fs, clock } = context;
-  const own = `${hostsPath(context)}/${context.host}`;
+  const own = `${hostsPath(context)}/${context.self.name}`;
   const scratch = `${own}/${SCRATCH}`;
   await clear(context, scratch);
   await ensureDirectory(fs, 'examine', hostsPath(context), own, DIRECTORY_MODE);

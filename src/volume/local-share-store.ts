@@ -4,6 +4,7 @@
  */
 import { errnoOf, MirrorError } from '../model/errors.js';
 import { linkFree, type FileStat } from '../model/filesystem.js';
+import { isOwn } from '../model/host-identity.js';
 import { isDomainUuid } from '../model/identifiers.js';
 import { claim, judgeHolder } from './claim.js';
 import { expectEscrow } from './escrow.js';
@@ -44,16 +45,16 @@ export function createLocalShareStore(given: ShareContext): ShareService {
     if (left === 0) await gate.verify(shareId);
     else await gate.pass();
     await heartbeat.beat();
-    await heartbeat.sweepOnce();
+    await heartbeat.tend();
     beatsUntilCheck = (left === 0 ? BEATS_PER_MARKER_CHECK : left) - 1;
-    return { latencyMs: context.clock.monotonicMs() - startedMs };
+    return { latencyMs: context.clock.monotonicMs() - startedMs, ...heartbeat.doubled() };
   }
 
   async function inspect(call: InspectCall): Promise<Inspection> {
     const share = await gate.verify(call.shareId);
     const log = await readLog(context, call.uuid, { since: call.since });
     if (!log) return { share, volume: undefined };
-    const foreign = log.holder !== undefined && log.holder.host !== context.host;
+    const foreign = log.holder !== undefined && !isOwn(log.holder, context.self);
     const beatNs = foreign ? await heartbeat.serverTimeNs() : 0n;
     const holder =
       log.holder && (await judgeHolder(context, heartbeat, beatNs, log.holder, call.hostExpiryMs));
@@ -78,6 +79,11 @@ export function createLocalShareStore(given: ShareContext): ShareService {
     initialise: (call) => initialise(context, call),
     identify: () => guarded('read the share marker', gate.verify(undefined)),
     beat: (call) => guarded('write the heartbeat', beat(call.shareId)),
+    leaveFormerNames: () =>
+      guarded(
+        'take a former name away',
+        gate.pass().then(() => heartbeat.leaveFormerNames()),
+      ),
     leave: () => guarded('remove the heartbeat', heartbeat.leave()),
     list: () => guarded('list the volumes', list()),
     inspect: (call) => guarded(`read volume ${call.uuid}`, inspect(call)),

@@ -10,6 +10,7 @@ import { TRIAL_PREFIX, tryNewShare } from './examine.js';
 import { isDamage } from './fetch.js';
 import { ensureDirectory, readWhole, writeWhole } from './files.js';
 import { shareError } from './share-errors.js';
+import { expectFitShare } from './share-fitness.js';
 import {
   DIRECTORY_MODE,
   hostsPath,
@@ -155,6 +156,7 @@ export async function initialise(
   const { fs, root } = context;
   try {
     await ensureDirectory(fs, 'init', dirname(root), root, DIRECTORY_MODE);
+    expectFitShare(root, await fs.statfs('init:statfs', root));
     const leftovers = await refuseOccupied(context);
     for (const path of [hostsPath(context), volumesPath(context)]) {
       await fs.mkdir('init:mkdir', path, DIRECTORY_MODE).catch(unless('EEXIST'));

@@ -33,11 +33,13 @@ import {
   type Slot,
 } from '../model/generation-name.js';
 import { tpmDigest } from '../model/hash.js';
+import { bearsName, isOwn } from '../model/host-identity.js';
 import type { HostName } from '../model/identifiers.js';
 import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
 import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
 import { ensureDirectory, isGone, unlinkIfThere, writeWhole } from './files.js';
 import {
+  authorOf,
   DIRECTORY_MODE,
   markerPath,
   newToken,
@@ -68,10 +70,10 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     throw error;
   }
   if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {
-    return toCommitOutcome(outcome, call.slot);
+    return toCommitOutcome(context, outcome, call.slot);
   }
-  const by = outcome.kind === 'taken' ? writerOf(outcome.entry) : undefined;
-  if (by !== context.host) {
+  const by = outcome.kind === 'taken' ? otherWriter(context, outcome.entry) : undefined;
+  if (outcome.kind !== 'taken' || by !== undefined || outcome.entry.kind === 'unknown') {
     try {
       await moveToDiverged(context, paths, generation);
     } catch {
@@ -111,9 +113,11 @@ async function commitUnderClaim(
   entry: PublishEntry | ClosingEntry,
 ): Promise<SlotOutcome> {
   const found = await claimAt(context, `${operation}:check-claim`, paths, epoch);
-  if (found?.kind !== 'claim' || found.host !== context.host) {
+  if (found?.kind !== 'claim' || !isOwn(found, context.self)) {
     return { kind: 'taken', entry: found ?? { kind: 'unknown', slot: epoch, payload: '' } };
   }
+  // An entry counts under a claim of the same name alone. This host had another one: it claims anew.
+  if (!bearsName(found, context.self)) throw renamed(operation, entry.slot, found.host);
   return await commit(context, operation, paths, entry);
 }
 
@@ -125,7 +129,7 @@ async function isClaimStillThere(
 ): Promise<boolean> {
   try {
     const found = await claimAt(context, 'publish:readlink-claim', paths, epoch);
-    return found?.kind === 'claim' && found.host === context.host;
+    return found?.kind === 'claim' && isOwn(found, context.self);
   } catch (error) {
     throw unknownOutcome('publish', slot, error);
   }
@@ -166,14 +170,18 @@ export async function closeEpoch(context: ShareContext, call: CloseEpochCall): P
   const entry: ClosingEntry = {
     kind: call.kind,
     slot: call.slot,
-    host: context.host,
+    ...authorOf(context),
     token: newToken(context),
     at: timestamp(context),
     epoch: call.epoch,
     reason: call.reason,
   };
   const paths = volumePaths(context, call.uuid);
-  return toCommitOutcome(await commitUnderClaim(context, call.kind, paths, call.epoch, entry), call.slot);
+  return toCommitOutcome(
+    context,
+    await commitUnderClaim(context, call.kind, paths, call.epoch, entry),
+    call.slot,
+  );
 }
 
 /** Keeps a capture that cannot become the head. The same content of the same host is kept once. */
@@ -204,11 +212,12 @@ interface DivergedCopy {
   readonly temporary: boolean;
 }
 
-function ownCopies({ host }: ShareContext, files: readonly string[]): DivergedCopy[] {
+function ownCopies({ self }: ShareContext, files: readonly string[]): DivergedCopy[] {
+  const names: readonly string[] = [self.name, ...self.formerNames];
   return files.flatMap((file) => {
     const temporary = file.startsWith(TEMPORARY_PREFIX);
     const name = parseGenerationName(temporary ? file.slice(TEMPORARY_PREFIX.length) : file);
-    return name?.host === host ? [{ file, name, temporary }] : [];
+    return name && names.includes(name.host) ? [{ file, name, temporary }] : [];
   });
 }
 
@@ -220,7 +229,7 @@ function nameFor(
   return {
     slot,
     epoch,
-    host: context.host,
+    host: context.self.name,
     ...contentPrefixes({ digest, tpmDigest: tpmDigest(files) }),
     nonce: newToken(context),
   };
@@ -244,7 +253,7 @@ async function placeArchive(
     slot,
     epoch,
     parent,
-    host: context.host,
+    host: context.self.name,
     time,
   });
   const archive = await encodeBundle(manifest, capture);
@@ -262,14 +271,24 @@ async function placeArchive(
   }
 }
 
-function toCommitOutcome(outcome: SlotOutcome, slot: number): CommitOutcome {
+function toCommitOutcome(context: ShareContext, outcome: SlotOutcome, slot: number): CommitOutcome {
   return outcome.kind === 'committed'
     ? { kind: 'committed', slot }
-    : { kind: 'fenced', slot, by: writerOf(outcome.entry) };
+    : { kind: 'fenced', slot, by: otherWriter(context, outcome.entry) };
 }
 
-/** Whose entry it is; `undefined` for one that cannot be read. */
-export function writerOf(entry: LogEntry): HostName | undefined {
+/** The other host whose entry it is; `undefined` for one of this host's own, and for one that cannot be read. */
+function otherWriter({ self }: ShareContext, entry: LogEntry): HostName | undefined {
   if (entry.kind === 'unknown') return undefined;
-  return entry.kind === 'publish' ? entry.generation.host : entry.host;
+  if (entry.kind !== 'publish') return isOwn(entry, self) ? undefined : entry.host;
+  // Only a host's own epochs have its publishes, and whoever asks has found its claim to be its own.
+  return bearsName(entry.generation, self) ? undefined : entry.generation.host;
+}
+
+function renamed(operation: string, slot: Slot, host: HostName): MirrorError {
+  return new MirrorError(
+    'OUTCOME_UNKNOWN',
+    `cannot ${operation} in slot ${String(slot)}: this host claimed the volume under its former name ${host}`,
+    { next: 'nothing to do: it claims the volume under its present name', retriable: true },
+  );
 }

@@ -121,8 +121,8 @@ async function sweepOwn(context: ShareContext, uuid: DomainUuid): Promise<void> 
   }
 }
 
-function temporaryPrefix({ host }: ShareContext): string {
-  return `${RESEAL_PREFIX}${host}-`;
+function temporaryPrefix({ self }: ShareContext): string {
+  return `${RESEAL_PREFIX}${self.name}-`;
 }
 
 async function isThere({ fs }: ShareContext, path: string): Promise<boolean> {

@@ -6,6 +6,7 @@
 import type { Manifest } from '../bundle/manifest.js';
 import type { ErrorRecord } from '../model/errors.js';
 import type { Slot } from '../model/generation-name.js';
+import type { HostId } from '../model/host-identity.js';
 import type { DomainUuid, HostName, SnapshotName } from '../model/identifiers.js';
 import type { Holder } from '../model/volume-log.js';
 import type { ShareExamination } from './examine.js';
@@ -72,9 +73,15 @@ export interface SurveyCall {
 
 export interface HostPresence {
   readonly host: HostName;
+  /** `undefined` when program 0.1.0 beats there, or nobody does. */
+  readonly id?: HostId | undefined;
   readonly alive: boolean;
   /** By the server's clock; `undefined` when it said goodbye, or never beat. */
   readonly heartbeatAgeMs: number | undefined;
+  /** No clock tells its heartbeat's age: it was seen, and nothing is known of whether it changes. */
+  readonly isWatched: boolean;
+  /** How far its heartbeat lies in the server's future, ms. */
+  readonly aheadMs: number;
   /** Of the program that beats, or beat last; `undefined` when it does not tell. */
   readonly version: string | undefined;
   /** Why it cannot be said whether it lives. */

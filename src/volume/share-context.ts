@@ -5,15 +5,19 @@ import type { Sealing } from '../bundle/sealing.js';
 import type { Clock, Random } from '../model/environment.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { formatSlot, type Slot } from '../model/generation-name.js';
-import type { DomainUuid, HostName } from '../model/identifiers.js';
+import type { Author, HostIdentity } from '../model/host-identity.js';
+import type { DomainUuid } from '../model/identifiers.js';
 
 export interface ShareContext {
   readonly fs: FileSystem;
   /** Absolute path of the share's root. */
   readonly root: string;
-  readonly host: HostName;
-  /** Tells two machines with one host name apart. */
-  readonly machineId: string;
+  /** This host. */
+  readonly self: HostIdentity;
+  /** `timing.host_expiry` of its configuration, ms. @default 30000 */
+  readonly expiryMs?: number | undefined;
+  /** Nobody's clock is believed: a host is dead when its beat is not seen to change. */
+  readonly isTimeObserved?: boolean;
   /** Of the program, for other hosts to see; `undefined`: they are not told. */
   readonly version?: string | undefined;
   /** The share that this host knows; another one is refused. `undefined`: it knows none yet. */
@@ -24,6 +28,12 @@ export interface ShareContext {
   readonly random: Random;
   /** What generations are encrypted with; `undefined`: they are written in the clear, and sealed ones cannot be opened. */
   readonly sealing?: Sealing | undefined;
+}
+
+const EXPIRY_MS = 30_000;
+
+export function expiryOf({ expiryMs }: Pick<ShareContext, 'expiryMs'>): number {
+  return expiryMs ?? EXPIRY_MS;
 }
 
 export const DIRECTORY_MODE = 0o700;
@@ -84,6 +94,11 @@ export function livePath(share: Pick<ShareContext, 'root'>, uuid: DomainUuid, li
 
 export function slotPath(paths: VolumePaths, slot: Slot): string {
   return `${paths.log}/${formatSlot(slot)}`;
+}
+
+/** Who an entry of this host is by. */
+export function authorOf({ self }: Pick<ShareContext, 'self'>): Required<Author> {
+  return { host: self.name, id: self.id, instance: self.instance };
 }
 
 export function newToken(context: ShareContext): string {

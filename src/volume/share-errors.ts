@@ -29,7 +29,7 @@ const DENIED: Meaning = {
 const AWAY: Meaning = {
   code: 'SHARE_UNAVAILABLE',
   retriable: true,
-  next: 'check that the NFS server answers (`nfsstat -m`, `ls` on the mount); nothing is lost, it is tried again',
+  next: 'check that the storage answers (`ls` on the mount, and for NFS `nfsstat -m`); nothing is lost, it is tried again',
 };
 
 const NOT_MOUNTED: Meaning = {

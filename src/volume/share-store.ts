@@ -16,6 +16,7 @@ import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ErrorRecord } from '../model/errors.js';
 import type { ClaimReason } from '../model/log-entry.js';
 import type { Holder, VolumeLog } from '../model/volume-log.js';
+import type { Double } from './own-beat.js';
 import type { GenerationReason, Manifest } from '../bundle/manifest.js';
 
 export interface ShareIdentity {
@@ -33,6 +34,11 @@ export interface LivingHolder extends Holder {
   readonly alive: boolean;
   /** Age by the server's clock; `undefined` when the host never beat. */
   readonly heartbeatAgeMs: number | undefined;
+  /**
+   * It counts as alive because it has not been watched for long enough, by this process's own clock:
+   * where no clock tells the age of its heartbeat.
+   */
+  readonly isWatched?: boolean;
 }
 
 /** A generation read back whole and checked. */
@@ -228,8 +234,14 @@ export interface HistoryEntry {
 }
 
 export interface HostBeat {
+  /** Another instance under this host's identity that is not known to be dead. */
+  readonly double?: Double;
   /** This host's beat took this long, milliseconds by this host's monotonic clock. */
   readonly latencyMs: number;
+}
+
+export interface BeatCall {
+  readonly shareId: string | undefined;
 }
 
 export interface VerifyResult {
@@ -251,7 +263,9 @@ export interface ShareStore {
   /** Reads the marker and nothing else. */
   identify(call: Record<string, never>): Promise<ShareIdentity>;
   /** Checks the marker, registers this host's name and rewrites its heartbeat. */
-  beat(call: { readonly shareId: string | undefined }): Promise<HostBeat>;
+  beat(call: BeatCall): Promise<HostBeat>;
+  /** Takes former names of this host away, under which it holds nothing any more. @returns those names */
+  leaveFormerNames(call: Record<string, never>): Promise<HostName[]>;
   /** Goodbye: this host counts as expired from now on. */
   leave(call: Record<string, never>): Promise<void>;
   list(call: Record<string, never>): Promise<DomainUuid[]>;

@@ -9,7 +9,7 @@ import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../mod
 import type { VolumeLog } from '../model/volume-log.js';
 import { listDiverged } from './diverged.js';
 import { isUnopened, readHead } from './fetch.js';
-import type { Heartbeat } from './hosts.js';
+import type { Heartbeat, Presence } from './hosts.js';
 import { readLog } from './log.js';
 import { pinNames } from './pins.js';
 import type { HostPresence, Survey, SurveyCall, VolumeSummary } from './share-administration.js';
@@ -59,16 +59,25 @@ async function presenceOf(
   nowNs: bigint,
   hostExpiryMs: number,
 ): Promise<HostPresence | undefined> {
-  let seen: Awaited<ReturnType<Heartbeat['presenceOf']>>;
+  let seen: Presence | undefined;
   try {
-    seen = await heartbeat.presenceOf(host, nowNs);
+    seen = await heartbeat.presenceOf({ host }, nowNs);
   } catch (error) {
     if (errnoOf(error) === 'ENOTDIR') return undefined;
     const problem = shareError(`read the heartbeat of host ${host}`, error).toRecord();
-    return { host, heartbeatAgeMs: undefined, alive: false, version: undefined, problem };
+    const unknown = { heartbeatAgeMs: undefined, isWatched: false, aheadMs: 0, version: undefined };
+    return { host, ...unknown, alive: false, problem };
   }
-  const alive = seen !== undefined && seen.ageMs < hostExpiryMs;
-  return { host, heartbeatAgeMs: seen?.ageMs, alive, version: seen?.version };
+  const alive = seen !== undefined && seen.silentMs < hostExpiryMs;
+  return {
+    host,
+    id: seen?.id,
+    heartbeatAgeMs: seen?.silentMs,
+    aheadMs: seen?.aheadMs ?? 0,
+    isWatched: seen?.isWatched ?? false,
+    alive,
+    version: seen?.version,
+  };
 }
 
 /** Hosts read at a time. */

@@ -12,6 +12,7 @@
  *      below a head that has moved on, or a name that nobody will use again.
  */
 import { MirrorError } from '../model/errors.js';
+import { isOwn, isSameHost, type Author } from '../model/host-identity.js';
 import {
   formatGenerationName,
   parseGenerationName,
@@ -19,12 +20,12 @@ import {
   type GenerationName,
   type Slot,
 } from '../model/generation-name.js';
-import { needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
+import { claimOf, needsCompaction, pruneBoundary, type VolumeLog } from '../model/volume-log.js';
 import { isDamage, isUnreadable, readArchive } from './fetch.js';
 import { unlinkIfThere } from './files.js';
 import { sweepLive } from './live-sweep.js';
 import { readLog } from './log.js';
-import { moveToDiverged, writerOf } from './publish.js';
+import { moveToDiverged } from './publish.js';
 import {
   RESEAL_PREFIX,
   slotPath,
@@ -42,7 +43,7 @@ const REMOVALS_MAX = 128;
 
 export async function tidy(context: ShareContext, call: TidyCall): Promise<TidyResult> {
   const log = await readLog(context, call.uuid, 'all');
-  if (log?.holder?.epoch !== call.epoch || log.holder.host !== context.host) {
+  if (log?.holder?.epoch !== call.epoch || !isOwn(log.holder, context.self)) {
     throw new MirrorError(
       'FENCED',
       `volume ${call.uuid} is not held by this host in epoch ${String(call.epoch)}`,
@@ -76,7 +77,6 @@ async function sweep(
     [...log.published, ...log.diverged].map((entry) => formatGenerationName(entry.generation)),
   );
   const published = new Set(log.published.map((entry) => entry.generation.digestPrefix));
-  const writers = new Map(log.entries.map((entry) => [entry.slot, writerOf(entry)]));
   const bottom = log.entries[0]?.slot ?? 0;
   const result = { removed: 0, diverged: 0 };
   for (const file of await context.fs.readdir('sweep:readdir', paths.gen)) {
@@ -89,7 +89,7 @@ async function sweep(
     const name = aimedName(file);
     // What aims above the top may still be committed; what aims below the bottom belongs to pruning.
     if (!name || named.has(file) || name.slot > log.top || name.slot < bottom) continue;
-    const fenced = writers.get(name.slot) !== name.host;
+    const fenced = !isOfWriter(log, name);
     const news = fenced && !temporary && !published.has(name.digestPrefix);
     const keep = news && (await isWhole(context, call, name, paths));
     if (keep) {
@@ -102,6 +102,15 @@ async function sweep(
     if (result.removed + result.diverged >= REMOVALS_MAX) break;
   }
   return result;
+}
+
+/** Whether the slot that a file aimed at was taken by the file's own writer. */
+function isOfWriter(log: VolumeLog, { slot, epoch, host }: GenerationName): boolean {
+  const entry = log.entries.find((candidate) => candidate.slot === slot);
+  if (!entry || entry.kind === 'unknown') return false;
+  const taker: Author =
+    entry.kind === 'publish' ? (claimOf(log, entry.generation.epoch) ?? entry.generation) : entry;
+  return isSameHost(claimOf(log, epoch) ?? { host }, taker);
 }
 
 async function isWhole(

@@ -21,6 +21,8 @@ import { FileJournal } from '../host/journal.js';
 import { libtpmsVersion } from '../host/libtpms-version.js';
 import { FileKnownShare } from '../host/known-share.js';
 import { orHostError } from '../host/host-error.js';
+import { IdentityFile, readInstance } from '../host/identity-file.js';
+import { hostAddresses } from '../host/node-environment.js';
 import { readMachine } from '../host/machine.js';
 import { ensureOwnDirectory } from '../host/node-directories.js';
 import { systemClock, systemRandom } from '../host/node-environment.js';
@@ -44,7 +46,8 @@ import { coalesced } from '../model/coalesce.js';
 import { parseConfig, type Config } from '../model/config.js';
 import { sleep } from '../model/environment.js';
 import type { MirrorError } from '../model/errors.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import type { HostFinding, HostId, HostIdentity } from '../model/host-identity.js';
+import type { DomainUuid, HostName } from '../model/identifiers.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { nodeFork } from '../storage/node-fork.js';
 import { StorageClient } from '../storage/storage-client.js';
@@ -80,8 +83,39 @@ async function loadConfig(asked: string | undefined): Promise<Config> {
 async function openShare(config: Config, root = config.share): Promise<OpenShare> {
   const known = new FileKnownShare({ fs, stateDirectory: config.stateDir });
   const shareId = root === config.share ? await known.read() : undefined;
-  const { machineId } = await readMachine(fs);
-  return openShareAs(config, { root, machineId, keys: await readSealingKeys(fs, config) }, () => shareId);
+  const { identity: self } = await identityFile(config).peek(await findHost(config), hostAddresses());
+  return openShareAs(config, { root, self, keys: await readSealingKeys(fs, config) }, () => shareId);
+}
+
+function identityFile({ stateDir }: Config): IdentityFile {
+  return new IdentityFile({ fs, random: systemRandom, stateDirectory: stateDir });
+}
+
+async function findHost({ host: name, runDir }: Config): Promise<HostFinding> {
+  const machine = await readMachine(fs);
+  const instance = await readInstance({ fs, random: systemRandom }, runDir, machine.bootId);
+  return { name, machine, instance };
+}
+
+async function knowHost(
+  config: Config,
+  isAgent: boolean,
+): Promise<Required<Pick<AgentContext, 'identity' | 'names'>>> {
+  const file = identityFile(config);
+  const addresses = hostAddresses();
+  const { identity, news } = await file.keep(await findHost(config), { isAgent, addresses });
+  return { identity, names: { news, left: (names) => file.left(names) } };
+}
+
+async function peekIdentity(config: Config): Promise<HostIdentity> {
+  return (await identityFile(config).peek(await findHost(config), hostAddresses())).identity;
+}
+
+async function separateIdentity(config: Config): Promise<{ readonly id: HostId; readonly former: HostName }> {
+  const file = identityFile(config);
+  const found = await findHost(config);
+  const { identity } = await file.peek(found);
+  return { id: await file.separate(found), former: identity.formerNames[0] ?? identity.nameBeforeId };
 }
 
 async function openSealingOf(config: Config): Promise<Sealing | undefined> {
@@ -91,18 +125,24 @@ async function openSealingOf(config: Config): Promise<Sealing | undefined> {
 
 function openShareAs(
   config: Config,
-  parameters: Pick<StorageParameters, 'root' | 'machineId' | 'keys'>,
+  parameters: Pick<StorageParameters, 'root' | 'self' | 'keys'>,
   shareId: () => string | undefined,
   agent?: {
     readonly log: AgentContext['log'];
     readonly metrics: Metrics;
   },
 ): OpenShare & { share: StorageClient } {
-  const { host, storage, timing } = config;
+  const { storage, timing } = config;
   const share = new StorageClient({
     fork: nodeFork({
       program: PROGRAM,
-      parameters: { ...parameters, host, uid: storage.uid, gid: storage.gid },
+      parameters: {
+        ...parameters,
+        uid: storage.uid,
+        gid: storage.gid,
+        expiryMs: timing.hostExpiryMs,
+        isTimeObserved: storage.heartbeatAge === 'observed',
+      },
       shareId,
     }),
     clock: systemClock,
@@ -122,14 +162,14 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const { stateDir, runDir, libvirt } = config;
   const keys = await readSealingKeys(fs, config);
   for (const path of [stateDir, runDir]) await orHostError(`make ${path}`, () => ensureOwnDirectory(path));
-  const machine = await readMachine(fs);
+  const host = await knowHost(config, target === 'stdout');
   const log = openLog(config, target);
   const hostContext = { fs, clock: systemClock, random: systemRandom, stateDirectory: stateDir };
   const knownShare = new FileKnownShare(hostContext);
   // Before the first storage process is started, which is told it.
   await knownShare.read();
   const metrics = new Metrics(PROGRAM_VERSION);
-  const place = { root: config.share, machineId: machine.machineId, keys };
+  const place = { root: config.share, self: host.identity, keys };
   const { share, close } = openShareAs(config, place, () => knownShare.known, { log, metrics });
   const journal = new FileJournal(hostContext);
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
@@ -139,9 +179,10 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const runningQemu = new RunningQemu();
   const context: AgentContext = {
     config,
-    bootId: machine.bootId,
+    ...host,
+    bootId: host.identity.bootId,
     bootedAtMs: systemClock.nowMs() - uptime() * 1000,
-    share: metered(share, config.host, metrics),
+    share: metered(share, host.identity, metrics),
     snapshots: share,
     libtpms: () => libtpmsVersion(hostContext.fs),
     knownShare,
@@ -300,6 +341,8 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   configPath: (asked) => resolve(configPath(asked)),
   openContext,
   openShare,
+  peekIdentity,
+  separateIdentity,
   openSealing: openSealingOf,
   server: (kind, handler, said) =>
     boundedServer(kind === 'control' ? CONTROL_LIMITS : METRICS_LIMITS, handler, said),

@@ -2,7 +2,6 @@
  * storage-entry: the storage process, with the real share under it.
  */
 import { systemClock, systemRandom } from '../host/node-environment.js';
-import { parseHostName } from '../model/identifiers.js';
 import { confineProcess } from '../storage/confine-process.js';
 import { NodeFileSystem } from '../storage/node-filesystem.js';
 import { parentChannel } from '../storage/parent-channel.js';
@@ -20,12 +19,13 @@ export function serveShare(): void {
   runStorageProcess({
     channel: parentChannel(),
     confine: confineProcess,
-    open: ({ root, host, machineId, shareId, keys }) =>
+    open: ({ root, self, expiryMs, isTimeObserved = false, shareId, keys }) =>
       createLocalShareStore({
         fs,
         root,
-        host: parseHostName(host),
-        machineId,
+        self,
+        expiryMs,
+        isTimeObserved,
         version: PROGRAM_VERSION,
         shareId,
         clock: systemClock,

@@ -1,7 +1,7 @@
+import { hostNamed } from '../fixtures/host-identity.js';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { parseHostName } from '../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
@@ -13,8 +13,7 @@ function storeOn(root: string, host: string): ShareService {
   return createLocalShareStore({
     fs: new NodeFileSystem(),
     root,
-    host: parseHostName(host),
-    machineId: `machine of ${host}`,
+    self: hostNamed(host),
     clock: {
       nowMs: () => Date.now(),
       monotonicMs: () => performance.now(),

@@ -2,6 +2,7 @@
  * tree-operations: everything that the product does on a share and in a host's directories, each as
  * one call in a world of planted trees.
  */
+import { hostNamed } from '../fixtures/host-identity.js';
 import { domainPaths } from '../../src/host/domain-paths.js';
 import { orHostError } from '../../src/host/host-error.js';
 import type { HostContext } from '../../src/host/host-context.js';
@@ -12,7 +13,7 @@ import { readState, readStateNow } from '../../src/host/state-reader.js';
 import { stampState } from '../../src/host/state-stamp.js';
 import { systemClock } from '../../src/host/node-environment.js';
 import { linkFree, type FileSystem } from '../../src/model/filesystem.js';
-import { parseHostName, type DomainUuid } from '../../src/model/identifiers.js';
+import { type DomainUuid } from '../../src/model/identifiers.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
 import { livePath } from '../../src/volume/share-context.js';
@@ -45,7 +46,7 @@ export function makeActor(
 ): Actor {
   const common = { fs, random };
   const { share: root, stateDirectory } = world;
-  const host = { host: parseHostName('kvm-a'), machineId: 'kvm-a' };
+  const host = { self: hostNamed('kvm-a') };
   const store = createLocalShareStore({ ...common, ...host, root, clock: systemClock });
   const hostFiles = linkFree(fs, world.swtpmRoot, 'HOST_TAMPERED');
   const context = { fs: hostFiles, random, clock: instantClock(), stateDirectory };

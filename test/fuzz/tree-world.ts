@@ -6,13 +6,14 @@
  *   host/    swtpm's and QEMU's directories, each of its own user where root plays; state directory
  *   canary/  files and directories under every name that the product knows
  */
+import { hostNamed } from '../fixtures/host-identity.js';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { systemClock } from '../../src/host/node-environment.js';
-import { parseHostName, parseSnapshotName } from '../../src/model/identifiers.js';
+import { parseSnapshotName } from '../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import { readStateBlob } from '../fixtures/state-blobs.js';
@@ -112,7 +113,7 @@ export class TreeWorld {
 async function makeShare(root: string, random: SeededRandom): Promise<void> {
   const common = { fs: new NodeFileSystem(), root, clock: systemClock, random };
   for (const host of ['kvm-b', 'kvm-a']) {
-    const store = createLocalShareStore({ ...common, host: parseHostName(host), machineId: host });
+    const store = createLocalShareStore({ ...common, self: hostNamed(host) });
     if (host === 'kvm-b') await store.initialise({});
     await store.beat({ shareId: undefined });
     if (host === 'kvm-b') continue;

@@ -4,7 +4,9 @@
 import { Supervisor } from '../../src/agent/watch/supervisor.js';
 import type { AgentContext } from '../../src/agent/agent-context.js';
 import { isSettled, isStuck } from '../../src/agent/domain/settling.js';
+import type { HostIdentity } from '../../src/model/host-identity.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
+import { hostNamed, instanceOf } from '../fixtures/host-identity.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
 import { Arms, type ArmedFault } from './arms.js';
 import { EPOCH_MS } from './clock.js';
@@ -255,7 +257,7 @@ export class AgentHost implements WatchedHost {
       config: this.#config,
       bootId: `boot ${this.#boots}`,
       bootedAtMs: this.#bootedAtMs,
-      machineId: `machine ${this.name}`,
+      identity: this.#identity(),
       running: () => this.#hypervisor?.running ?? new Set(),
       takesGuestIn: (uuid) => this.#hypervisor?.guest(uuid)?.run.isIncoming,
       runMetadata: ({ clock, random }) => ({
@@ -287,6 +289,14 @@ export class AgentHost implements WatchedHost {
     const isWritten = guest?.run.began === true && this.#hypervisor?.setRunClaim(guest, claim) === true;
     if (isWritten) this.#site.coverage.count('claim left with the guest');
     return isWritten;
+  }
+
+  /** Each boot is an instance of the host, and it remembers them all. */
+  #identity(): HostIdentity {
+    const boots = Array.from({ length: this.#boots }, (_, at) => instanceOf(`${this.name} ${at + 1}`));
+    const instances = boots.reverse();
+    const [instance = instanceOf(this.name)] = instances;
+    return hostNamed(this.name, { instance, instances, bootId: `boot ${this.#boots}` });
   }
 
   #log(): AgentContext['log'] {

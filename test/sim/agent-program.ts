@@ -10,6 +10,7 @@ import type { ReplaceFile } from '../../src/host/replace-file.js';
 import { Spool } from '../../src/host/spool.js';
 import type { Config } from '../../src/model/config.js';
 import type { FileSystem } from '../../src/model/filesystem.js';
+import type { HostIdentity } from '../../src/model/host-identity.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import { StorageClient } from '../../src/storage/storage-client.js';
 import { configuredLimits } from '../../src/storage/storage-limits.js';
@@ -25,7 +26,7 @@ export interface ProgramSurroundings {
   readonly config: Config;
   readonly bootId: string;
   readonly bootedAtMs: number;
-  readonly machineId: string;
+  readonly identity: HostIdentity;
   readonly running: () => ReadonlySet<DomainUuid>;
   /** Whether a domain's VM was started to take a guest in. */
   readonly takesGuestIn: (uuid: DomainUuid) => boolean | undefined;
@@ -52,11 +53,11 @@ export interface AgentProgram {
 }
 
 export function agentProgram(program: RunningProgram, surroundings: ProgramSurroundings): AgentProgram {
-  const { config, bootId, bootedAtMs, machineId, storage, observe } = surroundings;
+  const { config, bootId, bootedAtMs, identity, storage, observe } = surroundings;
   const { stateDir, timing, limits } = config;
   const { local: fs, clock, random } = program;
   const client = new StorageClient({
-    fork: storageFork({ ...storage, root: config.share, host: config.host, machineId, parent: program }),
+    fork: storageFork({ ...storage, root: config.share, self: identity, parent: program }),
     clock,
     deadlineMs: timing.shareDeadlineMs,
     limits: configuredLimits(config),
@@ -64,6 +65,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
   const host = { fs, clock, random, stateDirectory: stateDir };
   const context: AgentContext = {
     config,
+    identity,
     bootId,
     bootedAtMs,
     share: observe(client),

@@ -173,7 +173,11 @@ class DiskFileSystem implements FileSystem {
   }
 
   statfs(_site: string, path: string): Promise<FileSystemSpace> {
-    return this.#inode(path, 'follow', () => ({ ...this.#tree.space(), isNfs: false }));
+    return this.#inode(path, 'follow', () => ({
+      ...this.#tree.space(),
+      kind: 'local' as const,
+      mountOptions: [],
+    }));
   }
 
   #inode<T>(path: string, lastLink: LastLink, apply: (inode: Inode) => T): Promise<T> {

@@ -171,7 +171,7 @@ export class InodeTree {
     this.#free(file);
   }
 
-  space(): Omit<FileSystemSpace, 'isNfs'> {
+  space(): Omit<FileSystemSpace, 'kind' | 'mountOptions'> {
     return {
       totalBytes: this.capacityBytes,
       availableBytes: Math.max(0, this.capacityBytes - this.#used),

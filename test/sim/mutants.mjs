@@ -457,8 +457,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/arrival.ts',
-        find: '      if (entry.host !== self) return lost;\n',
-        replace: '      if (entry.host !== self) return course;\n',
+        find: '      if (!isOwn(entry, self)) return lost;\n',
+        replace: '      if (!isOwn(entry, self)) return course;\n',
       },
     ],
   },

@@ -155,7 +155,11 @@ export class NfsClient implements FileSystem {
   statfs(_site: string, path: string): Promise<FileSystemSpace> {
     return this.#paths.at(path, 'follow', async (place) => {
       await this.#paths.find(place);
-      return this.#paths.request('STATFS', '', (tree) => ({ ...tree.space(), isNfs: true }));
+      return this.#paths.request('STATFS', '', (tree) => ({
+        ...tree.space(),
+        kind: 'nfs' as const,
+        mountOptions: [],
+      }));
     });
   }
 

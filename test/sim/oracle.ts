@@ -420,6 +420,7 @@ function operationsOf(share: ShareStore): ShareStore {
     initialise: (call) => share.initialise(call),
     identify: (call) => share.identify(call),
     beat: (call) => share.beat(call),
+    leaveFormerNames: (call) => share.leaveFormerNames(call),
     leave: (call) => share.leave(call),
     list: (call) => share.list(call),
     inspect: (call) => share.inspect(call),

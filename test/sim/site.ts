@@ -1,8 +1,9 @@
 /**
  * site: everything that one schedule plays with: the world, its hosts and domains, the ledger of their TPMs, and the oracle that watches them.
  */
+import { hostNamed } from '../fixtures/host-identity.js';
 import { asMirrorError } from '../../src/model/errors.js';
-import { parseDomainUuid, parseHostName, type DomainUuid } from '../../src/model/identifiers.js';
+import { parseDomainUuid, type DomainUuid } from '../../src/model/identifiers.js';
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import { AgentHost } from './agent-host.js';
 import type { ArmedFault } from './arms.js';
@@ -257,8 +258,7 @@ export class Site {
     await createLocalShareStore({
       fs: installer.share,
       root: SHARE,
-      host: parseHostName('installer'),
-      machineId: 'installer',
+      self: hostNamed('installer'),
       clock: installer.clock,
       random: installer.random,
     }).initialise({});

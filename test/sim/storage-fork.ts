@@ -4,7 +4,7 @@
  *
  * Whoever kills one learns of its end at once while the share answers it; one that sleeps in a hung mount may stay until the share answers again.
  */
-import { parseHostName } from '../../src/model/identifiers.js';
+import type { HostIdentity } from '../../src/model/host-identity.js';
 import type { ChildChannel, ChildListener, Fork } from '../../src/storage/child-channel.js';
 import type { ParentListener } from '../../src/storage/parent-channel.js';
 import { runStorageProcess } from '../../src/storage/storage-process.js';
@@ -20,8 +20,7 @@ const STUCK_CHANCE = 0.5;
 
 export interface StorageForkOptions {
   readonly root: string;
-  readonly host: string;
-  readonly machineId: string;
+  readonly self: HostIdentity;
   readonly parent: RunningProgram;
   readonly start: () => RunningProgram;
   /** Whether the share answers this host. */
@@ -66,18 +65,17 @@ function fork(options: StorageForkOptions, pid: number, listener: ChildListener)
         },
       },
       confine: () => undefined,
-      open: ({ root, host, machineId }) =>
+      open: ({ root, self }) =>
         createLocalShareStore({
           fs: child.share,
           root,
-          host: parseHostName(host),
-          machineId,
+          self,
           clock: child.clock,
           random: child.random,
         }),
     });
-    const { root, host, machineId } = options;
-    toChild({ kind: 'start', parameters: { root, host, machineId, uid: 0, gid: 0 } });
+    const { root, self } = options;
+    toChild({ kind: 'start', parameters: { root, self, uid: 0, gid: 0 } });
   });
   return {
     pid,

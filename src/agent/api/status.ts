@@ -81,8 +81,10 @@ export function hostStatus(
   attention: readonly Attention[],
 ): Status {
   const { config } = host;
-  const { id, state, latencyMs, beatAgeMs, error } = health;
-  const share = error ? [{ code: error.code, message: error.message, next: error.next }] : [];
+  const { id, state, latencyMs, beatAgeMs } = health;
+  const share = [health.error, health.double].flatMap((error) =>
+    error ? [{ code: error.code, message: error.message, next: error.next }] : [],
+  );
   return {
     host: config.host,
     share: { path: config.share, id, state, latencyMs, beatAgeMs: beatAgeMs ?? null },

@@ -8,6 +8,7 @@
  */
 import { asMirrorError, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
+import { isOwn, type Self } from '../../model/host-identity.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { PublishedState, ShareTask } from '../../model/lifecycle-state.js';
 import { START_FAILED, type ClaimReason, type LogEntry } from '../../model/log-entry.js';
@@ -31,10 +32,10 @@ export async function recover(
   domain: DomainTask,
   { epoch, claiming, logTop }: RecoverTask,
 ): Promise<TaskOutcome> {
-  const { host } = context.config;
+  const { identity } = context;
   const outcome = await claim(context, domain, 'recover', 'own');
   if (outcome.kind === 'claimed') {
-    const other = claimOfAnother(outcome.log, host, epoch);
+    const other = claimOfAnother(outcome.log, identity, epoch);
     if (other && !domain.over) return fencedAllTheSame(domain, other.host);
     return settling(await judged(context, domain, outcome), other !== undefined);
   }
@@ -45,7 +46,7 @@ export async function recover(
   // Our own release went through, or somebody else's claim: there is nothing left here that it could have cost.
   if (domain.over && (outcome.kind !== 'free' || !claiming)) return { event: { kind: 'released' } };
   if (outcome.kind !== 'free') return held(outcome, domain);
-  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, host, epoch);
+  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, identity, epoch);
   if (isLost && !domain.over) return fencedBy(outcome.log);
   const again = await claim(context, domain, 'recover', 'free', outcome.log.top);
   if (again.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: true } };
@@ -222,14 +223,14 @@ function fencedBy(log: VolumeLog): TaskOutcome {
  *
  * @param epoch this host's claim; 0 for none
  */
-function hasRunElsewhere(log: VolumeLog, host: HostName, epoch: Slot): boolean {
+function hasRunElsewhere(log: VolumeLog, self: Self, epoch: Slot): boolean {
   const neverRan = new Set(
     log.entries.flatMap((entry) =>
       entry.kind === 'release' && entry.reason === START_FAILED ? [entry.epoch] : [],
     ),
   );
   const isRun = (entry: LogEntry): boolean =>
-    entry.kind === 'claim' && entry.slot > epoch && entry.host !== host && !neverRan.has(entry.slot);
+    entry.kind === 'claim' && entry.slot > epoch && !isOwn(entry, self) && !neverRan.has(entry.slot);
   return epoch > 0 && log.entries.some(isRun);
 }
 

@@ -21,14 +21,14 @@ const HAND_OVER_MS = 5_000;
 const EXPIRIES_TO_HAND_OVER = 2;
 
 export function verdictOn(
-  { config }: AgentContext,
+  { config, identity }: AgentContext,
   { arrival, arrivedForMs }: Pick<DomainTask, 'arrival' | 'arrivedForMs'>,
   { volume, facts }: Situation,
 ): ArrivalVerdict {
   const provenance = provenanceOf(arrival);
-  const { timing, host } = config;
+  const { timing } = config;
   const isSilent = facts.holder === 'other-expired';
-  const verdict = judgeArrival(volume?.log, host, provenance, !isSilent || arrivedForMs < HAND_OVER_MS);
+  const verdict = judgeArrival(volume?.log, identity, provenance, !isSilent || arrivedForMs < HAND_OVER_MS);
   const patienceMs = EXPIRIES_TO_HAND_OVER * timing.hostExpiryMs + timing.stopDeadlineMs;
   const isOverdue = provenance.claim === undefined && arrivedForMs > patienceMs;
   return verdict === 'waiting' && isOverdue ? 'unproved' : verdict;
@@ -42,7 +42,7 @@ export async function wasHandedOver(
 ): Promise<boolean> {
   try {
     const { volume } = await readWholeLog(context, uuid);
-    return volume !== undefined && cameByHandOver(volume.log, context.config.host, provenanceOf(arrival));
+    return volume !== undefined && cameByHandOver(volume.log, context.identity, provenanceOf(arrival));
   } catch (error) {
     const { code, message } = asMirrorError(error);
     context.log.warn({ uuid, code }, `cannot see whether ${uuid} has arrived here: ${message}`);

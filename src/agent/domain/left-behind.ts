@@ -16,7 +16,7 @@ import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import { publishNote } from '../share/publish-note.js';
 import type { DomainTask } from './domain-task.js';
-import { isFromDiskOf, relationToHead, unjudgedSinceNs } from '../start/head-relation.js';
+import { isHeadFromOwnDisk, relationToHead, unjudgedSinceNs } from '../start/head-relation.js';
 import { gatherSituation } from '../start/situation.js';
 
 export interface LeftBehind {
@@ -83,7 +83,7 @@ function relationOfSpooled(context: AgentContext, capture: Capture, volume: Volu
   if (isForeign(capture, volume)) return 'unknown';
   const found = relationToHead({ ...context, bootId: '' }, capture, volume, undefined);
   // Nothing was published since this host took the volume over, so the capture is of what came after that head.
-  return found === 'unknown' && !isOwnHead(context, volume) ? 'newer' : found;
+  return found === 'unknown' && !isHeadFromOwnDisk(context.identity, volume) ? 'newer' : found;
 }
 
 function relationOfUnsynced(
@@ -94,7 +94,7 @@ function relationOfUnsynced(
 ): LocalRelation {
   if (isForeign(local, volume)) return 'unknown';
   const found = relationToHead(context, local, volume, unjudgedSince);
-  if (found !== 'unknown' || isOwnHead(context, volume)) return found;
+  if (found !== 'unknown' || isHeadFromOwnDisk(context.identity, volume)) return found;
   // The same, but that the files go back: to that head, which was synced when it was restored. Only a migration brings files that were not.
   const { head, log } = volume;
   const since = head.kind === 'whole' ? head.generation.name.slot : 0;
@@ -106,10 +106,6 @@ function relationOfUnsynced(
 
 function isForeign({ identity }: Capture, { head }: VolumeReading): boolean {
   return head.kind === 'whole' && isOtherTpm(identity, head.generation.capture.identity);
-}
-
-function isOwnHead({ config }: AgentContext, { head }: VolumeReading): boolean {
-  return head.kind === 'whole' && isFromDiskOf(config.host, head.generation.manifest);
 }
 
 /** @param isSpoolAhead of the head: then the file is judged against what is in the spool */

@@ -51,7 +51,7 @@ async function publish(
   invariant(capture !== undefined, 'a publish carries a capture');
   const note = publishNote(context, name, reason, bootId);
   const outcome = await context.share.publish({ uuid, epoch, slot, parent, capture, note });
-  if (outcome.kind !== 'committed') return lostSlot(context, outcome.by);
+  if (outcome.kind !== 'committed') return lostSlot(outcome.by);
   const at = new Date(context.clock.nowMs()).toISOString();
   return { event: { kind: 'published', slot, digest: capture.digest, at } };
 }
@@ -62,7 +62,7 @@ async function release(
   { epoch, slot, reason }: Extract<ShareTask, { kind: 'release' }>,
 ): Promise<TaskOutcome> {
   const outcome = await context.share.closeEpoch({ uuid, kind: 'release', epoch, slot, reason });
-  return outcome.kind === 'committed' ? { event: { kind: 'released' } } : lostSlot(context, outcome.by);
+  return outcome.kind === 'committed' ? { event: { kind: 'released' } } : lostSlot(outcome.by);
 }
 
 /** What is in doubt is settled by looking again: the volume is not held any more, or still is; or by a claim in the place of one in doubt. */
@@ -96,8 +96,8 @@ async function closeOwn(
 }
 
 /** Somebody else's entry means fenced; our own, from a commit that was given up on, means that we must look again. */
-function lostSlot({ config }: AgentContext, by: HostName | undefined): TaskOutcome {
-  if (by !== undefined && by !== config.host) return { event: { kind: 'fenced', by } };
+function lostSlot(by: HostName | undefined): TaskOutcome {
+  if (by !== undefined) return { event: { kind: 'fenced', by } };
   return { event: { kind: 'share-failed', inDoubt: true } };
 }
 

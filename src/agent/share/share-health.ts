@@ -9,6 +9,8 @@
  * I1 The share's identity, once known, never changes by itself: another share under the same path is `wrong`, not new.
  */
 import { asMirrorError, type ErrorCode, type MirrorError } from '../../model/errors.js';
+import { hostDoubled } from '../../volume/host-double.js';
+import type { Double } from '../../volume/own-beat.js';
 import type { AgentContext } from '../agent-context.js';
 import { rememberShare } from './remember-share.js';
 import { instant, mayCountAsDead, silentMs, type Instant } from './silence.js';
@@ -23,6 +25,8 @@ export interface ShareHealthReport {
   /** Since the last successful beat, ms; `undefined` before the first. */
   readonly beatAgeMs: number | undefined;
   readonly error: MirrorError | undefined;
+  /** Another machine runs under this host's identity. */
+  readonly double?: MirrorError | undefined;
 }
 
 export interface ShareHealthListener {
@@ -42,6 +46,7 @@ const WRONG: ReadonlySet<ErrorCode> = new Set([
   'SHARE_NOT_INITIALIZED',
   'SHARE_VERSION',
   'HOST_NAME_TAKEN',
+  'SHARE_UNSUPPORTED',
 ]);
 
 export function isWrongShare({ code }: Pick<MirrorError, 'code'>): boolean {
@@ -59,6 +64,8 @@ export class ShareHealth {
   #heardSince: Instant | undefined;
   #failures = 0;
   #error: MirrorError | undefined;
+  #double: MirrorError | undefined;
+  #mayBeDoubled = false;
   #cancel: (() => void) | undefined;
   #closed = false;
 
@@ -80,6 +87,7 @@ export class ShareHealth {
       latencyMs: this.#latencyMs,
       beatAgeMs,
       error: this.#error,
+      double: this.#double,
     };
   }
 
@@ -111,11 +119,12 @@ export class ShareHealth {
     const { share, config, clock } = this.#context;
     const begun = instant(clock);
     try {
-      const { latencyMs } = await share.beat({ shareId: this.#shareId });
+      const { latencyMs, double } = await share.beat({ shareId: this.#shareId });
       this.#shareId ??= await rememberShare(this.#context);
       this.#latencyMs = latencyMs;
       this.#lastBeatMs = clock.monotonicMs();
       this.#succeeded();
+      this.#mindDouble(double);
       this.#mindSilence(begun);
     } catch (error) {
       this.#failed(asMirrorError(error));
@@ -146,6 +155,21 @@ export class ShareHealth {
     if (!mayCountAsDead(this.#context, forMs)) return;
     this.#context.log.warn({ silentMs: forMs }, 'no other host may have heard of this one for a while');
     this.#listener.unheard();
+  }
+
+  /** What may be this host's own past is told by a start that waits for it, and by nobody else. */
+  #mindDouble(double: Double | undefined): void {
+    const { log } = this.#context;
+    const wasDoubled = this.#double !== undefined;
+    this.#double = double?.isSeen ? hostDoubled(double) : undefined;
+    if (this.#double && !wasDoubled) {
+      log.error({ code: this.#double.code }, this.#double.message);
+    } else if (!this.#double && wasDoubled) {
+      log.warn({}, 'no other machine runs under the identity of this host any more');
+    }
+    // What was refused meanwhile need not wait for its own pause.
+    if (!double && this.#mayBeDoubled) this.#listener.returned();
+    this.#mayBeDoubled = double !== undefined;
   }
 
   #failed(error: MirrorError): void {

@@ -1,12 +1,11 @@
 /**
  * head-relation: how what lies on this host's disk stands to a volume's head and to its log.
  */
-import type { Manifest } from '../../bundle/manifest.js';
 import type { JournalRecord } from '../../host/journal-record.js';
 import type { Capture } from '../../model/capture.js';
-import type { HostName } from '../../model/identifiers.js';
+import { isOwn, type Self } from '../../model/host-identity.js';
 import { relateToHead, type LocalRelation } from '../../model/local-relation.js';
-import { claimedByAnother } from '../../model/volume-log.js';
+import { claimedByAnother, claimOf, isHeadOwn } from '../../model/volume-log.js';
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 
@@ -15,15 +14,15 @@ const PLACED: ReadonlySet<string> = new Set(['import', 'carried', 'rollback', 'r
 
 /** Judged from the last claim of this host that is known; when that has been pruned away, others may have held the volume meanwhile. */
 export function othersClaimed(
-  { config }: AgentContext,
+  { identity }: AgentContext,
   { log }: VolumeReading,
   record: JournalRecord | undefined,
 ): boolean {
   const epoch = record && record.epoch > 0 ? record.epoch : log.head?.epoch;
   if (epoch === undefined) return false;
-  const claim = log.entries.find((entry) => entry.slot === epoch);
-  const own = claim?.kind === 'claim' && claim.host === config.host;
-  return !own || claimedByAnother(log, config.host, epoch);
+  const claim = claimOf(log, epoch);
+  const own = claim !== undefined && isOwn(claim, identity);
+  return !own || claimedByAnother(log, identity, epoch);
 }
 
 /** Since when a domain may have run here from a state that nobody had judged. */
@@ -34,14 +33,14 @@ export function unjudgedSinceNs(
   return record?.bootId === bootId ? undefined : BigInt(Math.floor(bootedAtMs)) * 1_000_000n;
 }
 
-/** Whether a host's own disk held what it published, so that the files' times can be compared. */
-export function isFromDiskOf(host: HostName, manifest: Pick<Manifest, 'host' | 'reason'>): boolean {
-  return manifest.host === host && !PLACED.has(manifest.reason);
+/** Whether the head is what this host's own disk held, so that the files' times can be compared. */
+export function isHeadFromOwnDisk(self: Self, { log, head }: VolumeReading): boolean {
+  return head.kind === 'whole' && !PLACED.has(head.generation.manifest.reason) && isHeadOwn(log, self);
 }
 
 /** @param bootId of `context`: '' when the capture may have been taken earlier in this boot */
 export function relationToHead(
-  { config, bootId }: Pick<AgentContext, 'config' | 'bootId'>,
+  { identity, bootId }: Pick<AgentContext, 'identity' | 'bootId'>,
   local: Capture,
   volume: VolumeReading,
   unjudgedSince: bigint | undefined,
@@ -52,7 +51,7 @@ export function relationToHead(
   return relateToHead({
     local,
     head: { digest: capture.digest, files: capture.files, bootId: manifest.bootId },
-    headIsOwn: isFromDiskOf(config.host, manifest),
+    headIsOwn: isHeadFromOwnDisk(identity, volume),
     publishedBefore: below.map((entry) => entry.generation),
     bootId,
     unjudgedSinceNs: unjudgedSince,

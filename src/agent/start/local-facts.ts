@@ -14,7 +14,7 @@ import { isReadEverywhere, isTooNewFor, tpmFormat } from '../../model/tpm-format
 import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import type { DomainPlace } from '../domain-place.js';
-import { isFromDiskOf, othersClaimed, relationToHead, unjudgedSinceNs } from './head-relation.js';
+import { isHeadFromOwnDisk, othersClaimed, relationToHead, unjudgedSinceNs } from './head-relation.js';
 
 /** What belongs to a stop may change a file's ctime after the journal was written: libvirt takes its labels back. */
 const AFTER_STOP_NS = 10_000_000_000n;
@@ -89,7 +89,7 @@ function isBehindOwnHead({ context, volume, record, relation }: ValidLocal): boo
   if (relation !== 'older' || volume?.head.kind !== 'whole') return false;
   const { manifest } = volume.head.generation;
   const isOfThisBoot = manifest.bootId !== '' && manifest.bootId === context.bootId;
-  const isOwn = isFromDiskOf(context.config.host, manifest) && !othersClaimed(context, volume, record);
+  const isOwn = isHeadFromOwnDisk(context.identity, volume) && !othersClaimed(context, volume, record);
   return isOfThisBoot && isOwn;
 }
 

@@ -15,6 +15,7 @@ import type { Arrival } from '../../host/journal-record.js';
 import { sleep } from '../../model/environment.js';
 import { asMirrorError, MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
+import { isOwn } from '../../model/host-identity.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import { runClaimOf } from '../../model/run-claim.js';
 import { takeOverIn } from '../../model/take-over.js';
@@ -44,6 +45,8 @@ export interface PreparingDomain {
 
 /** Between two looks at a holder that may expire, or at a share that may come back. */
 const LOOK_AGAIN_MS = 250;
+/** Beyond the expiry, so that the look that finds it over is still within the deadline. */
+const WATCH_SPARE_MS = 2_000;
 
 /**
  * @throws MirrorError the refusal, or what kept the start from being decided within `timing.start_deadline`
@@ -60,11 +63,17 @@ export async function prepareDomain(
     const gathering = gatherSituation(context, request, request);
     const situation = await deadline.within(gathering);
     const decision = planRestore(situation.facts);
+    const isWatched = situation.volume?.holder?.isWatched === true && mayPass(context, situation);
+    if (isWatched) deadline.extend(watchMs(context));
     const late = deadline.leftMs < LOOK_AGAIN_MS;
     if (!isFinished && mustFinishFirst(decision, situation.facts)) {
       if (late) throw stillFinishing(request.uuid);
     } else if (decision.kind !== 'refuse') {
-      const prepared = await carryOut({ context, request, situation, deadline, domain }, decision);
+      const attempt = { context, request, situation, deadline, domain };
+      const prepared = await carryOut(attempt, decision).catch((error: unknown) => {
+        waitForDouble(attempt, error);
+        return undefined;
+      });
       if (prepared) return prepared;
       if (late) throw unsettled(request.uuid);
     } else {
@@ -79,6 +88,21 @@ export async function prepareDomain(
     }
     await sleep(context.clock, LOOK_AGAIN_MS);
   }
+}
+
+/** For as long as it takes to see whether another host lives, where no clock tells. */
+function watchMs({ config }: AgentContext): number {
+  return config.timing.hostExpiryMs + WATCH_SPARE_MS;
+}
+
+/** Who may be this host's own past is known to be gone soon. @throws what is anything else */
+function waitForDouble({ context, deadline, domain }: Start, error: unknown): void {
+  const cause = asMirrorError(error);
+  if (cause.code !== 'HOST_DOUBLED' || !cause.retriable) throw error;
+  deadline.extend(watchMs(context));
+  if (deadline.leftMs < LOOK_AGAIN_MS) throw error;
+  domain.waiting(cause);
+  deadline.because(cause);
 }
 
 function unsettled(uuid: DomainUuid): MirrorError {
@@ -136,12 +160,12 @@ async function isStillHeld({ context, request, deadline }: Start, { hold }: Prep
 
 /** Where a domain comes from, if it comes: what is known before it does. */
 function announced(
-  { config }: AgentContext,
+  { identity }: AgentContext,
   { runClaim }: PrepareRequest,
   { volume, facts }: Situation,
 ): Arrival {
   const holder = volume?.holder;
-  const source = holder && holder.host !== config.host ? holder : undefined;
+  const source = holder && !isOwn(holder, identity) ? holder : undefined;
   return {
     source: source ? { slot: source.epoch, host: source.host } : null,
     logTop: facts.share === 'verified' ? (volume?.log.top ?? 0) : null,

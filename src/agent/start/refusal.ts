@@ -177,6 +177,9 @@ function spoolAhead(uuid: string): MirrorError {
 function signOfLife({ volume }: Situation): string {
   const age = volume?.holder?.heartbeatAgeMs;
   if (age === undefined) return 'which has no heartbeat';
+  if (volume?.holder?.isWatched) {
+    return `which is not known to be dead: its heartbeat has been watched for ${(age / 1000).toFixed(1)} s, and no clock tells its age`;
+  }
   const state = volume?.holder?.alive ? 'alive' : 'expired';
   return `which is ${state} (last heartbeat ${(age / 1000).toFixed(1)} s ago)`;
 }

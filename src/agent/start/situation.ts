@@ -106,14 +106,14 @@ export async function gatherSituation(
 }
 
 function announcement(
-  { config }: AgentContext,
+  { identity }: AgentContext,
   volume: VolumeReading | undefined,
   asked: AskedOfAStart | undefined,
 ): RestoreFacts['announced'] {
   if (!asked?.incoming) return 'no';
   const { runClaim } = asked;
   if (!volume || !runClaim) return 'yes';
-  const standing = standingOf(volume.log, config.host, { slot: runClaim.epoch, ...runClaim });
+  const standing = standingOf(volume.log, identity, { slot: runClaim.epoch, ...runClaim });
   return standing === 'open' ? 'by-holder' : 'yes';
 }
 

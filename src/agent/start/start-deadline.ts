@@ -10,7 +10,8 @@ import type { AgentContext } from '../agent-context.js';
 
 export class StartDeadline {
   readonly #clock: AgentContext['clock'];
-  readonly #endMs: number;
+  #endMs: number;
+  #isExtended = false;
   #reason: MirrorError;
   #isOver = false;
 
@@ -22,7 +23,7 @@ export class StartDeadline {
       'SHARE_TIMEOUT',
       `the share has not answered for ${uuid} within timing.start_deadline, ${String(startDeadlineMs)} ms`,
       {
-        next: 'check that the NFS server answers (`nfsstat -m`, `ls` on the mount), then start the domain again',
+        next: 'check that the storage answers (`ls` on the mount), then start the domain again',
         retriable: true,
       },
     );
@@ -36,6 +37,13 @@ export class StartDeadline {
   /** Whether it has cut something off. */
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** Once: for what is known to be over, one way or the other, after as long. */
+  extend(ms: number): void {
+    if (this.#isExtended) return;
+    this.#isExtended = true;
+    this.#endMs = Math.max(this.#endMs, this.#clock.monotonicMs() + ms);
   }
 
   /** What the start waits for from now on, for the error at its end. */

@@ -7,13 +7,14 @@
 import type { BareDomain, SeenDefinitions } from '../../host/definitions-file.js';
 import type { JournalRecord } from '../../host/journal-record.js';
 import { asMirrorError } from '../../model/errors.js';
+import { isOwn } from '../../model/host-identity.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { AgentContext } from '../agent-context.js';
 import type { HostNotices } from './host-notices.js';
 
 type DefinitionsContext = Pick<
   AgentContext,
-  'guests' | 'journal' | 'share' | 'knownShare' | 'config' | 'log' | 'definitions'
+  'guests' | 'journal' | 'share' | 'knownShare' | 'config' | 'identity' | 'log' | 'definitions'
 >;
 
 export class Definitions {
@@ -104,14 +105,14 @@ export class Definitions {
   /** Whether it went on on another host, or was meant to be forgotten. */
   async #isElsewhere({ uuid, phase }: JournalRecord): Promise<boolean> {
     if (phase === 'handed-over' || phase === 'away') return true;
-    const { share, knownShare, config } = this.#context;
+    const { share, knownShare, config, identity } = this.#context;
     const { hostExpiryMs } = config.timing;
     const shareId = await knownShare.read();
     const call = { uuid, withHead: false, since: Number.MAX_SAFE_INTEGER, hostExpiryMs, shareId };
     try {
       const { volume } = await share.inspect(call);
       if (volume?.log.tombstone) return true;
-      return volume?.log.lastClaim !== undefined && volume.log.lastClaim.host !== config.host;
+      return volume?.log.lastClaim !== undefined && !isOwn(volume.log.lastClaim, identity);
     } catch {
       // Told all the same: the share's own trouble is told elsewhere.
       return false;

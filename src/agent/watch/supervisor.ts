@@ -21,6 +21,7 @@ import { Definitions } from './definitions.js';
 import { DomainEvents } from './domain-events.js';
 import type { DomainFacts } from '../domain-place.js';
 import { HostNotices } from './host-notices.js';
+import { HostNames } from '../share/host-names.js';
 import { Introductions } from './introductions.js';
 import { sweepLinks } from './link-sweep.js';
 import { LiveWatch } from './live-watch.js';
@@ -53,6 +54,7 @@ export class Supervisor {
   readonly #events: DomainEvents;
   readonly #runClaims: WrittenRunClaims;
   readonly #rescan: Rescan;
+  readonly #names: HostNames;
   #looks = 0;
   #ready: Promise<void> = Promise.resolve();
 
@@ -60,6 +62,7 @@ export class Supervisor {
     this.#context = context;
     this.#runClaims = new WrittenRunClaims(context);
     this.#domains = new Replicators({ ...context, runClaims: this.#runClaims });
+    this.#names = new HostNames(context);
     const markDirty = (uuid: DomainUuid): void => {
       this.find(uuid)?.changed();
     };
@@ -111,6 +114,8 @@ export class Supervisor {
 
   async #takeUpAll(): Promise<void> {
     const { journal, log } = this.#context;
+    const news = this.#names.news();
+    if (news) this.#notices.note(news);
     const { records, damaged } = await journal.list();
     for (const error of damaged) {
       log.error({ code: error.code }, error.message);
@@ -272,6 +277,13 @@ export class Supervisor {
     );
   }
 
+  /** Whether every claim that this host holds was made by this run of the program. */
+  #hasClaimedAnew(): boolean {
+    const isNew = ({ state: { hold } }: Replicator): boolean =>
+      hold.kind === 'none' || hold.kind === 'held' || (hold.kind === 'fenced' && hold.claimed === undefined);
+    return this.#left.size === 0 && this.replicators().every(isNew);
+  }
+
   /** What is to be seen of a domain proves nothing when somebody says what becomes of it. */
   #said(uuid: DomainUuid): void {
     this.#sightings.forget(uuid);
@@ -317,6 +329,7 @@ export class Supervisor {
     this.#looks += 1;
     if (this.#looks % LOOKS_A_DEFINITION === 0) void this.#definitions.look();
     await this.#abandoned.look();
+    if (this.#hasClaimedAnew()) void this.#names.leave();
     void this.#keepReserve();
   }
 

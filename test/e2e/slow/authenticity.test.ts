@@ -1,12 +1,13 @@
 /**
  * Somebody who can write to the share puts a TPM of his own into a volume: nobody starts with it in silence.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { systemClock, systemRandom } from '../../../src/host/node-environment.js';
 import { contentDigest, sha256 } from '../../../src/model/hash.js';
-import { parseDomainUuid, parseHostName } from '../../../src/model/identifiers.js';
+import { parseDomainUuid } from '../../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
 import { makeKey } from '../../fixtures/age-keys.js';
@@ -22,8 +23,7 @@ async function plant(site: Site): Promise<void> {
   const store = createLocalShareStore({
     fs: new NodeFileSystem(),
     root: site.share,
-    host: parseHostName('kvm-mallory'),
-    machineId: 'nobody',
+    self: hostNamed('kvm-mallory'),
     clock: systemClock,
     random: systemRandom,
   });

@@ -2,6 +2,7 @@
  * What an arrival is believed for, against volumes whose guests are all known: hosts claim, publish, lose the volume by force while their guests run
  * on, hand over, and fail; then one of the guests comes here.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -179,7 +180,7 @@ function arrive(
   const wasHolders = holder?.guest === traveller;
   traveller.host = undefined;
   for (const one of during) take(world, one, traveller);
-  const verdict = judgeArrival(world.log, SELF, provenance, isAlive);
+  const verdict = judgeArrival(world.log, hostNamed(SELF), provenance, isAlive);
   const containsHead = [...world.head].every((slot) => traveller.contains.has(slot));
   return { verdict, containsHead, wasHolders };
 }
@@ -231,7 +232,7 @@ t.test(
             logTop: world.log.top,
           };
           if (end === 'migrated') world.release('migrated');
-          const verdict = judgeArrival(world.log, SELF, provenance, end !== 'silent');
+          const verdict = judgeArrival(world.log, hostNamed(SELF), provenance, end !== 'silent');
           const expected = end === 'alive' ? 'waiting' : 'proved';
           if (verdict !== expected) throw new Error(`${end}: expected ${expected}, found ${verdict}`);
         },
@@ -303,7 +304,7 @@ const WITH_CLAIM: [string, RunClaim, World, boolean, ArrivalVerdict][] = [
 for (const [name, claim, world, isAlive, expected] of WITH_CLAIM) {
   t.test(`G4: with the claim of a run: ${name}`, (t) => {
     const provenance = { claim, source: undefined, logTop: undefined };
-    t.equal(judgeArrival(world.log, SELF, provenance, isAlive), expected);
+    t.equal(judgeArrival(world.log, hostNamed(SELF), provenance, isAlive), expected);
     t.end();
   });
 }
@@ -322,7 +323,7 @@ const WITHOUT_CLAIM: [string, World, number | undefined, boolean, ArrivalVerdict
 for (const [name, world, logTop, isAlive, expected] of WITHOUT_CLAIM) {
   t.test(`G4: without a claim: ${name}`, (t) => {
     const provenance = { claim: undefined, source: SOURCE, logTop };
-    t.equal(judgeArrival(world.log, SELF, provenance, isAlive), expected);
+    t.equal(judgeArrival(world.log, hostNamed(SELF), provenance, isAlive), expected);
     t.end();
   });
 }
@@ -332,7 +333,7 @@ t.test('G4: without a claim, the guest of a holder that was replaced may be what
   const source = { slot: world.log.epoch, host: B };
   const provenance = { claim: undefined, source, logTop: world.log.top };
   world.release('migrated');
-  t.equal(judgeArrival(world.log, SELF, provenance, true), 'unproved');
+  t.equal(judgeArrival(world.log, hostNamed(SELF), provenance, true), 'unproved');
   const [later] = [new World()];
   later.start(A, 'start', false);
   later.publish();
@@ -343,21 +344,25 @@ t.test('G4: without a claim, the guest of a holder that was replaced may be what
   later.publish();
   const again = { claim: undefined, source: { slot: later.log.epoch, host: A }, logTop: later.log.top };
   later.release('migrated');
-  t.equal(judgeArrival(later.log, SELF, again, true), 'proved', 'its host has started it anew since');
+  t.equal(
+    judgeArrival(later.log, hostNamed(SELF), again, true),
+    'proved',
+    'its host has started it anew since',
+  );
   t.end();
 });
 
 t.test('nobody ever had it: what comes is the first', (t) => {
   const nothing = { claim: undefined, source: undefined, logTop: 0 };
-  t.equal(judgeArrival(undefined, SELF, nothing, true), 'proved');
+  t.equal(judgeArrival(undefined, hostNamed(SELF), nothing, true), 'proved');
   const failed = new World();
   failed.claim(B, 'start');
   failed.release(START_FAILED);
-  t.equal(judgeArrival(failed.log, SELF, nothing, true), 'proved');
+  t.equal(judgeArrival(failed.log, hostNamed(SELF), nothing, true), 'proved');
   const held = new World();
   held.claim(B, 'start');
   t.equal(
-    judgeArrival(held.log, SELF, nothing, true),
+    judgeArrival(held.log, hostNamed(SELF), nothing, true),
     'unproved',
     'another host holds it, and stored nothing yet',
   );
@@ -372,7 +377,11 @@ t.test('a tombstone, or an entry that cannot be read, ends what a claim stands f
       kind === 'unknown'
         ? { kind, slot, payload: '?' }
         : { kind, slot, host: A, token: 'e'.repeat(16), at: '', epoch: 1, reason: 'forget' };
-    t.equal(standingOf(readVolumeLog([...entries, last]), SELF, { slot: 1, ...CLAIM }), 'lost', kind);
+    t.equal(
+      standingOf(readVolumeLog([...entries, last]), hostNamed(SELF), { slot: 1, ...CLAIM }),
+      'lost',
+      kind,
+    );
   }
   t.end();
 });

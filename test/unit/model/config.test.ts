@@ -51,7 +51,7 @@ t.test('an empty file is the documented defaults', async (t) => {
     start: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse', localState: 'refuse' },
     nvram: { mismatch: 'fresh' },
     retention: { generations: 32 },
-    storage: { uid: 0, gid: 0 },
+    storage: { uid: 0, gid: 0, heartbeatAge: 'auto' },
     encryption: { recipients: [], identityFile: undefined, acceptPlain: false },
     metrics: { listen: undefined, names: [] },
     log: { level: 'info' },

@@ -1,6 +1,7 @@
 /**
  * The meaning of a log: against an oracle that watches hosts race for its slots, and under every cut and every late arrival.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import fc from 'fast-check';
 import t from 'tap';
 import type { GenerationName, Slot } from '../../../src/model/generation-name.js';
@@ -370,10 +371,10 @@ t.test('only the holder compacts', async (t) => {
 
 t.test('another host claimed: only claims of others, and only those after the given slot', async (t) => {
   const log = readVolumeLog([claimAt(1, HOSTS[1]), claimAt(2), publishAt(3, 2), claimAt(4), closeAt(5, 4)]);
-  t.equal(claimedByAnother(log, HOSTS[0]!, 0), true);
-  t.equal(claimedByAnother(log, HOSTS[0]!, 1), false);
-  t.equal(claimedByAnother(log, HOSTS[1]!, 2), true);
-  t.equal(claimedByAnother(log, HOSTS[1]!, 4), false);
+  t.equal(claimedByAnother(log, hostNamed(HOSTS[0]!), 0), true);
+  t.equal(claimedByAnother(log, hostNamed(HOSTS[0]!), 1), false);
+  t.equal(claimedByAnother(log, hostNamed(HOSTS[1]!), 2), true);
+  t.equal(claimedByAnother(log, hostNamed(HOSTS[1]!), 4), false);
 });
 
 t.test('G3: an entry of another host counts for nothing in an epoch that has its number by chance', (t) => {

@@ -1,3 +1,4 @@
+import { hostNamed } from '../../fixtures/host-identity.js';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, chown, mkdir, readFile, readlink, stat } from 'node:fs/promises';
@@ -5,7 +6,6 @@ import { join } from 'node:path';
 import t from 'tap';
 import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
-import { parseHostName } from '../../../src/model/identifiers.js';
 import { compileStorageEntry, realStorage } from '../../fixtures/real-storage.js';
 import { claimCall, publishCall, uuidOf } from '../../fixtures/share-calls.js';
 import { systemClock, systemRandom } from '../../../src/host/node-environment.js';
@@ -50,8 +50,7 @@ t.test('G1: state goes to the share and comes back byte for byte, through real p
   const direct = createLocalShareStore({
     fs: new NodeFileSystem(),
     root,
-    host: parseHostName('kvm-b'),
-    machineId: 'machine-b',
+    self: hostNamed('kvm-b'),
     clock: systemClock,
     random: systemRandom,
   });
@@ -120,7 +119,7 @@ t.test(
   'a crash is told with its last words, and the next request is served by another process',
   async (t) => {
     const root = await shareDirectory(t);
-    const parameters = { root, machineId: 'crash' };
+    const parameters = { root, self: hostNamed('crash') };
     const { client, events } = realStorage(t, { program, deadlineMs: DEADLINE_MS, parameters });
     await client.initialise({});
     await t.rejects(client.leave({}), {
@@ -165,7 +164,7 @@ t.test('a storage process does not outlive its parent', async () => {
   });
   child.send({
     kind: 'start',
-    parameters: { root: '/nonexistent', host: 'kvm-a', machineId: 'm', uid: 0, gid: 0 },
+    parameters: { root: '/nonexistent', self: hostNamed('kvm-a'), uid: 0, gid: 0 },
   });
   t.same(await once(child, 'message').then(([message]: unknown[]) => message), { kind: 'ready' });
   child.disconnect();

@@ -1,3 +1,4 @@
+import { hostNamed } from '../../fixtures/host-identity.js';
 import t from 'tap';
 import { MirrorError } from '../../../src/model/errors.js';
 import type { ParentChannel, ParentListener } from '../../../src/storage/parent-channel.js';
@@ -6,7 +7,7 @@ import type { ChildMessage, StorageParameters } from '../../../src/storage/wire.
 import type { ShareService } from '../../../src/volume/share-administration.js';
 import { settled } from '../../fakes/manual-clock.js';
 
-const PARAMETERS: StorageParameters = { root: '/share', host: 'kvm-a', machineId: 'm', uid: 36, gid: 36 };
+const PARAMETERS: StorageParameters = { root: '/share', self: hostNamed('kvm-a'), uid: 36, gid: 36 };
 
 class FakeParent implements ParentChannel {
   readonly received: ChildMessage[] = [];

@@ -1,6 +1,7 @@
 /**
  * One thing on the share that is not what it ought to be, or hangs, hides no other.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import { execFileSync } from 'node:child_process';
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -8,7 +9,6 @@ import { join } from 'node:path';
 import t from 'tap';
 import { systemClock, systemRandom } from '../../../src/host/node-environment.js';
 import type { FileSystem } from '../../../src/model/filesystem.js';
-import { parseHostName } from '../../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
 import type { ShareService } from '../../../src/volume/share-administration.js';
@@ -20,8 +20,7 @@ const EXPIRY = { hostExpiryMs: 30_000, shareId: undefined };
 const HOST_READ_MS = 100;
 
 function storeOf(root: string, name: string, fs: FileSystem = new NodeFileSystem()): ShareService {
-  const host = parseHostName(name);
-  const context = { fs, root, host, machineId: `machine of ${name}`, hostReadMs: HOST_READ_MS };
+  const context = { fs, root, self: hostNamed(name), hostReadMs: HOST_READ_MS };
   return createLocalShareStore({ ...context, clock: systemClock, random: systemRandom });
 }
 

@@ -101,7 +101,7 @@ t.test('a second machine with the name of a host is refused, and holds nothing',
   const { store } = hosts.start('kvm-a');
   await store.initialise({});
   await claimed(store);
-  const double = hosts.start('kvm-a', { machineId: 'another machine' }).store;
+  const double = hosts.start('kvm-a', { self: { machineId: 'another machine' } }).store;
   await t.rejects(double.beat({ shareId: undefined }), { code: 'HOST_NAME_TAKEN', message: /kvm-a/ });
   await t.rejects(double.claim(claimCall('forced')), { code: 'HOST_NAME_TAKEN' });
   t.match(await read(store), { log: { top: 1 } });
@@ -113,7 +113,7 @@ t.test('two machines that take one name at once: one of them has it', async (t) 
     const hosts = new VolumeHosts(seed);
     await hosts.start('kvm-c').store.initialise({});
     const machines = ['one', 'two'].map((machineId) =>
-      hosts.start('kvm-a', { machineId, wrap: hosts.shuffling() }),
+      hosts.start('kvm-a', { self: { machineId }, wrap: hosts.shuffling() }),
     );
     const beats = await Promise.allSettled(machines.map(({ store }) => store.beat({ shareId: undefined })));
     const refused = beats.filter((beat) => beat.status === 'rejected');
@@ -131,12 +131,12 @@ t.test('a machine that is late with its claim to a name does not take it over', 
   const hosts = new VolumeHosts();
   await hosts.start('kvm-c').store.initialise({});
   const { wrap, reached, letGo } = holdBack('host-record:link');
-  const late = hosts.start('kvm-a', { machineId: 'late', wrap }).store.beat({ shareId: undefined });
+  const late = hosts.start('kvm-a', { self: { machineId: 'late' }, wrap }).store.beat({ shareId: undefined });
   await reached;
-  await hosts.start('kvm-a', { machineId: 'early' }).store.beat({ shareId: undefined });
+  await hosts.start('kvm-a', { self: { machineId: 'early' } }).store.beat({ shareId: undefined });
   letGo();
   await t.rejects(late, { code: 'HOST_NAME_TAKEN' });
-  await hosts.start('kvm-a', { machineId: 'early' }).store.beat({ shareId: undefined });
+  await hosts.start('kvm-a', { self: { machineId: 'early' } }).store.beat({ shareId: undefined });
 });
 
 t.test('a record of a host that cannot be read belongs to nobody here', async (t) => {

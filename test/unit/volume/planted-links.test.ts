@@ -2,6 +2,7 @@
  * Links on the share, put there by somebody who can write to it: nothing outside the share is
  * written, read into it, or deleted, whatever the operation and whenever the link appears.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -10,7 +11,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/host/node-environment.js';
 import { asMirrorError } from '../../../src/model/errors.js';
-import { parseHostName, parseSnapshotName } from '../../../src/model/identifiers.js';
+import { parseSnapshotName } from '../../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
 import type { ShareService } from '../../../src/volume/share-administration.js';
@@ -50,8 +51,7 @@ async function openStore(
       return await proceed();
     }),
     root,
-    host: parseHostName('kvm-a'),
-    machineId: 'machine of kvm-a',
+    self: hostNamed('kvm-a'),
     clock: systemClock,
     random: { hex: (length) => randomBytes(length).toString('hex'), fraction: () => 0.5 },
   });

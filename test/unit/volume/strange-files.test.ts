@@ -1,13 +1,13 @@
 /**
  * What people and programs leave on a share, on a real file system: it hides nothing that is whole, and is told by its name.
  */
+import { hostNamed } from '../../fixtures/host-identity.js';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/host/node-environment.js';
-import { parseHostName } from '../../../src/model/identifiers.js';
 import { NodeFileSystem } from '../../../src/storage/node-filesystem.js';
 import { createLocalShareStore } from '../../../src/volume/local-share-store.js';
 import type { ShareService } from '../../../src/volume/share-administration.js';
@@ -24,8 +24,7 @@ async function shareWithVolume(
   const store = createLocalShareStore({
     fs: new NodeFileSystem(),
     root,
-    host: parseHostName('kvm-a'),
-    machineId: 'machine of kvm-a',
+    self: hostNamed('kvm-a'),
     clock: systemClock,
     random: { hex: (length) => randomBytes(length).toString('hex'), fraction: () => 0.5 },
   });
