@@ -16,6 +16,10 @@
  *    call reaches a directory that a path named up to `LEASE_MS` ago, as one does that the network
  *    holds up for so long; rules of the protocol bear that for any length of time, and the
  *    client's own cache of names is older.
+ * Where root alone can change a name on the way, one open does for all of it, and the kernel's word
+ * where it led (`/proc/self/fd/<fd>` again) shows that no link was on it. Elsewhere that word would do
+ * as well, but a link could lead through a file system that hangs.
+ *
  * I3 Descriptors are bounded: `OPEN_MAX` idle ones, none of them older than its lease.
  * Not guaranteed: that a directory stays where it is during a call. What happens then happens to
  *    that very directory, wherever somebody who may rename it has put it.
@@ -35,6 +39,9 @@ const LEASE_MS = 250;
 const OPEN_MAX = 256;
 /** As many as Linux itself follows in one path. */
 const LINKS_MAX = 40;
+/** For how long a directory counts as root's alone, or not; what a link does on the way shows in any case. */
+const OURS_MS = 60_000;
+const OURS_MAX = 1024;
 const WRITABLE_BY_OTHERS = 0o022n;
 const STICKY = 0o1000n;
 
@@ -70,6 +77,8 @@ export class NodeDirectories {
   readonly #linkFree: DirectoriesOptions['linkFree'];
   readonly #known = new Map<string, OpenDirectory>();
   readonly #opening = new Map<string, Promise<OpenDirectory>>();
+  /** By directory: whether root alone can change names in it and above it, and until when that holds. */
+  readonly #ours = new Map<string, { readonly isOurs: boolean; readonly endMs: number }>();
   #sweeping = false;
 
   constructor({ linkFree }: DirectoriesOptions = {}) {
@@ -151,8 +160,11 @@ export class NodeDirectories {
 
   async #open(path: string, links: number): Promise<OpenDirectory> {
     if (path === '/') return this.#keep(path, await this.#openAt('/', O_DIRECTORY));
+    const direct = await this.#openAtOnce(path);
+    if (direct) return direct;
     const above = await this.#acquire(dirname(path), links);
     try {
+      if (!this.#isLinkFree(path)) await this.#learn(dirname(path), above);
       const at = `${descriptorPath(above.descriptor)}/${basename(path)}`;
       try {
         return this.#keep(path, await this.#openAt(at, O_DIRECTORY));
@@ -172,6 +184,35 @@ export class NodeDirectories {
     } finally {
       this.#release(above);
     }
+  }
+
+  /** @returns `undefined` when it must be walked to */
+  async #openAtOnce(path: string): Promise<OpenDirectory | undefined> {
+    if (!this.#isOursAlone(dirname(path))) return undefined;
+    const descriptor = await this.#openAt(path, O_DIRECTORY).catch(() => undefined);
+    if (descriptor === undefined) return undefined;
+    if (placeOf(descriptor) === path) return this.#keep(path, descriptor);
+    fs.closeSync(descriptor);
+    return undefined;
+  }
+
+  #isOursAlone(directory: string): boolean {
+    const known = this.#ours.get(directory);
+    return known !== undefined && known.isOurs && performance.now() < known.endMs;
+  }
+
+  async #learn(directory: string, { descriptor, place }: OpenDirectory): Promise<void> {
+    const now = performance.now();
+    if (now < (this.#ours.get(directory)?.endMs ?? 0)) return;
+    const isBelowOurs = directory === '/' || this.#isOursAlone(dirname(directory));
+    let isOurs = false;
+    if (isBelowOurs && place === directory) {
+      const { uid, mode } = await statOf(descriptor);
+      const { type } = await statfsAt(descriptorPath(descriptor));
+      isOurs = isOwn(uid) && (mode & WRITABLE_BY_OTHERS) === 0n && isLocalFileSystem(type);
+    }
+    if (this.#ours.size >= OURS_MAX) this.#ours.clear();
+    this.#ours.set(directory, { isOurs, endMs: now + OURS_MS });
   }
 
   async #openAt(at: string, directory = 0): Promise<number> {
