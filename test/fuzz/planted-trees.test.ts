@@ -1,7 +1,7 @@
 import t from 'tap';
 import { playTrees } from './planted-trees.js';
 
-const TREES = 120;
+const TREES = 80;
 
 t.test('G7: whatever is planted, nothing outside share and host is touched, read or deleted', async (t) => {
   const seeds = Array.from({ length: TREES }, (_, at) => `fixed-${at}`);

@@ -88,6 +88,14 @@ class PlantedTree {
   }
 
   async play(outcomes: Map<string, number>): Promise<string | undefined> {
+    try {
+      return await this.#playAll(outcomes);
+    } finally {
+      await this.#actor.store.leave({}).catch(() => undefined);
+    }
+  }
+
+  async #playAll(outcomes: Map<string, number>): Promise<string | undefined> {
     const count = this.#random.int(...OPERATIONS_RANGE);
     for (let at = 0; at < count; at++) {
       if (this.#random.chance(0.6)) this.#plantAt(this.#anyPath());
@@ -101,7 +109,6 @@ class PlantedTree {
       const wrong = this.#world.violation();
       if (wrong !== undefined) return `after ${name}: ${wrong}`;
     }
-    await this.#actor.store.leave({}).catch(() => undefined);
     return undefined;
   }
 
@@ -127,6 +134,7 @@ class PlantedTree {
       return await Promise.race([work(), deadline]);
     } finally {
       clearTimeout(timer);
+      this.#callsLeft = undefined;
       this.#stopTurning?.();
       this.#stopTurning = undefined;
     }
