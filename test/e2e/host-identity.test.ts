@@ -172,9 +172,9 @@ async function touch(site: Site, aheadS: number): Promise<void> {
 }
 
 t.test('G4: no time of a heartbeat keeps a dead host alive, and none kills a living one', async (t) => {
-  for (const age of ['auto', 'observed']) {
-    for (const aheadS of [60, 3600, YEAR_S, -60, -YEAR_S]) {
-      if (age === 'auto' && aheadS < 0) continue;
+  const kinds = { auto: [YEAR_S], observed: [3600, -YEAR_S] };
+  for (const [age, skews] of Object.entries(kinds)) {
+    for (const aheadS of skews) {
       const { site, a, b, agent, guest } = await deadHost(t, { storage: { heartbeat_age: age } });
       await b.startAgent(t);
       if (age === 'observed') {
