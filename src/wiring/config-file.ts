@@ -31,7 +31,9 @@ export function readConfigFile(asked: string | undefined): string {
 function readOwned(path: string): string {
   const descriptor = openSync(path, 'r');
   try {
-    refuseWritable(path, fstatSync(descriptor).mode, 'o-w');
+    const stat = fstatSync(descriptor);
+    // /dev/null is everybody's to write to, and empty all the same.
+    if (stat.isFile()) refuseWritable(path, stat.mode, 'o-w');
     refuseWritable(dirname(path), statSync(dirname(path)).mode, 'o-w');
     return readFileSync(descriptor, 'utf8');
   } finally {
