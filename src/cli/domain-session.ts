@@ -11,6 +11,7 @@ import type { CarriedState } from '../bundle/metadata-element.js';
 import type { Config } from '../model/config.js';
 import type { NvramForm } from '../model/nvram.js';
 import type { DomainUuid } from '../model/identifiers.js';
+import type { LocalStatePolicy } from '../model/restore-plan.js';
 import type { RunClaim } from '../model/run-claim.js';
 import { askAgent } from './control-client.js';
 import type { CliEnvironment } from './environment.js';
@@ -24,6 +25,8 @@ export interface VerbFields {
   readonly incoming?: boolean;
   readonly carried?: CarriedState | undefined;
   readonly runClaim?: RunClaim | undefined;
+  /** Who is right where somebody else put a state in place. */
+  readonly localState?: LocalStatePolicy | undefined;
   readonly byHook?: boolean;
   readonly reason?: string;
 }
@@ -85,6 +88,7 @@ async function actHere(
         incoming: fields.incoming ?? false,
         carried: fields.carried,
         runClaim: fields.runClaim,
+        localState: fields.localState,
         byHook: fields.byHook ?? false,
       });
       return { decision, generation: published?.slot ?? 0 };

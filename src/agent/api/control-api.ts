@@ -9,7 +9,7 @@
  *   GET  /v1/domains/UUID/dump?known=D      the same, and the domain's XML
  *   GET  /v1/events                         a stream of JSON lines: see `events-api.ts`
  *   GET  /metrics                           see `metrics-api.ts`
- *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?, carried?, runClaim?} -> {decision, generation}
+ *   POST /v1/domains/UUID/prepare           {name?, nvramPath?, incoming?, carried?, runClaim?, localState?} -> {decision, generation}
  *   POST /v1/domains/UUID/started           {name?, nvramPath?}
  *   POST /v1/domains/UUID/launched          the same, but an incoming domain is not yet taken to run
  *   POST /v1/domains/UUID/stopped           {reason?} -> {outcome}
@@ -46,6 +46,7 @@ const BODY = z.strictObject({
   incoming: z.boolean().optional(),
   carried: z.strictObject({ encoding: z.string(), text: z.string() }).optional(),
   runClaim: z.strictObject({ host: HOST, epoch: z.int().positive(), token: z.string() }).optional(),
+  localState: z.enum(['refuse', 'share', 'manager']).optional(),
   byHook: z.boolean().optional(),
   // Of any length: a stop is not refused for its reason, which the log cuts.
   reason: z.string().optional(),
@@ -159,7 +160,7 @@ async function act(
   { supervisor, prepare }: Called,
   uuid: DomainUuid,
   verb: string | undefined,
-  { name, nvramPath, incoming, carried, runClaim, byHook, reason }: Body,
+  { name, nvramPath, incoming, carried, runClaim, localState, byHook, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
@@ -169,6 +170,7 @@ async function act(
         incoming: incoming ?? false,
         carried,
         runClaim,
+        localState,
         byHook: byHook ?? false,
       });
       return { decision, generation: published?.slot ?? 0 };
