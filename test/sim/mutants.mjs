@@ -436,6 +436,11 @@ export const MUTANTS = [
         find: "  if (standing === 'open') return 'waiting';\n",
         replace: "  if (standing === 'open') return isAlive ? 'waiting' : 'proved';\n",
       },
+      {
+        file: 'agent/domain/arrived-by-migration.ts',
+        find: '!isSilent || arrivedForMs < HAND_OVER_MS',
+        replace: '!isSilent || arrivedForMs < HAND_OVER_MS - HAND_OVER_MS',
+      },
     ],
   },
   {

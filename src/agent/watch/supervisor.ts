@@ -86,7 +86,7 @@ export class Supervisor {
     this.#events = new DomainEvents(context, () => this.#heard());
     this.#arrivals = new Arrivals(context, {
       expected: () => this.#replicatorsIn('incoming').map(({ uuid }) => uuid),
-      onArrival: (uuid) => this.started(uuid),
+      onArrival: (uuid) => this.#arrived(uuid),
     });
     this.#rescan = new Rescan(context, { domains: () => this.replicators(), look: () => this.#look() });
     this.#health = new ShareHealth(context, {
@@ -198,6 +198,11 @@ export class Supervisor {
   async started(uuid: DomainUuid, facts: DomainFacts = {}): Promise<void> {
     await this.#ready;
     await this.#begin(uuid, facts);
+  }
+
+  /** An ordinary VM that was started in place of the migration that was announced runs, too, until its hook has ended it. */
+  async #arrived(uuid: DomainUuid): Promise<void> {
+    if ((await this.#context.running.takesGuestIn(uuid)) !== false) await this.started(uuid);
   }
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
