@@ -27,7 +27,8 @@ if (chosen.length === 0) {
 console.log(`fuzz: seeds ${values.case ?? `${values.first}0 and on`}`);
 let failed = 0;
 for (const decoder of chosen) {
-  const wanted = Math.ceil(Number(values.cases) * (decoder.share ?? 1));
+  const share = values.decoder === undefined ? (decoder.share ?? 1) : 1;
+  const wanted = Math.ceil(Number(values.cases) * share);
   const seeds = values.case === undefined ? seedsFrom(values.first, wanted) : [values.case];
   const startedMs = performance.now();
   let toldMs = startedMs;
