@@ -140,7 +140,8 @@ function judge(found: ShareExamination, { storage }: Config): Finding[] {
   }
   findings.push(whoWorks(storage.uid, owner.uid));
   const isTight = availableBytes < SPACE_BYTES_MIN || availableInodes < INODES_MIN;
-  const space = `${Math.floor(availableBytes / MIB)} MiB and ${availableInodes} inodes available`;
+  const inodes = Number.isFinite(availableInodes) ? ` and ${availableInodes} inodes` : '';
+  const space = `${Math.floor(availableBytes / MIB)} MiB${inodes} available`;
   findings.push(isTight ? warning('share space', space, 'free some space') : ok('share space', space));
   findings.push(...checkFileSystem(found));
   if (semanticsOf(found.kind).timeSource === 'writer') return findings;

@@ -60,6 +60,7 @@ export interface FileSystemSpace {
   /** Bytes available to this process. */
   readonly availableBytes: number;
   readonly totalBytes: number;
+  /** `Infinity` where the file system does not count them. */
   readonly availableInodes: number;
   /** What it is, as `share-semantics.ts` knows it. */
   readonly kind: FileSystemKind;

@@ -185,12 +185,12 @@ export class NodeFileSystem implements FileSystem {
 
   statfs(_site: CallSite, path: string): Promise<FileSystemSpace> {
     return this.#directories.use(path, async ({ self, descriptor }) => {
-      const { type, bsize, bavail, blocks, ffree } = await statfsAt(self);
+      const { type, bsize, bavail, blocks, files, ffree } = await statfsAt(self);
       const mount = await mountOf((await statOf(descriptor)).dev);
       return {
         availableBytes: bavail * bsize,
         totalBytes: blocks * bsize,
-        availableInodes: ffree,
+        availableInodes: countedInodes(files, ffree),
         kind: fileSystemKind(type, mount.type),
         mountOptions: mount.options,
       };
@@ -371,4 +371,9 @@ function kindOf(stats: BigIntStats): FileKind {
   if (stats.isDirectory()) return 'directory';
   if (stats.isBlockDevice()) return 'block';
   return stats.isSymbolicLink() ? 'symlink' : 'other';
+}
+
+/** `Infinity` where a file system does not count them: it then says 0 of 0 (btrfs, MooseFS), or as many as a number can say (CephFS). */
+export function countedInodes(total: number, free: number): number {
+  return total === 0 || free > Number.MAX_SAFE_INTEGER ? Infinity : free;
 }

@@ -30,6 +30,9 @@ t.test(
       'it serves as soon as it counts as started',
     );
     t.equal(await host.show(UNIT, 'Type'), 'notify');
+    const analysed = await host.run(['systemd-analyze', 'security', '--no-pager', UNIT]);
+    const [, exposure] = /Overall exposure level for \S+: (\d+\.\d)/.exec(analysed.stdout.toString()) ?? [];
+    t.ok(Number(exposure) <= 3, `exposure ${String(exposure)}, at most 3.0`);
     t.match(await host.show(UNIT, 'StatusText'), /^0 domains run here, share online$/);
     const started = async (unit: string): Promise<number> =>
       Number(await host.show(unit, 'ActiveEnterTimestampMonotonic'));
