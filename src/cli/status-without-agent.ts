@@ -4,6 +4,8 @@
  */
 import type { AgentContext } from '../agent/agent-context.js';
 import { toAttention, type Attention } from '../agent/attention.js';
+import { blankRecord } from '../agent/domain/domain-record.js';
+import { tpmDead } from '../agent/domain/standing.js';
 import { domainPlace } from '../agent/domain-place.js';
 import { ofAnotherShare } from '../agent/share/remember-share.js';
 import { isWrongShare, type ShareHealthReport } from '../agent/share/share-health.js';
@@ -27,6 +29,10 @@ export async function statusWithoutAgent(context: AgentContext): Promise<Status>
     const entry = spooled.find(({ uuid }) => uuid === record.uuid);
     domains.push(await lookAtDomain(context, health, record, entry, running.has(record.uuid)));
   }
+  for (const uuid of running) {
+    const isUnknown = records.every((record) => record.uuid !== uuid);
+    if (isUnknown) domains.push(await unknownDomain(context, health, uuid));
+  }
   const unwatched = running.size > 0 ? [noAgent([...running])] : [];
   return { ...hostStatus(context, health, [], [...damaged.map(toAttention), ...unwatched]), domains };
 }
@@ -47,10 +53,46 @@ async function lookAtDomain(
     health.state === 'online' ? await lookAtVolumeOf(context, record, health.id).catch(note) : undefined;
   const known = recordStatus(context, record, spooled, volume);
   const status = { ...known, attention: [...attention, ...known.attention] };
-  if (!isRunning) return status;
-  const pending = await unpublished(context, record, status).catch(note);
-  const state = status.state === 'fenced' ? status.state : 'running';
-  return { ...status, ...pending, state };
+  if (!isRunning && !hasFinalStateToCome(record)) return status;
+  const isSwtpmGone = !isRunning && isUp(record);
+  if (isSwtpmGone) note(tpmDead(record.uuid, await sightOf(context, record.uuid)));
+  const found = await comparison(context, record, status, !isRunning).catch((error: unknown) => {
+    note(error);
+    return unreadSince(context, status);
+  });
+  const state = status.state === 'fenced' || !(isRunning || isSwtpmGone) ? status.state : 'running';
+  return { ...status, ...found, state, attention: [...attention, ...known.attention] };
+}
+
+/** Of one that runs, or has stopped, and whose state is not known to be stored. */
+function hasFinalStateToCome(record: JournalRecord): boolean {
+  return isUp(record) || record.phase === 'finishing';
+}
+
+function isUp({ phase }: JournalRecord): boolean {
+  return phase === 'running' || phase === 'arrived';
+}
+
+async function sightOf({ running }: AgentContext, uuid: DomainUuid): Promise<'runs' | 'unknown'> {
+  return (await running.guest(uuid)) === 'runs' ? 'runs' : 'unknown';
+}
+
+/** Nothing but the state that its volume ends with is known to be stored. */
+function unreadSince({ clock }: AgentContext, { pending, headTime }: DomainStatus): Partial<DomainStatus> {
+  const lagMs = headTime === null ? 0 : Math.max(clock.nowMs() - Date.parse(headTime), 0);
+  const where = pending === 'spooled' ? pending : 'local';
+  return { pending: where, behind: 'unread', lagMs: Math.round(lagMs), pendingSince: headTime };
+}
+
+/** A domain that runs, and of which this host has no record: it was started without a word to this program. */
+async function unknownDomain(
+  context: AgentContext,
+  health: ShareHealthReport,
+  uuid: DomainUuid,
+): Promise<DomainStatus> {
+  const record = blankRecord(uuid);
+  const status = await lookAtDomain(context, health, record, undefined, true);
+  return { ...status, state: 'running', behind: status.behind ?? 'unclaimed' };
 }
 
 /** @throws MirrorError `SHARE_*`, or what is wrong with the volume */
@@ -66,17 +108,22 @@ async function lookAtVolumeOf(
   return (await share.inspect({ uuid: record.uuid, withHead: false, since, hostExpiryMs, shareId })).volume;
 }
 
-/** What lies on the disk of a domain that runs: an agent would have published it. */
-async function unpublished(
+/** What lies on the disk, against what its volume ends with, and what keeps it from becoming that. */
+async function comparison(
   { config, clock, files }: AgentContext,
-  { uuid, nvramPath, nvram, live }: JournalRecord,
-  { published }: DomainStatus,
+  { uuid, nvramPath, nvram, live, holding }: JournalRecord,
+  { published, holder, state, behind }: DomainStatus,
+  isFinal: boolean,
 ): Promise<Partial<DomainStatus>> {
-  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram), false);
-  if (published !== null && capture.digest.startsWith(published)) return {};
+  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram), isFinal);
+  const isLost = state === 'fenced' || (holder !== null && holder.host !== config.host);
+  const isStored = published !== null && capture.digest.startsWith(published);
+  if (isStored) return { behind: isLost ? 'fenced' : holding ? behind : 'unclaimed' };
   const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));
   const lagMs = Math.max(Math.round(clock.nowMs() - changedMs), 0);
-  return { pending: 'local', pendingChanges: 1, lagMs, pendingSince: new Date(changedMs).toISOString() };
+  const pendingSince = new Date(changedMs).toISOString();
+  const reason = isLost ? 'fenced' : 'changed';
+  return { pending: 'local', pendingChanges: 1, behind: reason, lagMs, pendingSince };
 }
 
 async function lookAtShare(

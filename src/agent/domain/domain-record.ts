@@ -191,38 +191,43 @@ export class DomainRecord {
   }
 
   #blank(): JournalRecord {
-    return {
-      format: 1,
-      uuid: this.#uuid,
-      name: '',
-      byHook: false,
-      shareId: null,
-      phase: 'stopped',
-      epoch: 0,
-      holding: false,
-      claiming: false,
-      slot: 0,
-      digest: null,
-      finalTpm: null,
-      publishedAt: null,
-      identity: null,
-      fenced: null,
-      nvramPath: null,
-      nvram: null,
-      unread: [],
-      live: null,
-      runBootId: this.#bootId,
-      bootId: '',
-      awaitedInBoot: '',
-      arrival: null,
-      takenOver: null,
-      updatedAt: '',
-    };
+    return { ...blankRecord(this.#uuid), runBootId: this.#bootId };
   }
 
   #now(): string {
     return new Date(this.#clock.nowMs()).toISOString();
   }
+}
+
+/** Of a domain of which nothing is known. */
+export function blankRecord(uuid: DomainUuid): JournalRecord {
+  return {
+    format: 1,
+    uuid,
+    name: '',
+    byHook: false,
+    shareId: null,
+    phase: 'stopped',
+    epoch: 0,
+    holding: false,
+    claiming: false,
+    slot: 0,
+    digest: null,
+    finalTpm: null,
+    publishedAt: null,
+    identity: null,
+    fenced: null,
+    nvramPath: null,
+    nvram: null,
+    unread: [],
+    live: null,
+    runBootId: '',
+    bootId: '',
+    awaitedInBoot: '',
+    arrival: null,
+    takenOver: null,
+    updatedAt: '',
+  };
 }
 
 function publishedAt(published: PublishedState | undefined, known: JournalRecord): string | null {

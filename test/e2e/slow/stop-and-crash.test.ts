@@ -5,10 +5,13 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
+import type { HostFixture } from '../../fixtures/host.js';
 import { Site } from '../../fixtures/site.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const FIRST = Buffer.from('the first value');
 const LAST = Buffer.from('the final value');
+const TOLD_WITHIN_MS = 30_000;
 
 t.test(
   'G4: a stop publishes what the VM wrote immediately before it, then releases the volume',
@@ -39,7 +42,7 @@ t.test(
     const site = await Site.create(t, { timing: { rescan: '2s' } });
     const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
     await a.startAgent(t);
-    const guest = await Guest.start(t, a);
+    const guest = await Guest.start(t, a, { qemu: true });
     await guest.keep(FIRST);
     await guest.write(LAST);
     await guest.crash();
@@ -52,22 +55,66 @@ t.test(
   },
 );
 
-t.test('G4: a VM that died together with its agent is stored and released by the next agent', async (t) => {
+t.test(
+  'G4: a VM that died together with its agent is stored by the next agent, and released by a word',
+  async (t) => {
+    const site = await Site.create(t, { timing: { rescan: '1s' } });
+    const a = await site.host('kvm-a');
+    const agent = await a.startAgent(t);
+    const guest = await Guest.start(t, a);
+    await guest.keep(FIRST);
+    await site.volumeOf(guest).waitForHead(await guest.permall());
+    await agent.kill();
+    await guest.write(LAST);
+    await guest.crash();
+    await a.expireLocks();
+    await a.startAgent(t);
+    const volume = site.volumeOf(guest);
+    await volume.waitForHead(await guest.permall());
+    await expectTpmDead(a, /nobody said/);
+    await mustRun(a, ['domain', 'stopped', DOMAIN]);
+    t.match((await volume.story()).at(-1), /^release/);
+  },
+);
+
+t.test('G3: a swtpm that dies under its QEMU is told, and nobody else gets its volume', async (t) => {
   const site = await Site.create(t, { timing: { rescan: '1s' } });
-  const a = await site.host('kvm-a');
+  const [a, b] = [await site.host('kvm-a'), await site.host('kvm-b')];
   const agent = await a.startAgent(t);
-  const guest = await Guest.start(t, a);
+  const guest = await Guest.start(t, a, { qemu: true });
   await guest.keep(FIRST);
-  await site.volumeOf(guest).waitForHead(await guest.permall());
-  await agent.kill();
   await guest.write(LAST);
-  await guest.crash();
-  await a.expireLocks();
-  await a.startAgent(t);
+  await guest.swtpm.kill();
+  await expectTpmDead(a, /its guest runs on/);
   const volume = site.volumeOf(guest);
+  await volume.waitForHead(await guest.permall());
+  t.match(await a.runJson(['status', DOMAIN]), { domains: [{ state: 'running', behind: null, lagMs: 0 }] });
+  const elsewhere = await b.run(['domain', 'prepare', DOMAIN]);
+  t.match(elsewhere, { status: 3, stderr: /HELD_ELSEWHERE/ }, 'its QEMU runs here');
+  const again = await a.run(['domain', 'prepare', DOMAIN]);
+  t.match(again, { status: 3, stderr: /DOMAIN_RUNNING/ }, 'nor is it started twice here');
+
+  await agent.kill();
+  await a.expireLocks();
+  t.match(
+    await a.runJson(['status', DOMAIN]),
+    { domains: [{ state: 'running', attention: [{ code: 'TPM_DEAD' }] }] },
+    'told without an agent, too',
+  );
+  await a.startAgent(t);
+  await expectTpmDead(a, /its guest runs on/);
+  t.notMatch((await volume.story()).at(-1), /^release/, 'another agent believes no less');
+  await guest.endQemu();
   await volume.waitForTop('release');
-  t.strictSame(await volume.permallOf(await volume.expectHead()), await guest.permall());
 });
+
+async function expectTpmDead(host: HostFixture, message: RegExp): Promise<void> {
+  const isTold = async (): Promise<true | undefined> => {
+    const { stdout } = await host.run(['status', '--json', DOMAIN]);
+    return stdout.includes('"TPM_DEAD"') && message.test(stdout) ? true : undefined;
+  };
+  await waitUntil('TPM_DEAD to be told', TOLD_WITHIN_MS, isTold, 500);
+}
 
 t.test(
   'G4: without an agent, the next start on the same host keeps what a crashed VM had written',
