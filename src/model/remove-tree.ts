@@ -59,7 +59,10 @@ async function remove(removal: Removal, path: string, depth: number): Promise<vo
       const errno = errnoOf(error) ?? '';
       if (!['ENOTEMPTY', 'ENOTDIR'].includes(errno) || attempt >= ATTEMPTS) throw error;
       // Something else has taken its place, and is removed as what it is.
-      if (errno === 'ENOTDIR') return await remove(removal, path, depth - 1);
+      if (errno === 'ENOTDIR') {
+        await remove(removal, path, depth - 1);
+        return;
+      }
     }
   }
 }

@@ -120,7 +120,7 @@ export class NodeDirectories {
   refusal(path: string, found: string): MirrorError {
     const whole = resolve(path);
     return new MirrorError(
-      (this.#isLinkFree(whole) && this.#linkFree?.refusal) || 'HOST_TAMPERED',
+      (this.#isLinkFree(whole) ? this.#linkFree?.refusal : undefined) ?? 'HOST_TAMPERED',
       `refused to go through ${whole}: ${found}`,
       {
         next: `look who put it there (\`ls -ld ${whole}\`) and who can write to ${dirname(whole)}, and move it out of the way`,
