@@ -202,7 +202,11 @@ export class Supervisor {
 
   /** An ordinary VM that was started in place of the migration that was announced runs, too, until its hook has ended it. */
   async #arrived(uuid: DomainUuid): Promise<void> {
-    if ((await this.#context.running.takesGuestIn(uuid)) !== false) await this.started(uuid);
+    const { running } = this.#context;
+    const takesGuestIn = await running.takesGuestIn(uuid);
+    // Without a QEMU to be seen: one that is called otherwise, or one that has just been ended.
+    const isThere = takesGuestIn ?? (await running.list()).has(uuid);
+    if (isThere) await this.started(uuid);
   }
 
   async #begin(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
