@@ -31,7 +31,7 @@ export function writeNewFile(
   content: Uint8Array | Content,
   owner?: Owner,
 ): Promise<void> {
-  return writeDurable(fs, operation, path, content, 'create-exclusive', owner);
+  return writeDurable(fs, operation, path, content, { mode: 'create-exclusive', owner });
 }
 
 /**

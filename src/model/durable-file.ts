@@ -24,16 +24,16 @@ export class ShortWriteError extends Error {
  * Makes a file of mode 0600 whose bytes are durable; its name is not yet, until the directory is synced.
  *
  * @param operation prefix of the call sites: `spool` gives `spool:open`, `spool:write`, `spool:fsync`, `spool:close`
- * @param owner whom the file is given to by its descriptor, before it has any content; its name could be another file's by then
+ * @param how `owner`: whom the file is given to by its descriptor, before it has any content; its name could be another file's by then
  */
 export async function writeDurable(
   fs: FileSystem,
   operation: string,
   path: string,
   content: Uint8Array | Content,
-  mode: OpenMode,
-  owner?: Owner,
+  how: OpenMode | { readonly mode: OpenMode; readonly owner: Owner | undefined },
 ): Promise<void> {
+  const { mode, owner } = typeof how === 'string' ? { mode: how, owner: undefined } : how;
   const file = await fs.open(`${operation}:open`, path, mode, FILE_MODE);
   try {
     if (owner) await file.chown(`${operation}:chown`, owner.uid, owner.gid);
