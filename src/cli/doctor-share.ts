@@ -178,8 +178,9 @@ function checkFileSystem({ kind }: ShareExamination): Finding[] {
     standing === 'unknown'
       ? [warning(check, `${title}: nobody has tried a share there; ${time}`, UNTRIED_NEXT)]
       : [ok(check, `${title}: ${time}`)];
-  if (kind !== 'nfs')
+  if (kind !== 'nfs') {
     findings.push(...needs.map((need) => ok(check, `it needs what no mount shows: ${need}`)));
+  }
   return findings;
 }
 

@@ -48,7 +48,7 @@ export function followDomainEvents(
       env: { ...process.env, LC_ALL: 'C' },
     });
   } catch {
-    setImmediate(ended);
+    queueMicrotask(ended);
     return end;
   }
   shell.on('error', ended);

@@ -100,8 +100,9 @@ export class ContentReader {
   /** It is followed by something else: bytes like others. */
   #keepRun(): void {
     const { byte, length } = this.#run;
-    for (const chunk of contentChunks({ data: new Uint8Array(0), tail: { byte, length } }))
+    for (const chunk of contentChunks({ data: new Uint8Array(0), tail: { byte, length } })) {
       this.#chunks.push(chunk);
+    }
     this.#run = { byte: 0, length: 0 };
   }
 }

@@ -210,9 +210,7 @@ function withoutShare({
 }: RestoreFacts): RestoreDecision {
   if (share === 'wrong') return refuse('SHARE_WRONG');
   if (share === 'not-initialized') return refuse('SHARE_NOT_INITIALIZED');
-  const isLast = journal !== undefined && !journal.fenced && !journal.handedOver;
-  const isKnown = isLast && (journal.slot > 0 || spooled);
-  if (policy.withoutShare === 'refuse' || !isKnown) return refuse('SHARE_UNAVAILABLE');
+  if (policy.withoutShare === 'refuse' || !knowsLast(journal, spooled)) return refuse('SHARE_UNAVAILABLE');
   if (local.kind === 'valid') {
     if (isOtherTpm(local.identity, journal.identity)) return refuse('FOREIGN_TPM');
     if (local.origin === 'placed' && policy.localState !== 'manager') return refuse('STATE_PLACED');
@@ -222,6 +220,12 @@ function withoutShare({
   }
   if (local.kind === 'faulty' && !isProvedTorn(local)) return refuse(faultCode(local.fault));
   return spooled ? { kind: 'restore-spooled' } : refuse('SHARE_UNAVAILABLE');
+}
+
+/** Whether this host had the domain last, and knows with what. */
+function knowsLast(journal: JournalFacts | undefined, spooled: boolean): journal is JournalFacts {
+  const isLast = journal !== undefined && !journal.fenced && !journal.handedOver;
+  return isLast && (journal.slot > 0 || spooled);
 }
 
 /** What no local state can outweigh. */

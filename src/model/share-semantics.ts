@@ -161,8 +161,9 @@ const BY_FUSE_TYPE: readonly (readonly [RegExp, FileSystemKind])[] = [
 
 /** @param type as the mount table has it; needed for FUSE alone */
 export function fileSystemKind(magic: number, type = ''): FileSystemKind {
-  if (unsigned(magic) === FUSE_MAGIC)
+  if (unsigned(magic) === FUSE_MAGIC) {
     return BY_FUSE_TYPE.find(([pattern]) => pattern.test(type))?.[1] ?? 'unknown';
+  }
   return BY_MAGIC.get(unsigned(magic)) ?? 'unknown';
 }
 

@@ -91,8 +91,6 @@ export class DomainRecord {
     // What a swtpm wrote since is another run's, even if that never came to be one.
     if (state.run === 'prepared' || state.run === 'incoming') this.#lastRead = undefined;
     const { hold, published, outdated } = state;
-    const sameContent = published && known.digest?.startsWith(published.digest);
-    const fullDigest = published?.digest.length === FULL_DIGEST_DIGITS ? published.digest : null;
     this.#current = {
       ...known,
       phase: phaseOf(state),
@@ -102,7 +100,7 @@ export class DomainRecord {
       // Without a claim of its own the last one that is known goes on to tell whose claims came after it.
       epoch: epochOf(hold) > 0 ? epochOf(hold) : known.epoch,
       slot: published?.slot ?? known.slot,
-      digest: published === undefined || sameContent ? known.digest : fullDigest,
+      digest: digestOf(published, known),
       finalTpm: this.#finalTpm(state, known),
       publishedAt: publishedAt(published, known),
       identity: identity ?? known.identity,
@@ -228,6 +226,12 @@ export function blankRecord(uuid: DomainUuid): JournalRecord {
     takenOver: null,
     updatedAt: '',
   };
+}
+
+/** The whole content digest of what is published, where it is known; a name in the log gives a prefix. */
+function digestOf(published: PublishedState | undefined, known: JournalRecord): string | null {
+  if (published === undefined || known.digest?.startsWith(published.digest)) return known.digest;
+  return published.digest.length === FULL_DIGEST_DIGITS ? published.digest : null;
 }
 
 function publishedAt(published: PublishedState | undefined, known: JournalRecord): string | null {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, request } from 'node:http';
+import { createServer, request, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { guardedMetrics, isOwnName } from '../../../src/agent/api/metrics-guard.js';
@@ -57,7 +57,7 @@ t.test('answers are given at a bounded rate, and again when it is over', async (
   const statusOf = async (host = 'kvm-a'): Promise<number | undefined> => {
     const sent = request({ port, host: '127.0.0.1', headers: { host }, agent: false });
     sent.end();
-    const [response] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
+    const [response] = (await once(sent, 'response')) as [IncomingMessage];
     response.resume();
     return response.statusCode;
   };

@@ -184,8 +184,9 @@ t.test('firmware variables of 64 MiB cost what is in them, and a plain tar has t
   for (const [at, text] of [
     [0, 'first'],
     [700_000, 'second'],
-  ] as const)
+  ] as const) {
     flash.write(text, at);
+  }
   const content = withoutTail(flash);
   const nvram: StateFile = {
     role: 'nvram',

@@ -32,6 +32,7 @@ t.test('nothing that a terminal acts on passes, whatever it stands in', (t) => {
       `${RED}${hostile}${PLAIN}\n`,
     ]) {
       t.notMatch(safeText(text, false), UNSAFE, encodeURIComponent(text));
+      // eslint-disable-next-line no-control-regex
       const coloured = safeText(text, true).replaceAll(/\u001b\[\d{1,2}m/g, '');
       t.notMatch(coloured, UNSAFE, `coloured ${encodeURIComponent(text)}`);
     }

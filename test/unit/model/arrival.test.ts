@@ -74,19 +74,23 @@ class World {
   }
 
   goOn(reason: ClaimReason, isNoted: boolean): void {
-    if (!this.holder?.guest || this.holder.guest.host !== this.holder.host) return;
-    const claim = this.claim(this.holder.host, reason);
-    if (isNoted && this.holder.guest) this.holder.guest.claim = claim;
+    const { holder } = this;
+    const guest = holder?.guest;
+    if (!holder || guest?.host !== holder.host) return;
+    const claim = this.claim(holder.host, reason);
+    if (isNoted) guest.claim = claim;
   }
 
   publish(): void {
-    if (!this.holder?.guest || this.holder.guest.host !== this.holder.host) return;
-    const { host, epoch, guest } = this.holder;
+    const { holder } = this;
+    const guest = holder?.guest;
+    if (!holder || guest?.host !== holder.host) return;
+    const { host, epoch } = holder;
     const slot = this.#next;
     guest.contains.add(slot);
     this.#content.set(slot, new Set(guest.contains));
     const generation = { slot, epoch, host, digestPrefix: 'a'.repeat(16), nonce: 'b'.repeat(16) };
-    this.entries.push({ kind: 'publish', slot, generation } as LogEntry);
+    this.entries.push({ kind: 'publish', slot, generation });
   }
 
   end(reason: string): void {
@@ -388,29 +392,68 @@ t.test('a tombstone, or an entry that cannot be read, ends what a claim stands f
 
 const OLDER_CASES: [string, boolean, (world: World) => void][] = [
   ['it was saved, and nothing came after', false, (w) => w.end('saved')],
-  ['nothing was ever stored after it', false, (w) => void w],
-  ['a start that failed came after', false, (w) => (w.end('saved'), failedStartHere(w))],
+  ['nothing was ever stored after it', false, () => undefined],
+  [
+    'a start that failed came after',
+    false,
+    (w) => {
+      w.end('saved');
+      failedStartHere(w);
+    },
+  ],
   [
     'a run that stored nothing came after',
     false,
-    (w) => (w.end('saved'), w.start(B, 'start', true), w.end('shutdown')),
+    (w) => {
+      w.end('saved');
+      w.start(B, 'start', true);
+      w.end('shutdown');
+    },
   ],
   [
     'its own run went on under later claims',
     false,
-    (w) => (w.goOn('compact', false), w.publish(), w.end('saved')),
+    (w) => {
+      w.goOn('compact', false);
+      w.publish();
+      w.end('saved');
+    },
   ],
-  ['its host ran it again', true, (w) => (w.end('saved'), w.start(A, 'start', true), w.publish())],
+  [
+    'its host ran it again',
+    true,
+    (w) => {
+      w.end('saved');
+      w.start(A, 'start', true);
+      w.publish();
+    },
+  ],
   [
     'another host ran it',
     true,
-    (w) => (w.end('saved'), w.start(B, 'start', true), w.publish(), w.end('shutdown')),
+    (w) => {
+      w.end('saved');
+      w.start(B, 'start', true);
+      w.publish();
+      w.end('shutdown');
+    },
   ],
-  ['another host took it', true, (w) => (force(w), w.publish())],
+  [
+    'another host took it',
+    true,
+    (w) => {
+      force(w);
+      w.publish();
+    },
+  ],
   [
     'its host found it again after its end',
     true,
-    (w) => (w.end('saved'), w.start(A, 'adopt', true), w.publish()),
+    (w) => {
+      w.end('saved');
+      w.start(A, 'adopt', true);
+      w.publish();
+    },
   ],
 ];
 

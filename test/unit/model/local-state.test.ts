@@ -251,7 +251,7 @@ const TABLE: readonly [string, Partial<Valid>, Partial<RestoreFacts>, readonly [
   [
     'the agent died while the VM ran on',
     { origin: 'unknown', relation: 'newer' },
-    { holder: 'self', journal: { ...(QUIET.journal as JournalFacts), ran: true } },
+    { holder: 'self', journal: { ...QUIET.journal!, ran: true } },
     ['keep-local', 'keep-local', 'keep-local'],
   ],
   [

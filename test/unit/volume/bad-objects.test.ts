@@ -24,8 +24,8 @@ function storeOf(root: string, name: string, fs: FileSystem = new NodeFileSystem
   return createLocalShareStore({ ...context, clock: systemClock, random: systemRandom });
 }
 
-const PLANTS: Readonly<Record<string, (path: string) => Promise<unknown> | void>> = {
-  'a FIFO': (path) => void execFileSync('mkfifo', [path]),
+const PLANTS: Readonly<Record<string, (path: string) => unknown>> = {
+  'a FIFO': (path) => execFileSync('mkfifo', [path]),
   'a link to a file': (path) => symlink('/etc/hostname', path),
   'a dangling link': (path) => symlink('/nonexistent', path),
   'a link to itself': (path) => symlink('heartbeat', path),

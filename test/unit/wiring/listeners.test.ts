@@ -119,9 +119,10 @@ t.test('what cannot be accepted ends nothing', async (t) => {
   const said: string[] = [];
   const { server, wheres } = await served(t, said);
   for (const code of ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']) {
-    for (let times = 0; times < 3; times++)
+    for (let times = 0; times < 3; times++) {
       server.emit('error', Object.assign(new Error(`accept ${code}`), { code }));
-    t.equal(await ask(wheres[1] as Where), 'answered\n', code);
+    }
+    t.equal(await ask(wheres[1]!), 'answered\n', code);
   }
   t.strictSame(said, ['a connection could not be accepted: accept EMFILE']);
 });
