@@ -56,7 +56,9 @@ async function lookAtDomain(
   if (!isRunning && !hasFinalStateToCome(record)) return status;
   const isSwtpmGone = !isRunning && isUp(record);
   if (isSwtpmGone) note(tpmDead(record.uuid, await sightOf(context, record.uuid)));
-  const found = await comparison(context, record, status, !isRunning).catch((error: unknown) => {
+  const isElsewhere = volume?.holder?.self === false;
+  const view = { isFinal: !isRunning, isLost: status.state === 'fenced' || isElsewhere };
+  const found = await comparison(context, record, status, view).catch((error: unknown) => {
     note(error);
     return unreadSince(context, status);
   });
@@ -112,11 +114,10 @@ async function lookAtVolumeOf(
 async function comparison(
   { config, clock, files }: AgentContext,
   { uuid, nvramPath, nvram, live, holding }: JournalRecord,
-  { published, holder, state, behind }: DomainStatus,
-  isFinal: boolean,
+  { published, behind }: DomainStatus,
+  { isFinal, isLost }: { readonly isFinal: boolean; readonly isLost: boolean },
 ): Promise<Partial<DomainStatus>> {
   const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram), isFinal);
-  const isLost = state === 'fenced' || (holder !== null && holder.host !== config.host);
   const isStored = published !== null && capture.digest.startsWith(published);
   if (isStored) return { behind: isLost ? 'fenced' : holding ? behind : 'unclaimed' };
   const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));

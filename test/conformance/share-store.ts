@@ -280,6 +280,7 @@ async function tidying(t: Test, makeShare: MakeStores): Promise<void> {
       removed: 0,
       diverged: 0,
       needsCompaction: false,
+      strangers: [],
     });
   });
 
