@@ -7,6 +7,7 @@ import type { Spool } from '../host/spool.js';
 import type { MovedLink, TakenLink } from '../host/state-links.js';
 import type { NvramOnHost } from '../host/nvram-firmware.js';
 import type { StateStamp } from '../host/state-stamp.js';
+import type { DomainCare, OwnTpmDirectory } from '../libvirt/domain-care.js';
 import type { Capture } from '../model/capture.js';
 import type { Config } from '../model/config.js';
 import type { Clock, Random } from '../model/environment.js';
@@ -18,6 +19,7 @@ import type { LibtpmsVersion } from '../model/tpm-format.js';
 import type { ShareAdministration } from '../volume/share-administration.js';
 import type { ShareStore } from '../volume/share-store.js';
 import type { DomainFeed } from './domain-feed.js';
+import type { LeftOut } from './left-out.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Meter } from './meter.js';
 
@@ -69,6 +71,10 @@ export interface RunningDomains {
    * when nobody can tell.
    */
   guest(uuid: DomainUuid): Promise<'runs' | 'gone' | 'unknown'>;
+  /** Which domain works in a directory that its owner chose; `undefined`: in libvirt's own place. */
+  know?(uuid: DomainUuid, directory: string | undefined): void;
+  /** Directories in which a TPM is at work that belong to no domain that is known. */
+  strangers?(): Promise<readonly string[]>;
 }
 
 /** Which guests run on this host, as the manager of its domains sees it. */
@@ -165,6 +171,10 @@ export interface AgentContext {
   readonly files: StateFiles;
   readonly running: RunningDomains;
   readonly guests: RunningGuests;
+  /** Where the TPM of a domain that runs works (see `own-place`). */
+  readonly placeOf?: (
+    care: Extract<DomainCare, { kind: 'looked-after' }>,
+  ) => Promise<{ readonly tpm: OwnTpmDirectory | null } | LeftOut>;
   readonly events?: DomainEventSource;
   readonly runMetadata?: RunMetadataWriter;
   /** The agent's own; a command, which may be libvirt's hook, has none. */

@@ -4,6 +4,7 @@
 import type { Config } from '../model/config.js';
 import type { Slot } from '../model/generation-name.js';
 import type { NvramForm } from '../model/nvram.js';
+import type { OwnTpmDirectory } from '../libvirt/domain-care.js';
 import type { DomainUuid } from '../model/identifiers.js';
 
 export interface DomainPlace {
@@ -14,6 +15,8 @@ export interface DomainPlace {
   readonly nvram?: NvramForm | undefined;
   /** The claim that names the directory in which swtpm works on the share itself; `undefined` when it works on this host. */
   readonly live?: Slot | undefined;
+  /** Where its TPM's state lies, if not in libvirt's own place. */
+  readonly tpm?: OwnTpmDirectory | undefined;
 }
 
 /** What somebody tells about a domain that is starting or runs. What is left out is as it was. */
@@ -22,6 +25,8 @@ export interface DomainFacts {
   /** `null`: the domain has none. */
   readonly nvramPath?: string | null | undefined;
   readonly nvram?: NvramForm | null | undefined;
+  /** `null`: in libvirt's own place. */
+  readonly tpm?: OwnTpmDirectory | null | undefined;
 }
 
 export function domainPlace(
@@ -30,11 +35,13 @@ export function domainPlace(
   nvramPath: string | null | undefined,
   live: Slot | null | undefined,
   nvram?: NvramForm | null,
+  tpm?: OwnTpmDirectory | null,
 ): DomainPlace {
   return {
     uuid,
     nvramPath: libvirt.nvram ? (nvramPath ?? undefined) : undefined,
     ...(libvirt.nvram && nvram && { nvram }),
     live: live ?? undefined,
+    tpm: tpm ?? undefined,
   };
 }

@@ -43,8 +43,8 @@ export function hostStateFiles(
     ...settling,
     readTpm: live === undefined ? undefined : () => share.readLive({ uuid, live }),
   });
-  const pathsOf = ({ uuid, nvramPath, nvram }: DomainPlace): DomainPaths =>
-    domainPaths(libvirt.swtpmDir, uuid, nvramPath, nvram);
+  const pathsOf = ({ uuid, nvramPath, nvram, tpm }: DomainPlace): DomainPaths =>
+    domainPaths(libvirt.swtpmDir, uuid, nvramPath, nvram, tpm);
   /** Of domains that run. */
   const memories = new Map<DomainUuid, NvramMemory>();
   let known: { readonly sources: OwnerSources; readonly atMs: number } | undefined;

@@ -19,6 +19,7 @@ const PERMISSIONS = 0o777;
 const STATUS = z.object({
   attention: z.array(z.unknown()),
   domains: z.array(z.object({ state: z.string(), attention: z.array(z.unknown()) })),
+  unprotected: z.array(z.object({ name: z.string(), reason: z.string(), askedFor: z.boolean() })).default([]),
 });
 
 export async function checkHost(config: Config, fs: FileSystem): Promise<Finding[]> {
@@ -27,7 +28,7 @@ export async function checkHost(config: Config, fs: FileSystem): Promise<Finding
     await checkDirectory('run_dir', config.runDir, 'the socket in it gives out TPM state'),
     await checkSpool(config),
     await checkLinks(config, fs),
-    await checkAgent(config),
+    ...(await checkAgent(config)),
   ];
 }
 
@@ -90,34 +91,53 @@ async function checkLinks({ libvirt, placement }: Config, fs: FileSystem): Promi
   }
 }
 
-async function checkAgent(config: Config): Promise<Finding> {
+async function checkAgent(config: Config): Promise<Finding[]> {
   const check = 'agent';
   try {
     const answer = await askAgent(config, { method: 'GET', path: '/v1/status' });
     if (answer === undefined) {
-      return problem(
-        check,
-        new MirrorError(
-          'AGENT_UNREACHABLE',
-          'no agent runs on this host: changes of running domains are not published',
-          {
-            next: 'run `systemctl enable --now swtpm-mirror`',
-          },
+      return [
+        problem(
+          check,
+          new MirrorError(
+            'AGENT_UNREACHABLE',
+            'no agent runs on this host: changes of running domains are not published',
+            {
+              next: 'run `systemctl enable --now swtpm-mirror`',
+            },
+          ),
         ),
-      );
+      ];
     }
-    const { attention, domains } = STATUS.parse(answer);
+    const { attention, domains, unprotected } = STATUS.parse(answer);
     const troubled = domains.filter((domain) => domain.attention.length > 0).length;
     const running = domains.filter(({ state }) => state === 'running').length;
     const text = `runs, with ${counted(running, 'running domain')}`;
-    return attention.length + troubled === 0
-      ? ok(check, text)
-      : warning(
-          check,
-          `${text}; ${counted(attention.length + troubled, 'thing needs', 'things need')} attention`,
-          'see `swtpm-mirror status`',
-        );
+    const well =
+      attention.length + troubled === 0
+        ? ok(check, text)
+        : warning(
+            check,
+            `${text}; ${counted(attention.length + troubled, 'thing needs', 'things need')} attention`,
+            'see `swtpm-mirror status`',
+          );
+    return [well, ...unprotected.map(judgeUnprotected)];
   } catch (error) {
-    return problem(check, error);
+    return [problem(check, error)];
   }
+}
+
+function judgeUnprotected({
+  name,
+  reason,
+  askedFor,
+}: z.output<typeof STATUS>['unprotected'][number]): Finding {
+  const text = `the TPM of ${name} is stored nowhere: ${reason}`;
+  return askedFor
+    ? ok('not stored', text)
+    : warning(
+        'not stored',
+        text,
+        'let libvirt keep its emulated TPM in a directory, or say in its metadata that this is meant (`enabled="no"`)',
+      );
 }

@@ -8,6 +8,7 @@
 import { rememberShare } from '../agent/share/remember-share.js';
 import { Replicator } from '../agent/domain/replicator.js';
 import type { CarriedState } from '../bundle/metadata-element.js';
+import type { OwnTpmDirectory } from '../libvirt/domain-care.js';
 import type { Config } from '../model/config.js';
 import type { NvramForm } from '../model/nvram.js';
 import type { DomainUuid } from '../model/identifiers.js';
@@ -22,6 +23,7 @@ export interface VerbFields {
   readonly name?: string | undefined;
   readonly nvramPath?: string | null | undefined;
   readonly nvram?: NvramForm | null | undefined;
+  readonly tpm?: OwnTpmDirectory | null | undefined;
   readonly incoming?: boolean;
   readonly carried?: CarriedState | undefined;
   readonly runClaim?: RunClaim | undefined;
@@ -58,9 +60,9 @@ async function actWithoutAgent(
       if ((await askAgent(config, { method: 'GET', path: '/healthz' })) !== undefined) return undefined;
       // What keeps it from being remembered keeps the work below from being done, too, and that tells it in its own words.
       await rememberShare(context).catch(() => undefined);
-      const running = (await context.running.list()).has(uuid);
       const replicator = new Replicator(context, uuid);
       await replicator.recall();
+      const running = (await context.running.list()).has(uuid);
       try {
         return await actHere(replicator, verb, fields, running);
       } finally {
@@ -85,6 +87,7 @@ async function actHere(
         name: fields.name ?? '',
         nvramPath: fields.nvramPath,
         nvram: fields.nvram,
+        tpm: fields.tpm ?? undefined,
         incoming: fields.incoming ?? false,
         carried: fields.carried,
         runClaim: fields.runClaim,

@@ -9,10 +9,11 @@
  */
 import type { Command } from 'commander';
 import { carryOutHook, type HookedDomains } from '../agent/api/libvirt-hook.js';
+import { FileJournal } from '../host/journal.js';
 import { HookEvidence } from '../host/hook-evidence.js';
-import { DOMAIN_XML_LENGTH_MAX, mustSucceed } from '../libvirt/hook-operation.js';
 import { expectSavedIsNewest } from '../agent/start/saved-state.js';
-import { readHookRequest } from '../libvirt/hook-request.js';
+import { readDomainXml } from '../libvirt/domain-xml.js';
+import { actionOf, DOMAIN_XML_LENGTH_MAX, mustSucceed } from '../libvirt/hook-operation.js';
 import type { Config } from '../model/config.js';
 import { askAgent } from './control-client.js';
 import { actOnDomain } from './domain-session.js';
@@ -51,10 +52,16 @@ async function carryOut(
   // Always to its end: libvirt counts a hook that does not read as failed.
   const xml = await environment.readInput(DOMAIN_XML_LENGTH_MAX);
   // A domain that is none of ours starts even where the configuration is broken.
-  if (readHookRequest(call, xml).action === 'none') return;
+  if (isNoneOfOurs(call.operation, xml)) return;
   const config = await environment.loadConfig(options.config);
   await new HookEvidence({ ...environment, runDirectory: config.runDir }).note(environment.hookCaller);
-  await carryOutHook({ ...environment, config }, withoutAgent(environment, config), call, xml);
+  const { fs, clock } = environment;
+  const journal = new FileJournal({ fs, stateDirectory: config.stateDir });
+  await carryOutHook({ fs, clock, config, journal }, withoutAgent(environment, config), call, xml);
+}
+
+function isNoneOfOurs(operation: string, xml: string): boolean {
+  return actionOf(operation) === undefined || readDomainXml(xml)?.mirrored !== true;
 }
 
 function withoutAgent(environment: CliEnvironment, config: Config): HookedDomains {
@@ -71,5 +78,6 @@ function withoutAgent(environment: CliEnvironment, config: Config): HookedDomain
     stopped: (uuid, reason) => actOnDomain(environment, config, uuid, 'stopped', { reason }),
     // A status that an agent shows, and nobody else.
     withoutTpm: () => undefined,
+    leftOut: () => undefined,
   };
 }

@@ -49,9 +49,10 @@ export async function expectIdleHere(
   uuid: DomainUuid,
   lost: LostState,
 ): Promise<void> {
+  const record = await context.journal.read(uuid);
+  if (record?.tpm) context.running.know?.(uuid, record.tpm.directory);
   if ((await context.running.list()).has(uuid)) throw inUse(uuid, 'running');
   if ((await context.running.guest(uuid)) === 'runs') throw inUse(uuid, 'running, without its swtpm');
-  const record = await context.journal.read(uuid);
   if (!record || isAtRest(record)) return;
   if (lost !== 'refuse' && record.phase === 'finishing' && (await isLost(context, record, lost))) return;
   throw unfinished(uuid, record.phase);
@@ -59,12 +60,12 @@ export async function expectIdleHere(
 
 async function isLost(
   { config, files, spool }: AgentContext,
-  { uuid, nvramPath, nvram, live }: JournalRecord,
+  { uuid, nvramPath, nvram, live, tpm }: JournalRecord,
   lost: LostState,
 ): Promise<boolean> {
   if ((await spool.peek(uuid)).newest) return false;
   try {
-    await files.read(domainPlace(config, uuid, nvramPath, live, nvram), true);
+    await files.read(domainPlace(config, uuid, nvramPath, live, nvram, tpm), true);
     return false;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return true;

@@ -21,10 +21,20 @@ export function statusText(status: Status, columns: number, coloured: boolean): 
     headline(status, columns, painter(coloured)),
     domainsText(domains, columns, coloured),
     stoppedText(domains, columns),
+    unprotectedText(status, columns),
     riskText(status, columns),
     takenOverText(status, columns),
     attentionText(concernsOf(status), columns, coloured),
   ];
+}
+
+/** What runs here and is stored nowhere: those that ask for it, too. */
+function unprotectedText({ unprotected }: Status, columns: number): string {
+  return unprotected
+    .map(({ name, uuid, reason }) =>
+      foldedText(`not stored: the TPM of ${printable(name || uuid)}: ${printable(reason)}`, columns, 2),
+    )
+    .join('');
 }
 
 function headline({ host, share }: Status, columns: number, paint: Paint): string {

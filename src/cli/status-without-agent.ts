@@ -7,6 +7,8 @@ import { toAttention, type Attention } from '../agent/attention.js';
 import { blankRecord } from '../agent/domain/domain-record.js';
 import { tpmDead } from '../agent/domain/standing.js';
 import { domainPlace } from '../agent/domain-place.js';
+import { unprotected } from '../agent/left-out.js';
+import { findLeftOut } from '../agent/watch/census.js';
 import { ofAnotherShare } from '../agent/share/remember-share.js';
 import { isWrongShare, type ShareHealthReport } from '../agent/share/share-health.js';
 import { hostStatus, recordStatus, type DomainStatus, type Status } from '../agent/api/status.js';
@@ -23,7 +25,9 @@ export async function statusWithoutAgent(context: AgentContext): Promise<Status>
   const health = await lookAtShare(context, await context.knownShare.read());
   const { records, damaged } = await context.journal.list();
   const spooled = await context.spool.list();
+  for (const { uuid, tpm } of records) if (tpm) context.running.know?.(uuid, tpm.directory);
   const running = await context.running.list();
+  const leftOut = await findLeftOut(context);
   const domains: DomainStatus[] = [];
   for (const record of records) {
     const entry = spooled.find(({ uuid }) => uuid === record.uuid);
@@ -34,7 +38,9 @@ export async function statusWithoutAgent(context: AgentContext): Promise<Status>
     if (isUnknown) domains.push(await unknownDomain(context, health, uuid));
   }
   const unwatched = running.size > 0 ? [noAgent([...running])] : [];
-  return { ...hostStatus(context, health, [], [...damaged.map(toAttention), ...unwatched]), domains };
+  const untold = leftOut.filter(({ isAskedFor }) => !isAskedFor).map((one) => toAttention(unprotected(one)));
+  const attention = [...damaged.map(toAttention), ...unwatched, ...untold];
+  return { ...hostStatus(context, health, [], attention, leftOut), domains };
 }
 
 async function lookAtDomain(
@@ -113,11 +119,11 @@ async function lookAtVolumeOf(
 /** What lies on the disk, against what its volume ends with, and what keeps it from becoming that. */
 async function comparison(
   { config, clock, files }: AgentContext,
-  { uuid, nvramPath, nvram, live, holding }: JournalRecord,
+  { uuid, nvramPath, nvram, live, tpm, holding }: JournalRecord,
   { published, behind }: DomainStatus,
   { isFinal, isLost }: { readonly isFinal: boolean; readonly isLost: boolean },
 ): Promise<Partial<DomainStatus>> {
-  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram), isFinal);
+  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram, tpm), isFinal);
   const isStored = published !== null && capture.digest.startsWith(published);
   if (isStored) return { behind: isLost ? 'fenced' : holding ? behind : 'unclaimed' };
   const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));

@@ -11,6 +11,9 @@
  * I2 A failure leaves either the domain as it was, or a volume without a tombstone, which `forget` closes.
  */
 import type { Command } from 'commander';
+import { unprotected } from '../agent/left-out.js';
+import { settleOwnPlace } from '../agent/own-place.js';
+import { careFor, type DomainCare, type OwnTpmDirectory } from '../libvirt/domain-care.js';
 import { readDomainXml, type DomainXml } from '../libvirt/domain-xml.js';
 import { nvramPathOf } from '../libvirt/nvram-path.js';
 import { mustVirsh, takesOption, type Virsh } from '../libvirt/virsh-adapter.js';
@@ -39,9 +42,10 @@ export function undefineCommand(environment: CliEnvironment): Command {
       const config = await environment.loadConfig(options.config);
       const virsh: Virsh = { uri: config.libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
       const uuid = (await mustVirsh(virsh, ['domuuid', '--domain', argument])).trim();
-      const domain = readDomainXml(await mustVirsh(virsh, ['dumpxml', '--inactive', '--domain', uuid]));
+      const xml = await mustVirsh(virsh, ['dumpxml', '--inactive', '--domain', uuid]);
+      const domain = readDomainXml(xml);
       await refuseRunning(virsh, uuid);
-      if (domain) await storeState(environment, config, domain);
+      if (domain) await storeState(environment, config, domain, careFor(xml, config.libvirt.swtpmDir));
       await mustVirsh(virsh, ['undefine', '--domain', uuid, ...(await deletionFlags(virsh, options))]);
       if (domain) await withContext(environment, config, (opened) => bury(opened, domain));
       const { terminal } = environment;
@@ -61,19 +65,29 @@ async function refuseRunning(virsh: Virsh, uuid: string): Promise<void> {
   });
 }
 
-async function storeState(environment: CliEnvironment, config: Config, domain: DomainXml): Promise<void> {
+async function storeState(
+  environment: CliEnvironment,
+  config: Config,
+  domain: DomainXml,
+  care: DomainCare,
+): Promise<void> {
   const { uuid, name } = domain;
   const nvramPath = nvramPathOf(domain, config.libvirt.nvramDir);
-  const isKnown = await withContext(environment, config, async ({ context }) => {
+  if (care.kind === 'unsupported') throw unprotected({ uuid, name, why: care.why, isAskedFor: false });
+  let tpm: OwnTpmDirectory | undefined;
+  const isKnown = await withContext(environment, config, async ({ context, fs }) => {
+    if (care.kind === 'looked-after' && care.own) {
+      tpm = await settleOwnPlace({ fs, config, journal: context.journal }, uuid, care.own);
+    }
     for (const { path, target } of await context.files.takeLinksAway(uuid)) {
       environment.terminal.err(
         `removed the link ${printable(path)}; what is in ${printable(target)} stays there\n`,
       );
     }
-    return (await hasVolume(context, domain)) || (await hasLocalState(context, domain));
+    return (await hasVolume(context, domain)) || (await hasLocalState(context, domain, tpm));
   });
   if (!isKnown) return;
-  await actOnDomain(environment, config, uuid, 'prepare', { name, nvramPath });
+  await actOnDomain(environment, config, uuid, 'prepare', { name, nvramPath, tpm });
   await actOnDomain(environment, config, uuid, 'stopped', { reason: REASON });
 }
 
@@ -86,9 +100,13 @@ async function hasVolume({ share, knownShare, config }: AgentContext, { uuid }: 
   return volume !== undefined && !volume.log.tombstone;
 }
 
-async function hasLocalState({ files, config }: AgentContext, { uuid }: DomainXml): Promise<boolean> {
+async function hasLocalState(
+  { files, config }: AgentContext,
+  { uuid }: DomainXml,
+  tpm: OwnTpmDirectory | undefined,
+): Promise<boolean> {
   try {
-    await files.read(domainPlace(config, uuid, undefined, undefined), true);
+    await files.read(domainPlace(config, uuid, undefined, undefined, undefined, tpm), true);
     return true;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return false;

@@ -8,12 +8,20 @@ import type { NvramForm } from '../model/nvram.js';
 
 export interface DomainPaths {
   readonly uuid: DomainUuid;
-  /** `<swtpm_dir>/<uuid>`. */
+  /** What the TPM's directories lie in: `<swtpm_dir>/<uuid>`. */
   readonly swtpmDirectory: string;
   /** The domain's NVRAM file, when it has one and it is mirrored. */
   readonly nvramPath?: string | undefined;
   /** What its firmware variables are, where that is known. */
   readonly nvram?: NvramForm | undefined;
+  /** The directory that the domain's owner chose for its one TPM; then `swtpmDirectory` is the one above it. */
+  readonly own?: OwnDirectory | undefined;
+}
+
+export interface OwnDirectory {
+  readonly role: TpmDirectoryName;
+  /** Absolute and plain. */
+  readonly directory: string;
 }
 
 export const TPM_DIRECTORY_NAMES: readonly TpmDirectoryName[] = ['tpm1.2', 'tpm2'];
@@ -27,16 +35,23 @@ export function domainPaths(
   uuid: DomainUuid,
   nvramPath?: string,
   nvram?: NvramForm,
+  own?: OwnDirectory,
 ): DomainPaths {
-  return { uuid, swtpmDirectory: `${swtpmRoot}/${uuid}`, nvramPath, ...(nvram && { nvram }) };
+  const swtpmDirectory = own ? dirname(own.directory) : `${swtpmRoot}/${uuid}`;
+  return { uuid, swtpmDirectory, nvramPath, ...(nvram && { nvram }), ...(own && { own }) };
+}
+
+/** The TPMs that a domain may have there. */
+export function tpmRoles({ own }: DomainPaths): readonly TpmDirectoryName[] {
+  return own ? [own.role] : TPM_DIRECTORY_NAMES;
 }
 
 export function swtpmRoot(paths: DomainPaths): string {
   return dirname(paths.swtpmDirectory);
 }
 
-export function tpmDirectory(paths: DomainPaths, role: TpmDirectoryName): string {
-  return `${paths.swtpmDirectory}/${role}`;
+export function tpmDirectory({ swtpmDirectory, own }: DomainPaths, role: TpmDirectoryName): string {
+  return own?.role === role ? own.directory : `${swtpmDirectory}/${role}`;
 }
 
 /**
@@ -44,7 +59,7 @@ export function tpmDirectory(paths: DomainPaths, role: TpmDirectoryName): string
  * suffix, which libvirt and swtpm never look for.
  */
 export function stagingDirectory(paths: DomainPaths): string {
-  return `${swtpmRoot(paths)}/.${paths.uuid}.swtpm-mirror`;
+  return `${paths.own ? paths.swtpmDirectory : swtpmRoot(paths)}/.${paths.uuid}.swtpm-mirror`;
 }
 
 /** The domain whose staging directory has this name. */
@@ -75,5 +90,6 @@ export function stagedNvramPath(nvramPath: string): string {
  * Beside the domain's own directory, because a rename stays on one file system.
  */
 export function leftoversDirectory(paths: DomainPaths): string {
-  return `${swtpmRoot(paths)}/.${paths.uuid}.swtpm-mirror-leftovers`;
+  const beside = paths.own ? paths.swtpmDirectory : swtpmRoot(paths);
+  return `${beside}/.${paths.uuid}.swtpm-mirror-leftovers`;
 }

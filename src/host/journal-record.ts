@@ -4,6 +4,7 @@
  * I1 A text that is no whole record of its domain is an error that names its file; nothing is guessed.
  */
 import * as z from 'zod';
+import type { TpmDirectoryName } from '../model/capture.js';
 import { invariant, MirrorError } from '../model/errors.js';
 import { SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
@@ -66,6 +67,8 @@ export interface JournalRecord {
   readonly nvramPath: string | null;
   /** What its firmware variables are; `null` where that is not known. */
   readonly nvram: NvramForm | null;
+  /** The directory that its owner chose for its TPM; `null`: libvirt's own place. */
+  readonly tpm: { readonly role: TpmDirectoryName; readonly directory: string } | null;
   /** Its parts that could not be read last. */
   readonly unread: readonly UnreadPart[];
   /** The claim that names the directory in which the domain's swtpm works on the share itself; `null` when it works on this host. */
@@ -134,6 +137,10 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),
   nvramPath: z.string().nullable(),
   nvram: NVRAM.nullable().default(null),
+  tpm: z
+    .strictObject({ role: z.enum(['tpm2', 'tpm1.2']), directory: z.string() })
+    .nullable()
+    .default(null),
   unread: z.array(UNREAD).default([]),
   live: SLOT.nullable().default(null),
   runBootId: z.string().default(''),

@@ -1,7 +1,8 @@
 /**
  * node-running-swtpm: which domains have a running swtpm on this host, read from `/proc`.
  *
- * A domain's swtpm is told by its name and its command line, which names its state directory (`--tpmstate dir=<swtpm_dir>/<uuid>/tpm2,…`). That holds
+ * A domain's swtpm is told by its name and its command line, which names its state directory (`--tpmstate dir=<swtpm_dir>/<uuid>/tpm2,…`), or the one that
+ * the domain's owner chose and that is known to be this domain's. That holds
  * for libvirt and for everybody who starts swtpm by hand, and asks nobody who could be restarting just now. The state's
  * `.lock` is no use: it stays when swtpm has gone.
  *
@@ -9,7 +10,8 @@
  * once in its life. That one waits for a process which hangs in a page fault, and so is never asked of strangers.
  */
 import { readFile, readFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
+import { posix } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { isDomainUuid, type DomainUuid } from '../model/identifiers.js';
 
@@ -28,11 +30,17 @@ const ENDED = /^[ZXx]$/;
 interface KnownSwtpm {
   /** Ticks since the boot: another one is another process of the same id. */
   readonly startTime: string;
+  /** By its directory's name, in libvirt's own place. */
   readonly domains: readonly DomainUuid[];
+  /** All directories that its command line names, with no link on the way to them. */
+  readonly directories: readonly string[];
 }
 
 export class RunningSwtpm {
-  readonly #prefix: string;
+  readonly #root: string;
+  #prefixes: readonly string[] | undefined;
+  /** By directory, the domains whose owners chose one. */
+  readonly #owners = new Map<string, DomainUuid>();
   readonly #procRoot: string;
   #known = new Map<string, KnownSwtpm>();
 
@@ -41,8 +49,27 @@ export class RunningSwtpm {
    * @param procRoot where proc is mounted
    */
   constructor(swtpmRoot: string, procRoot = '/proc') {
-    this.#prefix = `${swtpmRoot}/`;
+    this.#root = swtpmRoot;
     this.#procRoot = procRoot;
+  }
+
+  /** @param directory absolute and plain, no link on the way to it; `undefined`: the domain's own in libvirt's place */
+  know(uuid: DomainUuid, directory: string | undefined): void {
+    for (const [known, owner] of this.#owners) if (owner === uuid) this.#owners.delete(known);
+    if (directory !== undefined) this.#owners.set(directory, uuid);
+  }
+
+  /** Directories in which a swtpm works that belong to no domain that is known. */
+  async strangers(): Promise<readonly string[]> {
+    await this.list();
+    return [...this.#known.values()]
+      .filter((known) => this.#domainsOf(known).length === 0)
+      .flatMap(({ directories }) => directories);
+  }
+
+  #domainsOf({ domains, directories }: KnownSwtpm): readonly DomainUuid[] {
+    const owners = directories.flatMap((directory) => this.#owners.get(directory) ?? []);
+    return owners.length > 0 ? owners : domains;
   }
 
   /** One look at a time. @throws NodeJS.ErrnoException */
@@ -57,7 +84,7 @@ export class RunningSwtpm {
       await setImmediate();
     }
     this.#known = found;
-    return new Set([...found.values()].flatMap(({ domains }) => domains));
+    return new Set([...found.values()].flatMap((known) => this.#domainsOf(known)));
   }
 
   /** `undefined` for any other process, and for one that has ended meanwhile. */
@@ -76,9 +103,21 @@ export class RunningSwtpm {
   async #know(pid: string, startTime: string): Promise<KnownSwtpm> {
     const known = this.#known.get(pid);
     // One that names no domain may be about to become another program, or to be told its command line.
-    if (known?.startTime === startTime && known.domains.length > 0) return known;
+    const isKnown = known !== undefined && known.domains.length + known.directories.length > 0;
+    if (isKnown && known.startTime === startTime) return known;
     const words = (await textOf(`${this.#procRoot}/${pid}/cmdline`)).split('\0').slice(1);
-    return { startTime, domains: words.flatMap((word) => domainsIn(word, this.#prefix)) };
+    this.#prefixes ??= [...new Set([plain(this.#root), await realPath(plain(this.#root))])];
+    const named = words.flatMap(directoriesIn);
+    const directories = await Promise.all(named.map(realPath));
+    const candidates = [...words, ...named, ...directories];
+    const domains = this.#prefixes.flatMap((root) =>
+      candidates.flatMap((word) => domainsIn(word, `${root}/`)),
+    );
+    return {
+      startTime,
+      domains: [...new Set(domains)],
+      directories: [...new Set([...named, ...directories])],
+    };
   }
 }
 
@@ -89,6 +128,23 @@ async function textOf(path: string): Promise<string> {
       resolve(error ? '' : text);
     });
   });
+}
+
+/** What `--tpmstate` names: `dir=PATH,mode=0600` or `backend-uri=dir://PATH`. */
+function directoriesIn(word: string): string[] {
+  const [, path] = /^(?:[^/]*,)?(?:dir=|backend-uri=dir:\/\/)(\/[^,]*)/.exec(word) ?? [];
+  return path === undefined ? [] : [plain(path)];
+}
+
+/** Without `.`, `..`, doubled or last slashes. */
+function plain(path: string): string {
+  const normal = posix.normalize(path);
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
+}
+
+/** Itself, where it leads nowhere. */
+async function realPath(path: string): Promise<string> {
+  return await realpath(path).catch(() => path);
 }
 
 function domainsIn(word: string, prefix: string): DomainUuid[] {

@@ -35,7 +35,7 @@ import { sha256 } from '../model/hash.js';
 import { removeTree } from '../model/remove-tree.js';
 import { FILE_FORM } from '../model/nvram.js';
 import { stateFault } from '../model/state-fault.js';
-import { leftoversDirectory, TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { leftoversDirectory, tpmDirectory, tpmRoles, type DomainPaths } from './domain-paths.js';
 import {
   ensureDirectories,
   lstatIfAny,
@@ -136,7 +136,7 @@ async function gather({ fs }: HostContext, paths: DomainPaths): Promise<Gathered
     moved: [],
     dropped: [],
   };
-  for (const role of TPM_DIRECTORY_NAMES) {
+  for (const role of tpmRoles(paths)) {
     const directory = tpmDirectory(paths, role);
     const names = (await namesIn(fs, 'set-aside:readdir-state', directory)).sort(stateFirst);
     let bytes = 0;

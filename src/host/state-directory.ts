@@ -28,7 +28,7 @@ import { dirname } from 'node:path';
 import { isTpmRole, type Capture, type StateFile, type TpmDirectoryName } from '../model/capture.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite, FileStat, FileSystem } from '../model/filesystem.js';
-import type { DomainUuid } from '../model/identifiers.js';
+import { quoted, type DomainUuid } from '../model/identifiers.js';
 import { removeTree } from '../model/remove-tree.js';
 import { FILE_MODE, writeAll } from '../model/durable-file.js';
 import { FILE_FORM } from '../model/nvram.js';
@@ -40,6 +40,7 @@ import {
   swtpmRoot,
   TPM_DIRECTORY_NAMES,
   tpmDirectory,
+  tpmRoles,
   type DomainPaths,
 } from './domain-paths.js';
 import { ifAny, lstatIfAny, namesIn, writeNewFile } from './files.js';
@@ -73,6 +74,9 @@ const PASSABLE = 0o111;
 /** Whatever a manifest says, nobody but the owner and its group gets at it. */
 const NVRAM_MODE_BITS = 0o660;
 
+/** What swtpm and libvirt leave in a TPM's directory. */
+const OF_SWTPM = /^(\.lock|(TMP2?-)?tpm2?-00\.(permall|savestate|volatilestate)|TMP2?-.*)$/;
+
 /** The directories that stand, by role. */
 type Standing = ReadonlyMap<TpmDirectoryName, FileStat>;
 
@@ -94,23 +98,28 @@ export async function restoreState(
     }
     const standing = await standingDirectories(fs, paths);
     const isNvramReplaced = clearNvram || nvramIn(paths, capture) !== undefined;
+    if (paths.own) await expectAlone(fs, paths.own.directory);
     const why = `replaced by the restore of ${capture.digest}`;
     const outcome = { setAside: await setAside(context, paths, why, capture, isNvramReplaced) };
     await sweep(fs, paths);
-    // libvirt makes it only with the first TPM of a host.
-    await ensurePassableDirectory(fs, 'restore:sync-above-root', swtpmRoot(paths));
+    if (paths.own) {
+      await makeWayTo(fs, paths.swtpmDirectory);
+    } else {
+      // libvirt makes it only with the first TPM of a host.
+      await ensurePassableDirectory(fs, 'restore:sync-above-root', swtpmRoot(paths));
+    }
     if (linkTo === undefined) await stage(fs, paths, capture, standing.values().next().value ?? owners?.tpm);
     else await stageLinks(fs, paths, capture, linkTo);
     const device = await deviceFor(fs, paths, capture);
     const nvram = device === undefined ? await stageNvram(fs, paths, capture, owners?.nvram) : undefined;
-    await ensurePassableDirectory(fs, 'restore:sync-root', paths.swtpmDirectory);
+    if (!paths.own) await ensurePassableDirectory(fs, 'restore:sync-root', paths.swtpmDirectory);
     await moveOut(fs, paths, standing);
     if (nvram !== undefined) await replaceNvram(fs, nvram);
     else if (clearNvram) await removeNvram(fs, paths);
     if (device !== undefined) await writeDevice(fs, device.path, device.file);
     await moveIn(fs, paths, capture);
     await sweep(fs, paths);
-    await forgetMovedLinks(fs, paths);
+    if (!paths.own) await forgetMovedLinks(fs, paths);
     return outcome;
   });
 }
@@ -150,8 +159,8 @@ export async function removeEmptyStateDirectory(
   paths: DomainPaths,
 ): Promise<void> {
   await orHostError(`remove the empty TPM directory of ${paths.uuid}`, async () => {
-    for (const role of TPM_DIRECTORY_NAMES) await rmdirIfEmpty(context.fs, tpmDirectory(paths, role));
-    await rmdirIfEmpty(context.fs, paths.swtpmDirectory);
+    for (const role of tpmRoles(paths)) await rmdirIfEmpty(context.fs, tpmDirectory(paths, role));
+    if (!paths.own) await rmdirIfEmpty(context.fs, paths.swtpmDirectory);
   });
 }
 
@@ -167,7 +176,7 @@ async function rmdirIfEmpty(fs: FileSystem, path: string): Promise<void> {
 async function standingDirectories(fs: FileSystem, paths: DomainPaths): Promise<Standing> {
   const standing = new Map<TpmDirectoryName, FileStat>();
   if (!(await directoryAt(fs, paths.swtpmDirectory))) return standing;
-  for (const role of TPM_DIRECTORY_NAMES) {
+  for (const role of tpmRoles(paths)) {
     const stat = await directoryAt(fs, tpmDirectory(paths, role));
     if (stat) standing.set(role, stat);
   }
@@ -300,6 +309,27 @@ async function ensurePassableDirectory(fs: FileSystem, syncParent: CallSite, pat
     await fs.chmod('restore:chmod-passable', path, PASSABLE_DIRECTORY_MODE);
   }
   await fs.syncDirectory(syncParent, dirname(path));
+}
+
+/** The directories above one that somebody chose: those that are there are not ours to change. */
+async function makeWayTo(fs: FileSystem, directory: string): Promise<void> {
+  if (await lstatIfAny(fs, 'restore:lstat-way', directory)) return;
+  await makeWayTo(fs, dirname(directory));
+  await fs.mkdir('restore:mkdir-way', directory, PASSABLE_DIRECTORY_MODE);
+  await fs.chmod('restore:chmod-way', directory, PASSABLE_DIRECTORY_MODE);
+  await fs.syncDirectory('restore:sync-way', dirname(directory));
+}
+
+/** A restore replaces the directory as a whole: in one that somebody chose there may be more than a TPM. */
+async function expectAlone(fs: FileSystem, directory: string): Promise<void> {
+  const names = await namesIn(fs, 'restore:readdir-own', directory);
+  const other = names.find((name) => !OF_SWTPM.test(name));
+  if (other === undefined) return;
+  throw new MirrorError(
+    'STATE_INVALID',
+    `cannot restore into ${directory}: ${quoted(other)} lies in it, expected files of swtpm's alone`,
+    { next: 'give the TPM a directory of its own in the domain; nothing was changed' },
+  );
 }
 
 async function moveOut(fs: FileSystem, paths: DomainPaths, standing: Standing): Promise<void> {

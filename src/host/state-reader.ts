@@ -32,7 +32,7 @@ import { contentDigest, sha256 } from '../model/hash.js';
 import { isCutOff, stateFault, stateFaultOf, type StateFault } from '../model/state-fault.js';
 import { FILE_FORM } from '../model/nvram.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
-import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { tpmDirectory, tpmRoles, type DomainPaths } from './domain-paths.js';
 import { ifAny, lstatIfAny, readRegular, UnfitFileError } from './files.js';
 import { orHostError } from './host-error.js';
 import { inMotion, readNvram, type NvramMemory, type NvramReading } from './nvram-reader.js';
@@ -114,7 +114,8 @@ async function look(
 ): Promise<Look> {
   return orHostError(`read the state of ${paths.uuid}`, async () => {
     const tpm = [...(await (readTpm ? readTpm() : seeTpm(fs, paths)))];
-    const lost = tpm.length === 0 ? paths.swtpmDirectory : missingPermanentState(paths, tpm);
+    const lost =
+      tpm.length === 0 ? (paths.own?.directory ?? paths.swtpmDirectory) : missingPermanentState(paths, tpm);
     if (lost !== undefined) throw (await linkTakenAway(fs, paths)) ?? noState(paths, lost);
     return { tpm, nvram: await readNvram(fs, paths, nvramMemory) };
   });
@@ -160,7 +161,7 @@ function isPermanent({ name }: Pick<SeenFile, 'name'>): boolean {
 async function tpmDirectories(fs: FileSystem, paths: DomainPaths): Promise<TpmDirectoryName[]> {
   if (!(await isDirectory(fs, paths.swtpmDirectory))) return [];
   const found: TpmDirectoryName[] = [];
-  for (const role of TPM_DIRECTORY_NAMES) {
+  for (const role of tpmRoles(paths)) {
     if (await isDirectory(fs, tpmDirectory(paths, role))) found.push(role);
   }
   return found;
@@ -198,7 +199,7 @@ async function seeFile(
 
 /** Where permanent state is missing beside other files of its TPM: with those alone swtpm makes a blank TPM. */
 function missingPermanentState(paths: DomainPaths, files: readonly SeenFile[]): string | undefined {
-  const bare = TPM_DIRECTORY_NAMES.find((role) => {
+  const bare = tpmRoles(paths).find((role) => {
     const names = files.filter((file) => file.role === role).map((file) => file.name);
     return names.length > 0 && !names.some((name) => isPermanent({ name }));
   });

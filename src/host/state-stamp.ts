@@ -11,7 +11,7 @@
  */
 import { STATE_FILE_NAMES } from '../model/capture.js';
 import type { FileSystem } from '../model/filesystem.js';
-import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { tpmDirectory, tpmRoles, type DomainPaths } from './domain-paths.js';
 import { lstatIfAny } from './files.js';
 
 /** By path, what `lstat` tells; empty for what is missing. */
@@ -39,7 +39,7 @@ export async function stampState(
  */
 export async function stateChangedAtNs(fs: FileSystem, paths: DomainPaths): Promise<bigint | undefined> {
   let latest: bigint | undefined;
-  for (const role of TPM_DIRECTORY_NAMES) {
+  for (const role of tpmRoles(paths)) {
     for (const name of STATE_FILE_NAMES[role]) {
       const stat = await lstatIfAny(fs, 'stamp:lstat', `${tpmDirectory(paths, role)}/${name}`);
       if (stat && (latest === undefined || stat.ctimeNs > latest)) latest = stat.ctimeNs;
@@ -55,7 +55,7 @@ async function isStill(fs: FileSystem, { nvramPath }: DomainPaths, before: State
 }
 
 async function takeStamp(fs: FileSystem, { nvramPath, ...paths }: DomainPaths): Promise<StateStamp> {
-  const inDirectories = TPM_DIRECTORY_NAMES.flatMap((role) => {
+  const inDirectories = tpmRoles(paths).flatMap((role) => {
     const directory = tpmDirectory(paths, role);
     return [directory, ...STATE_FILE_NAMES[role].map((name) => `${directory}/${name}`)];
   });

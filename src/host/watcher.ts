@@ -16,12 +16,13 @@
  * Not guaranteed: every event. The kernel's queue can overflow unseen and the number of watches is limited (`onError`), so the owner
  * rescans by content from time to time.
  */
+import { basename } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
 import { STATE_FILE_NAMES } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import { TPM_DIRECTORY_NAMES, tpmDirectory, type DomainPaths } from './domain-paths.js';
+import { TPM_DIRECTORY_NAMES, tpmDirectory, tpmRoles, type DomainPaths } from './domain-paths.js';
 import { lstatIfAny } from './files.js';
 import { asHostError } from './host-error.js';
 import { RootWatch } from './root-watch.js';
@@ -111,8 +112,12 @@ class DomainWatch {
     });
   }
 
-  isOf({ swtpmDirectory, nvramPath }: DomainPaths): boolean {
-    return this.#paths.swtpmDirectory === swtpmDirectory && this.#paths.nvramPath === nvramPath;
+  isOf({ swtpmDirectory, nvramPath, own }: DomainPaths): boolean {
+    return (
+      this.#paths.swtpmDirectory === swtpmDirectory &&
+      this.#paths.nvramPath === nvramPath &&
+      this.#paths.own?.directory === own?.directory
+    );
   }
 
   arm(): Promise<void> {
@@ -139,13 +144,17 @@ class DomainWatch {
       if (event === 'rename') this.renew();
       else this.#markDirty();
     } else if (watched === swtpmDirectory) {
-      if (event === 'rename' && isTpmDirectoryName(name)) this.renew();
-    } else if (event === 'rename' && isTpmDirectoryName(name)) {
+      if (event === 'rename' && this.#isTpmDirectory(name)) this.renew();
+    } else if (event === 'rename' && this.#isTpmDirectory(name)) {
       // The watched directory itself went.
       this.renew();
     } else if (TPM_DIRECTORY_NAMES.some((role) => STATE_FILE_NAMES[role].includes(name))) {
       this.#markDirty();
     }
+  }
+
+  #isTpmDirectory(name: string): boolean {
+    return tpmRoles(this.#paths).some((role) => basename(tpmDirectory(this.#paths, role)) === name);
   }
 
   /** The places that exist: chokidar would watch the parent of one that does not, which is not the domain's own. */
@@ -159,7 +168,7 @@ class DomainWatch {
       return true;
     };
     if (await add(swtpmDirectory, 'directory')) {
-      for (const role of TPM_DIRECTORY_NAMES) await add(tpmDirectory(this.#paths, role), 'directory');
+      for (const role of tpmRoles(this.#paths)) await add(tpmDirectory(this.#paths, role), 'directory');
     }
     if (nvramPath !== undefined) await add(nvramPath, 'file');
     return found;
@@ -279,10 +288,6 @@ export function watchError(error: unknown): MirrorError {
     );
   }
   return asMirrorError(asHostError('watch state files', error));
-}
-
-function isTpmDirectoryName(name: string): boolean {
-  return TPM_DIRECTORY_NAMES.some((role) => role === name);
 }
 
 function isSame(before: Places, after: Places): boolean {

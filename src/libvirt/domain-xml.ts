@@ -36,7 +36,7 @@ export interface EmulatedTpm {
   readonly encrypted: boolean;
   /** libvirt keeps the state of a domain that is undefined or transient. */
   readonly persistentState: boolean;
-  /** A place of the state that the domain's owner chose. */
+  /** A place of the state that the domain's owner chose, as it stands there: `domain-care` judges it. */
   readonly source: { readonly type: string; readonly path: string } | undefined;
 }
 
@@ -68,32 +68,37 @@ const METADATA_NAMESPACE = 'urn:swtpm-mirror:domain';
  * @throws MirrorError `XML_INVALID`
  */
 export function readDomainXml(xml: string): DomainXml | undefined {
+  return readDomain(xml).domain;
+}
+
+/** Any domain. */
+export interface AnyDomain {
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  /** `undefined` for one without an emulated TPM. */
+  readonly domain: DomainXml | undefined;
+  /** The type of a TPM of another kind, if it has one. */
+  readonly otherTpm: string | undefined;
+}
+
+/** @throws MirrorError `XML_INVALID` */
+export function readDomain(xml: string): AnyDomain {
   const found = read(xml);
   const named = nameOfDomain(found);
   const tpm = emulatedTpm(found);
   const carried = carriedState(found);
   const runClaim = readRunClaim(named.uuid, found.attributes(RUN));
   const localState = localStatePolicy(found);
-  return (
-    tpm && {
-      ...named,
-      tpm,
-      nvram: nvramPlace(found),
-      mirrored: isMirrored(found),
-      ...(localState && { localState }),
-      ...(carried && { carried }),
-      ...(runClaim && { runClaim }),
-    }
-  );
-}
-
-/**
- * @returns `undefined` for a domain with an emulated TPM
- * @throws MirrorError `XML_INVALID`
- */
-export function readDomainWithoutTpm(xml: string): Pick<DomainXml, 'uuid' | 'name'> | undefined {
-  const found = read(xml);
-  return found.has(BACKEND) ? undefined : nameOfDomain(found);
+  const domain = tpm && {
+    ...named,
+    tpm,
+    nvram: nvramPlace(found),
+    mirrored: isMirrored(found),
+    ...(localState && { localState }),
+    ...(carried && { carried }),
+    ...(runClaim && { runClaim }),
+  };
+  return { ...named, domain, otherTpm: found.otherTpm };
 }
 
 function read(xml: string): Found {
@@ -147,11 +152,17 @@ const WANTED: ReadonlySet<string> = new Set([
 /** The wanted elements of a document, by path. Of several at one path the first counts, as it does to libvirt. */
 class Found {
   readonly #elements = new Map<string, Element>();
+  /** Type of the first TPM that is not emulated. */
+  otherTpm: string | undefined;
 
   /** @returns `undefined` for an element that does not count */
   add(path: string, attributes: Element['attributes']): Element | undefined {
     // A domain may have a TPM of another kind beside the emulated one.
-    if (this.#elements.has(path) || (path === BACKEND && attributes['type'] !== 'emulator')) return undefined;
+    if (path === BACKEND && attributes['type'] !== 'emulator') {
+      this.otherTpm ??= attributes['type'] ?? '';
+      return undefined;
+    }
+    if (this.#elements.has(path)) return undefined;
     const element = { attributes, text: '' };
     this.#elements.set(path, element);
     return element;
@@ -231,9 +242,7 @@ function emulatedTpm(found: Found): EmulatedTpm | undefined {
     encrypted: found.has(`${BACKEND}/encryption`),
     persistentState: found.attribute(BACKEND, 'persistent_state') === 'yes',
     source:
-      type === undefined
-        ? undefined
-        : { type, path: checkedPath('the TPM source', found.attribute(`${BACKEND}/source`, 'path') ?? '') },
+      type === undefined ? undefined : { type, path: found.attribute(`${BACKEND}/source`, 'path') ?? '' },
   };
 }
 
@@ -292,17 +301,6 @@ function fileAt(text: string, form: NvramForm): NvramPlace {
 
 function unsupported(form: NvramForm, why: string): NvramPlace {
   return { kind: 'unsupported', form: { ...form, unsupported: why } };
-}
-
-/** These become paths that are read and written as root. */
-function checkedPath(what: string, path: string): string {
-  const plain = path.startsWith('/') && !path.split('/').some((name) => name === '.' || name === '..');
-  if (!plain || Buffer.byteLength(path) > PATH_BYTES_MAX) {
-    throw invalid(
-      `the path of ${what} is not absolute, has "." or ".." in it, or is longer than ${PATH_BYTES_MAX} bytes`,
-    );
-  }
-  return path;
 }
 
 function isMirrored(found: Found): boolean {

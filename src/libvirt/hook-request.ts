@@ -1,9 +1,7 @@
 /**
  * hook-request: what libvirt says by running the hook: its four arguments and the domain's XML in, one action out. Pure.
- *
- * Domains without an emulated TPM, and those whose metadata asks for it, are left alone: `none`.
  */
-import { readDomainXml, type DomainXml } from './domain-xml.js';
+import { careFor, type DomainCare } from './domain-care.js';
 import { actionOf, type HookAction } from './hook-operation.js';
 
 /** Of the four arguments, those that say more than the XML does. */
@@ -16,7 +14,7 @@ export type HookRequest =
   | { readonly action: 'none' }
   | {
       readonly action: HookAction;
-      readonly domain: DomainXml;
+      readonly care: DomainCare;
       /** Why the domain stopped, from libvirt 10.5 on. */
       readonly reason: string | undefined;
     };
@@ -27,12 +25,16 @@ const REASON = /^[a-z][a-z -]{0,31}$/;
 const NOTHING = '-';
 
 /**
+ * @param swtpmDir `libvirt.swtpm_dir` in the configuration
  * @throws MirrorError `XML_INVALID`
  */
-export function readHookRequest({ operation, extra }: HookArguments, xml: string): HookRequest {
+export function readHookRequest(
+  { operation, extra }: HookArguments,
+  xml: string,
+  swtpmDir: string,
+): HookRequest {
   const action = actionOf(operation);
   if (action === undefined) return { action: 'none' };
-  const domain = readDomainXml(xml);
-  if (!domain?.mirrored) return { action: 'none' };
-  return { action, domain, reason: extra !== NOTHING && REASON.test(extra) ? extra : undefined };
+  const care = careFor(xml, swtpmDir);
+  return { action, care, reason: extra !== NOTHING && REASON.test(extra) ? extra : undefined };
 }

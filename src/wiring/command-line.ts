@@ -8,6 +8,7 @@ import type { AgentContext, ChangeSource } from '../agent/agent-context.js';
 import { hostStateFiles } from '../agent/state-files.js';
 import { readOwnerSources } from '../host/owner.js';
 import { DomainFeed } from '../agent/domain-feed.js';
+import { placeOf } from '../agent/own-place.js';
 import { metered } from '../agent/share/metered-share.js';
 import { Metrics } from '../agent/api/metrics.js';
 import type { Sealing } from '../bundle/sealing.js';
@@ -195,10 +196,15 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
         await runningQemu.learn(found);
         return found;
       }),
+      know: (uuid, directory) => {
+        runningSwtpm.know(uuid, directory);
+      },
       takesGuestIn,
+      strangers: coalesced(() => runningSwtpm.strangers()),
       guest: (uuid) => runningQemu.guest(uuid),
     },
     guests: guestsOf(virsh),
+    placeOf: (care) => placeOf({ fs, config, journal }, care),
     definitions: new DefinitionsFile(hostContext),
     hookEvidence: new HookEvidence({ runDirectory: runDir, clock: systemClock }),
     reserve: { keep: () => keepReserve(hostContext) },
@@ -274,7 +280,8 @@ function openChanges(
     },
   });
   return {
-    watch: ({ uuid, nvramPath }) => watcher.watch(domainPaths(swtpmDir, uuid, nvramPath)),
+    watch: ({ uuid, nvramPath, nvram, tpm }) =>
+      watcher.watch(domainPaths(swtpmDir, uuid, nvramPath, nvram, tpm)),
     unwatch: (uuid) => watcher.unwatch(uuid),
     trouble: () => (systemClock.monotonicMs() - troubleAtMs < lastsMs ? trouble : undefined),
     close: () => watcher.close(),

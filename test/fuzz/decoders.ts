@@ -17,7 +17,8 @@ import { decodeOvirt, encodeOvirt, type Compressor } from '../../src/bundle/ovir
 import { tarEntries, TarError } from '../../src/bundle/tar-reader.js';
 import { formatRecord, parseRecord, type JournalRecord } from '../../src/host/journal-record.js';
 import { parseSpoolName } from '../../src/host/spool-name.js';
-import { readDomainWithoutTpm, readDomainXml } from '../../src/libvirt/domain-xml.js';
+import { careFor } from '../../src/libvirt/domain-care.js';
+import { readDomainXml } from '../../src/libvirt/domain-xml.js';
 import { stopReason } from '../../src/libvirt/domain-log.js';
 import { readHookRequest } from '../../src/libvirt/hook-request.js';
 import { parseConfig } from '../../src/model/config.js';
@@ -221,8 +222,10 @@ function textDecoders(xml: string): Decoder[] {
     text('log-entry', PAYLOADS, (payload) => parsePayload(42, payload)),
     text('generation-name', [NAME, NAME.replace('.tar.gz', '')], parseGenerationName),
     text('spool-name', ['0000000000000001-0123456789abcdef-5fb1c0.tar.gz', NAME], parseSpoolName),
-    text('domain-xml', [xml], (input) => [readDomainXml(input), readDomainWithoutTpm(input)]),
-    text('hook-request', [xml], (input) => readHookRequest({ operation: 'prepare', extra: '-' }, input)),
+    text('domain-xml', [xml], (input) => [readDomainXml(input), careFor(input, '/swtpm')]),
+    text('hook-request', [xml], (input) =>
+      readHookRequest({ operation: 'prepare', extra: '-' }, input, '/swtpm'),
+    ),
     text('domain-log', ['2026-01-01 00:00:00.000+0000: shutting down, reason=migrated\n'], stopReason),
     text('config', [CONFIG, ''], (input) =>
       parseConfig(input, { hostName: 'kvm-a', path: '/etc/config.toml' }),

@@ -44,6 +44,9 @@ const BODY = z.strictObject({
   name: z.string().max(DOMAIN_NAME_CHARACTERS_MAX).optional(),
   nvramPath: z.string().startsWith('/').max(1024).optional(),
   incoming: z.boolean().optional(),
+  tpm: z
+    .strictObject({ role: z.enum(['tpm2', 'tpm1.2']), directory: z.string().startsWith('/').max(1024) })
+    .nullish(),
   carried: z.strictObject({ encoding: z.string(), text: z.string() }).optional(),
   runClaim: z.strictObject({ host: HOST, epoch: z.int().positive(), token: z.string() }).optional(),
   localState: z.enum(['refuse', 'share', 'manager']).optional(),
@@ -97,7 +100,13 @@ async function answer(
   const [, version, noun, id, verb] = path.split('/');
   if (request.method === 'GET' && path === '/healthz') return { ok: true };
   if (request.method === 'GET' && path === '/v1/status') {
-    return hostStatus(context, supervisor.health(), supervisor.replicators(), supervisor.attention());
+    return hostStatus(
+      context,
+      supervisor.health(),
+      supervisor.replicators(),
+      supervisor.attention(),
+      supervisor.leftOutDomains(),
+    );
   }
   if (request.method === 'POST' && path === '/v1/hook') {
     await carryOutCall({ ...context, fs }, called, request);
@@ -150,6 +159,9 @@ function hookedDomains({ supervisor, prepare }: Called): HookedDomains {
     launched: (uuid, facts) => supervisor.launched(uuid, facts),
     running: (uuid, facts) => supervisor.launched(uuid, facts),
     stopped: (uuid, reason) => supervisor.stopped(uuid, reason),
+    leftOut: (uuid, why) => {
+      supervisor.leftOut(uuid, why);
+    },
     withoutTpm: (uuid, name) => {
       supervisor.withoutTpm(uuid, name);
     },
@@ -160,13 +172,14 @@ async function act(
   { supervisor, prepare }: Called,
   uuid: DomainUuid,
   verb: string | undefined,
-  { name, nvramPath, incoming, carried, runClaim, localState, byHook, reason }: Body,
+  { name, nvramPath, incoming, byHook, tpm, carried, runClaim, localState, reason }: Body,
 ): Promise<object | undefined> {
   switch (verb) {
     case 'prepare': {
       const { decision, published } = await prepare(uuid, {
         name: name ?? '',
         nvramPath,
+        tpm: tpm ?? undefined,
         incoming: incoming ?? false,
         carried,
         runClaim,
@@ -176,10 +189,10 @@ async function act(
       return { decision, generation: published?.slot ?? 0 };
     }
     case 'started':
-      await supervisor.started(uuid, { name, nvramPath });
+      await supervisor.started(uuid, { name, nvramPath, tpm });
       return {};
     case 'launched':
-      await supervisor.launched(uuid, { name, nvramPath });
+      await supervisor.launched(uuid, { name, nvramPath, tpm });
       return {};
     case 'stopped':
       return { outcome: await supervisor.stopped(uuid, reason ?? 'stopped') };

@@ -8,8 +8,7 @@
  */
 import { announceIncoming, takeAnnouncement } from '../../host/incoming-marker.js';
 import { readStopReason } from '../../libvirt/domain-log.js';
-import { readDomainWithoutTpm, type DomainXml } from '../../libvirt/domain-xml.js';
-import { actionOf } from '../../libvirt/hook-operation.js';
+import type { DomainCare } from '../../libvirt/domain-care.js';
 import { readHookRequest, type HookArguments, type HookRequest } from '../../libvirt/hook-request.js';
 import { nvramOf } from '../../libvirt/nvram-path.js';
 import type { Config } from '../../model/config.js';
@@ -18,12 +17,15 @@ import type { FileSystem } from '../../model/filesystem.js';
 import type { RunClaim } from '../../model/run-claim.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { DomainFacts } from '../domain-place.js';
+import { leftOutOf, type LeftOut } from '../left-out.js';
+import { placeOf, settleOwnPlace, type OwnPlaceContext } from '../own-place.js';
 import type { StartRequest } from '../start/prepared.js';
 
 export interface HookHost {
   readonly config: Config;
   readonly fs: FileSystem;
   readonly clock: Clock;
+  readonly journal: OwnPlaceContext['journal'];
 }
 
 /** Those who are told. Each promise is waited for, and its failure is the hook's. */
@@ -37,6 +39,8 @@ export interface HookedDomains {
   stopped(uuid: DomainUuid, reason: string): Promise<unknown>;
   /** A domain whose definition has no TPM is about to start. News, for which it does not wait. */
   withoutTpm(uuid: DomainUuid, name: string): void;
+  /** One that has a TPM, and is not looked after, is about to start, or runs; `undefined`: that is over. */
+  leftOut(uuid: DomainUuid, why: LeftOut | undefined): void;
 }
 
 /**
@@ -49,23 +53,27 @@ export async function carryOutHook(
   call: HookArguments,
   xml: string,
 ): Promise<void> {
-  const request = readHookRequest(call, xml);
-  if (actionOf(call.operation) === 'prepare') {
-    const bare = readDomainWithoutTpm(xml);
-    if (bare) domains.withoutTpm(bare.uuid, bare.name);
+  const request = readHookRequest(call, xml, host.config.libvirt.swtpmDir);
+  if (request.action === 'none') return;
+  const { action, care } = request;
+  const { uuid, name } = care;
+  if (action !== 'announce-incoming') {
+    domains.leftOut(uuid, action === 'released' ? undefined : leftOutOf(care));
   }
-  if (request.action === 'none' || !isInLibvirtsPlace(request.domain, host.config)) return;
-  await act(host, domains, request);
+  if (care.kind === 'looked-after') await act(host, domains, { ...request, care });
+  else if (care.kind === 'without-tpm' && action === 'prepare') domains.withoutTpm(uuid, name);
 }
 
-type ActiveRequest = Exclude<HookRequest, { action: 'none' }>;
+type ActiveRequest = Exclude<HookRequest, { action: 'none' }> & {
+  readonly care: Extract<DomainCare, { kind: 'looked-after' }>;
+};
 
 async function act(host: HookHost, domains: HookedDomains, request: ActiveRequest): Promise<void> {
   const { config, fs, clock } = host;
-  const { domain, action } = request;
-  const { uuid, name } = domain;
+  const { action, care } = request;
+  const { uuid, name, domain } = care;
   const marker = { fs, clock, runDirectory: config.runDir };
-  const facts = { name, ...nvramOf(domain, config.libvirt.nvramDir) };
+  const nvram = nvramOf(domain, config.libvirt.nvramDir);
   switch (action) {
     case 'announce-incoming':
       await announceIncoming(marker, uuid);
@@ -75,7 +83,9 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
       return;
     case 'prepare':
       await domains.prepare(uuid, {
-        ...facts,
+        name,
+        ...nvram,
+        tpm: care.own && (await settleOwnPlace(host, uuid, care.own)),
         incoming: await takeAnnouncement(marker, uuid),
         byHook: true,
         carried: domain.carried,
@@ -84,23 +94,19 @@ async function act(host: HookHost, domains: HookedDomains, request: ActiveReques
       });
       return;
     case 'launched':
-      await domains.launched(uuid, facts);
+    case 'running': {
+      const tpm = await placeOf(host, care);
+      if ('why' in tpm) domains.leftOut(uuid, tpm);
+      else if (action === 'launched') await domains.launched(uuid, { name, ...nvram, ...tpm });
+      else await domains.running(uuid, { name, ...nvram, ...tpm });
       return;
-    case 'running':
-      await domains.running(uuid, facts);
-      return;
+    }
     case 'released':
       await domains.stopped(uuid, await stopReason(host, request));
       return;
   }
 }
 
-/** State that the domain's owner put elsewhere is not in any place that this program watches: such a domain is left alone. */
-function isInLibvirtsPlace({ uuid, tpm }: DomainXml, { libvirt }: Config): boolean {
-  const own = `${libvirt.swtpmDir}/${uuid}/tpm2`;
-  return tpm.source === undefined || (tpm.source.type === 'dir' && tpm.source.path === own);
-}
-
-async function stopReason({ fs, config }: HookHost, { domain, reason }: ActiveRequest): Promise<string> {
-  return reason ?? (await readStopReason(fs, config.libvirt.logDir, domain.name)) ?? 'stopped';
+async function stopReason({ fs, config }: HookHost, { care, reason }: ActiveRequest): Promise<string> {
+  return reason ?? (await readStopReason(fs, config.libvirt.logDir, care.name)) ?? 'stopped';
 }

@@ -14,6 +14,7 @@ import type { VolumeReading } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import { toAttention, type Attention } from '../attention.js';
 import { partStatus, type PartStatus } from '../domain/domain-parts.js';
+import type { LeftOut } from '../left-out.js';
 import type { Replicator } from '../domain/replicator.js';
 import type { ShareHealthReport, ShareState } from '../share/share-health.js';
 
@@ -70,6 +71,16 @@ export interface Status {
   };
   readonly domains: readonly DomainStatus[];
   readonly attention: readonly Attention[];
+  /** VMs that run here with a TPM that is stored nowhere. */
+  readonly unprotected: readonly UnprotectedStatus[];
+}
+
+export interface UnprotectedStatus {
+  readonly uuid: DomainUuid;
+  readonly name: string;
+  readonly reason: string;
+  /** Its own metadata asks for it. */
+  readonly askedFor: boolean;
 }
 
 export type StatusContext = Pick<AgentContext, 'config' | 'clock'>;
@@ -79,6 +90,7 @@ export function hostStatus(
   health: ShareHealthReport,
   replicators: readonly Replicator[],
   attention: readonly Attention[],
+  leftOut: readonly LeftOut[] = [],
 ): Status {
   const { config } = host;
   const { id, state, latencyMs, beatAgeMs } = health;
@@ -90,6 +102,12 @@ export function hostStatus(
     share: { path: config.share, id, state, latencyMs, beatAgeMs: beatAgeMs ?? null },
     domains: replicators.map((replicator) => domainStatus(host, health, replicator)).sort(byTrouble),
     attention: [...share, ...plainAccepted(config), ...attention],
+    unprotected: leftOut.map(({ uuid, name, why, isAskedFor }) => ({
+      uuid,
+      name,
+      reason: why,
+      askedFor: isAskedFor,
+    })),
   };
 }
 

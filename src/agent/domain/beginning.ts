@@ -48,8 +48,8 @@ export class Beginning {
     this.#isUnderWay = true;
     this.#isUnsure = false;
     let claimed: Slot | 'unknown' | undefined;
-    const { nvramPath, nvram } = request;
-    const place = domainPlace(this.#context.config, run.uuid, nvramPath, run.place.live, nvram);
+    const { nvramPath, nvram, tpm } = request;
+    const place = domainPlace(this.#context.config, run.uuid, nvramPath, run.place.live, nvram, tpm);
     try {
       const { name, incoming, byHook, carried } = request;
       const asked = { name, incoming, ...(byHook && { byHook }), carried, ...place };
@@ -97,10 +97,12 @@ export class Beginning {
       shareId: prepared.shareId ?? null,
       nvramPath: place.nvramPath ?? null,
       nvram: keptForm(place.nvram ?? null),
+      tpm: request.tpm ?? null,
       live: prepared.live ?? null,
       takenOver: prepared.takenOver ?? null,
       arrival: prepared.arrival ?? null,
     });
+    this.#context.running.know?.(uuid, request.tpm?.directory);
     if (decision === 'wait-incoming') run.record.awaiting();
     else run.record.judged();
     run.begin(prepared);

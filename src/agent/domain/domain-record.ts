@@ -58,7 +58,16 @@ export class DomainRecord {
     fields: Partial<
       Pick<
         JournalRecord,
-        'name' | 'byHook' | 'shareId' | 'nvramPath' | 'nvram' | 'unread' | 'live' | 'takenOver' | 'arrival'
+        | 'name'
+        | 'byHook'
+        | 'shareId'
+        | 'nvramPath'
+        | 'nvram'
+        | 'tpm'
+        | 'unread'
+        | 'live'
+        | 'takenOver'
+        | 'arrival'
       >
     >,
   ): void {
@@ -217,6 +226,7 @@ export function blankRecord(uuid: DomainUuid): JournalRecord {
     fenced: null,
     nvramPath: null,
     nvram: null,
+    tpm: null,
     unread: [],
     live: null,
     runBootId: '',

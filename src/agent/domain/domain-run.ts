@@ -115,6 +115,7 @@ export class DomainRun {
       this.record.current?.nvramPath,
       this.record.current?.live,
       this.record.current?.nvram,
+      this.record.current?.tpm,
     );
   }
 

@@ -97,8 +97,9 @@ export class Replicator {
   }
 
   /** Takes up what the journal and the spool say of a former run of this program. */
-  recall(): Promise<void> {
-    return this.#run.recall();
+  async recall(): Promise<void> {
+    await this.#run.recall();
+    if (this.place.tpm) this.#context.running.know?.(this.uuid, this.place.tpm.directory);
   }
 
   /**
@@ -111,12 +112,14 @@ export class Replicator {
   }
 
   /** What is told about the domain from now on holds for its place, too. */
-  learn({ name, nvramPath, nvram }: DomainFacts): void {
+  learn({ name, nvramPath, nvram, tpm }: DomainFacts): void {
     this.#run.record.change({
       ...(name !== undefined && { name }),
       ...(nvramPath !== undefined && { nvramPath }),
       ...(nvram !== undefined && { nvram: keptForm(nvram) }),
+      ...(tpm !== undefined && { tpm }),
     });
+    if (tpm !== undefined) this.#context.running.know?.(this.uuid, tpm?.directory);
   }
 
   /**

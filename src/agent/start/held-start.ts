@@ -107,6 +107,8 @@ export class HeldStart {
 
   /** Whether swtpm is to work on the share, now or still. */
   get #isDirect(): boolean {
+    // A directory that the domain's owner chose is worked in, never linked.
+    if (this.#request.tpm) return false;
     return this.#context.config.placement === 'direct' || this.#request.live !== undefined;
   }
 
@@ -129,7 +131,8 @@ export class HeldStart {
     const told = { parts, ...(notice && { notice }) };
     if (!isPlaced) return told;
     await this.#deadline.within(keepUnused(this.#context, uuid, suited, slot));
-    const live = config.placement === 'direct' ? this.#epoch : undefined;
+    const isDirect = config.placement === 'direct' && this.#request.tpm === undefined;
+    const live = isDirect ? this.#epoch : undefined;
     if (live !== undefined) await this.#deadline.within(share.placeLive({ uuid, live, capture }));
     await files.restore({ ...this.#request, live }, suited.capture, { clearNvram });
     return { live, ...told };

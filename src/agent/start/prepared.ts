@@ -2,6 +2,7 @@
  * prepared: what a start is asked with, and what it is allowed with.
  */
 import type { Arrival } from '../../host/journal-record.js';
+import type { OwnTpmDirectory } from '../../libvirt/domain-care.js';
 import type { AbsentPart, Capture, StateFile } from '../../model/capture.js';
 import type { MirrorError } from '../../model/errors.js';
 import type { Slot } from '../../model/generation-name.js';
@@ -18,6 +19,8 @@ export interface StartRequest extends AskedOfAStart {
   readonly name: string;
   readonly nvramPath?: string | null | undefined;
   readonly nvram?: NvramForm | null | undefined;
+  /** The directory that the domain's owner chose for its TPM. */
+  readonly tpm?: OwnTpmDirectory | undefined;
   /** libvirt's own hook asks, so that libvirt knows the domain as long as the start goes on. */
   readonly byHook?: boolean;
 }

@@ -4,12 +4,14 @@
 import { MirrorError } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import type { Attention } from '../attention.js';
+import { unprotected, type LeftOut } from '../left-out.js';
 
 type Topic = 'undefined' | 'without-tpm' | 'linked';
 
 export class HostNotices {
   readonly #standing: Attention[] = [];
   readonly #ofDomains = new Map<string, Attention>();
+  readonly #leftOut = new Map<DomainUuid, LeftOut>();
   #unannounced: Attention | undefined;
 
   list(): readonly Attention[] {
@@ -17,7 +19,22 @@ export class HostNotices {
       ...(this.#unannounced ? [this.#unannounced] : []),
       ...this.#standing,
       ...this.#ofDomains.values(),
+      ...this.leftOutDomains()
+        .filter(({ isAskedFor }) => !isAskedFor)
+        .map((one) => attentionOf(unprotected(one))),
     ];
+  }
+
+  leftOutDomains(): readonly LeftOut[] {
+    return [...this.#leftOut.values()].sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** @returns whether that is news */
+  leftOut(uuid: DomainUuid, why: LeftOut | undefined): boolean {
+    const isNews = this.#leftOut.get(uuid)?.why !== why?.why;
+    if (why) this.#leftOut.set(uuid, why);
+    else this.#leftOut.delete(uuid);
+    return isNews;
   }
 
   /** Stays until the agent ends. */

@@ -4,7 +4,7 @@
  *
  * libvirt does not answer for a domain one of whose hooks is under way, and that hook may wait for this very look: it ends at the deadline of virsh.
  */
-import { readDomainXml } from '../../libvirt/domain-xml.js';
+import { careFor } from '../../libvirt/domain-care.js';
 import { nvramOf } from '../../libvirt/nvram-path.js';
 import type { AgentContext } from '../agent-context.js';
 import type { DomainFacts } from '../domain-place.js';
@@ -13,7 +13,7 @@ import type { DomainUuid } from '../../model/identifiers.js';
 /** A manager that did not answer is not asked for the next domain at once: each may wait for its whole deadline. */
 const SILENCE_MS = 30_000;
 
-type IntroducingContext = Pick<AgentContext, 'guests' | 'config' | 'clock'>;
+type IntroducingContext = Pick<AgentContext, 'guests' | 'config' | 'clock' | 'placeOf'>;
 
 export class Introductions {
   readonly #context: IntroducingContext;
@@ -30,11 +30,14 @@ export class Introductions {
     const answer = await guests.describe(uuid);
     if (answer === undefined) this.#silentUntilMs = clock.monotonicMs() + SILENCE_MS;
     try {
-      const domain = answer === undefined ? undefined : readDomainXml(answer);
-      if (!domain) return {};
-      return domain.mirrored
-        ? { name: domain.name, ...nvramOf(domain, config.libvirt.nvramDir) }
-        : 'left-alone';
+      if (answer === undefined) return {};
+      const care = careFor(answer, config.libvirt.swtpmDir);
+      if (care.kind === 'without-tpm') return {};
+      if (care.kind !== 'looked-after') return 'left-alone';
+      const { name, domain } = care;
+      const place = (await this.#context.placeOf?.(care)) ?? { tpm: null };
+      if ('why' in place) return 'left-alone';
+      return { name, ...nvramOf(domain, config.libvirt.nvramDir), ...place };
     } catch {
       // XML that cannot be read says nothing.
       return {};

@@ -17,9 +17,11 @@ import type { AgentContext, ChangeSource } from '../agent-context.js';
 import { Arrivals } from './arrivals.js';
 import { toAttention, type Attention } from '../attention.js';
 import { initialiseDefaultShare } from '../share/default-share.js';
+import { Census } from './census.js';
 import { Definitions } from './definitions.js';
 import { DomainEvents } from './domain-events.js';
 import type { DomainFacts } from '../domain-place.js';
+import type { LeftOut } from '../left-out.js';
 import { HostNotices } from './host-notices.js';
 import { HostNames } from '../share/host-names.js';
 import { Introductions } from './introductions.js';
@@ -53,6 +55,7 @@ export class Supervisor {
   readonly #definitions: Definitions;
   readonly #events: DomainEvents;
   readonly #runClaims: WrittenRunClaims;
+  readonly #census: Census;
   readonly #rescan: Rescan;
   readonly #names: HostNames;
   #looks = 0;
@@ -82,6 +85,13 @@ export class Supervisor {
       prepared: () =>
         new Map(this.#replicatorsIn('prepared').map((one) => [one.uuid, { byHook: one.isByHook }])),
       abandoned: (uuid) => void this.stopped(uuid, START_FAILED).catch(this.#report(uuid)),
+    });
+    this.#census = new Census(context, {
+      isLookedAfter: (uuid) => (this.find(uuid)?.state.run ?? 'stopped') !== 'stopped',
+      leftOut: (uuid, why) => {
+        this.leftOut(uuid, why);
+      },
+      takeUp: (uuid, facts) => this.#begin(uuid, facts).catch(this.#report(uuid)),
     });
     this.#events = new DomainEvents(context, () => this.#heard());
     this.#arrivals = new Arrivals(context, {
@@ -137,6 +147,7 @@ export class Supervisor {
     this.#arrivals.watch();
     this.#events.follow();
     void this.#definitions.look();
+    void this.#census.take();
     void this.#keepReserve();
   }
 
@@ -151,6 +162,20 @@ export class Supervisor {
 
   health(): ShareHealthReport {
     return this.#health.report();
+  }
+
+  /** Domains of this host that have a TPM and are not looked after. */
+  leftOutDomains(): readonly LeftOut[] {
+    return this.#notices.leftOutDomains();
+  }
+
+  /** @param why `undefined`: that is over */
+  leftOut(uuid: DomainUuid, why: LeftOut | undefined): void {
+    if (this.#notices.leftOut(uuid, why) && why) {
+      const { name, why: reason, isAskedFor } = why;
+      const text = isAskedFor ? 'left alone, as it asks' : 'its TPM is stored nowhere';
+      this.#context.log[isAskedFor ? 'info' : 'warn']({ uuid, name, reason, code: 'UNPROTECTED' }, text);
+    }
   }
 
   /** What concerns no single domain. */
@@ -328,6 +353,7 @@ export class Supervisor {
       this.#notices.unannounced(uuid);
     });
     await this.#definitions.look();
+    await this.#census.take();
   }
 
   async #look(): Promise<void> {
@@ -336,7 +362,10 @@ export class Supervisor {
       this.#notices.unannounced(uuid);
     });
     this.#looks += 1;
-    if (this.#looks % LOOKS_A_DEFINITION === 0) void this.#definitions.look();
+    if (this.#looks % LOOKS_A_DEFINITION === 0) {
+      void this.#definitions.look();
+      void this.#census.take();
+    }
     await this.#abandoned.look();
     if (this.#hasClaimedAnew()) void this.#names.leave();
     void this.#keepReserve();

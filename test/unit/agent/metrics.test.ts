@@ -30,6 +30,7 @@ const STATUS: Status = {
   share: { path: '/mnt/tpm', id: '00', state: 'online', latencyMs: 3, beatAgeMs: 1200 },
   domains: [DOMAIN],
   attention: [],
+  unprotected: [],
 };
 const READING = { status: STATUS, spool: { entries: 1, bytes: 1412 }, nowMs: 1_700_000_010_000 };
 

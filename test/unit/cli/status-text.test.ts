@@ -32,6 +32,7 @@ const STATUS: Status = {
   share: { path: '/mnt/tpm', id: '00', state: 'online', latencyMs: 3.21, beatAgeMs: 1200 },
   domains: [DOMAIN],
   attention: [],
+  unprotected: [],
 };
 const AWAY = { ...STATUS.share, state: 'offline', beatAgeMs: 185_000 } as const;
 

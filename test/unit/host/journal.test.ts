@@ -27,6 +27,7 @@ const RECORD: JournalRecord = {
   fenced: { host: parseHostName('kvm-b'), epoch: 2, at: '2026-01-01T00:00:00Z' },
   unread: [],
   nvram: null,
+  tpm: { role: 'tpm2', directory: '/srv/tpm/vm' },
   nvramPath: '/var/lib/libvirt/qemu/nvram/vm_VARS.fd',
   live: null,
   takenOver: { from: parseHostName('kvm-c'), at: '2026-01-01T00:00:00Z', silentMs: 31_250 },

@@ -1,7 +1,8 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { RunningSwtpm } from '../../../src/host/node-running-swtpm.js';
+import { parseDomainUuid } from '../../../src/model/identifiers.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 
 const ROOT = '/var/lib/libvirt/swtpm';
@@ -90,4 +91,55 @@ t.test('one that has ended runs no more, though its parent has not noticed', asy
   t.strictSame(await listed(running), [ONE]);
   await processes.add(10, { state: 'Z', words: [] });
   t.strictSame(await listed(running), []);
+});
+
+t.test(
+  'a domain runs when a swtpm works in the directory that its owner chose, however it is spelled',
+  async (t) => {
+    const processes = await Processes.create(t);
+    const home = await temporaryDirectory(t);
+    await mkdir(join(home, 'disk/tpm'), { recursive: true });
+    await symlink('disk', join(home, 'link'));
+    const spellings = [
+      'disk/tpm',
+      'disk/tpm/',
+      'disk//tpm',
+      'disk/./tpm',
+      'disk/x/../tpm',
+      'link/tpm',
+      'link/tpm/.',
+    ];
+    for (const [at, spelling] of spellings.entries()) {
+      for (const state of [`dir=${home}/${spelling},mode=0600`, `backend-uri=dir://${home}/${spelling}`]) {
+        await processes.add(20 + at, { words: ['swtpm', 'socket', '--tpmstate', state], startTime: 7 });
+        const running = new RunningSwtpm(ROOT, processes.root);
+        t.strictSame(await listed(running), [], `${state}: nobody knows whose it is`);
+        t.ok((await running.strangers()).includes(join(home, 'disk/tpm')));
+        running.know(parseDomainUuid(ONE), join(home, 'disk/tpm'));
+        t.strictSame(await listed(running), [ONE], state);
+        t.strictSame(await running.strangers(), []);
+        running.know(parseDomainUuid(ONE), undefined);
+        t.strictSame(await listed(running), []);
+        await processes.end(20 + at);
+      }
+    }
+  },
+);
+
+t.test("libvirt's own place is known in every spelling of it, and by its link", async (t) => {
+  const processes = await Processes.create(t);
+  const home = await temporaryDirectory(t);
+  await mkdir(join(home, 'disk', ONE, 'tpm2'), { recursive: true });
+  await symlink('disk', join(home, 'swtpm'));
+  for (const configured of [join(home, 'swtpm'), join(home, 'disk'), `${home}/swtpm/`]) {
+    for (const used of ['swtpm', 'disk', '/disk/', './swtpm']) {
+      await processes.add(9, { words: ['swtpm', '--tpmstate', `dir=${home}/${used}/${ONE}/tpm2,mode=0600`] });
+      t.strictSame(
+        await listed(new RunningSwtpm(configured, processes.root)),
+        [ONE],
+        `${configured} ${used}`,
+      );
+      await processes.end(9);
+    }
+  }
 });
