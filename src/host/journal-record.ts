@@ -55,7 +55,7 @@ export interface JournalRecord {
   readonly digest: string | null;
   /**
    * Digest of the TPM (`tpmDigest`) that the last run here left, where it ended in good order with its final
-   * state stored; `null` when it did not, since a start began, and in what earlier versions wrote.
+   * state stored, be it as a diverged copy; `null` when it did not, since a start began, and in what earlier versions wrote.
    */
   readonly finalTpm: string | null;
   /** When that was stored, RFC 3339 UTC; `null` when it is not known: for display only. */

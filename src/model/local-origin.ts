@@ -3,11 +3,11 @@
  *
  *   run      what the last run here left, or what this host itself put there
  *   placed   somebody else put it there: another program, a person, a run that this host was not told of
- *   reverted from before the end of the last run here: a power loss took the disk back
+ *   reverted from before the end of the last run here, which is known: a power loss took the disk back
  *   unknown  nothing proves any of these: the last run did not end in good order, or there is no journal
  *
- * The journal knows the TPM that the last run left only where that run ended in good order (`finalTpm`):
- * then nothing of this host's own can have changed it since. Times are those of one host's clock: when
+ * The journal knows the TPM that the last run left only where that run ended in good order (`finalTpm`),
+ * be it under the head or as a diverged copy: then nothing of this host's own can have changed it since. Times are those of one host's clock: when
  * its file changed last (ctime, which no archive brings with it) and when its journal was last written.
  *
  * I1 `placed` is never said of what a power loss may have brought back: after a restart of the host it
@@ -19,7 +19,7 @@ export type LocalOrigin = 'run' | 'placed' | 'reverted' | 'unknown';
 export interface OriginFacts {
   /** Digest of the TPM that lies there (`tpmDigest`). */
   readonly localTpm: string;
-  /** Of the TPM that the last run here left, where it ended in good order. */
+  /** Of the TPM that the last run here left, where it ended in good order and is stored. */
   readonly finalTpm: string | undefined;
   /** The whole state is what this host last published or restored. */
   readonly isJournalled: boolean;
@@ -36,6 +36,7 @@ export function originOf(facts: OriginFacts): LocalOrigin {
   if (isJournalled || localTpm === finalTpm) return 'run';
   // Within one boot a disk does not go back in time.
   if (isBehindOwnHead || changedSince === true) return 'placed';
-  if (!isFromBeforeBoot) return finalTpm === undefined ? 'unknown' : 'placed';
+  if (finalTpm === undefined) return 'unknown';
+  if (!isFromBeforeBoot) return 'placed';
   return changedSince === false ? 'reverted' : 'unknown';
 }

@@ -87,6 +87,11 @@ export interface JournalFacts {
   /** Whether the domain was known to run here, so that its TPM has been in use. */
   readonly ran: boolean;
   readonly fenced: boolean;
+  /**
+   * Its one run here lost to another host before this host had claimed, stored or restored anything: the
+   * TPM of that run is a diverged copy, and was never the domain's on any share. @default false
+   */
+  readonly neverHeld?: boolean;
   /** The domain's last run here ended with its migration to another host, which has its newest state. */
   readonly handedOver?: boolean;
   /** The host was restarted since: a power loss may have taken its files, which swtpm does not sync, back in time. */
@@ -331,23 +336,27 @@ function planValid(
 ): RestoreDecision {
   const { relation } = local;
   if (relation === 'same') return { kind: 'keep-local' };
-  const isOther = isOtherTpm(local.identity, headIdentity);
-  if (isPlaced(facts, local)) return planPlaced(facts, isOther && relation !== 'older');
-  if (isOwnLeftover(facts, local) || relation === 'older') {
-    return { kind: local.hasNews ? 'keep-diverged-restore-head' : 'restore-head' };
-  }
+  const isOther = isOtherTpm(local.identity, headIdentity) && relation !== 'older';
+  if (isPlaced(facts, local)) return planPlaced(facts, isOther);
   if (isOther) return refuse('FOREIGN_TPM');
-  const newer = relation === 'newer' && !isLost(facts);
+  const wasPublished = relation === 'older' || facts.journal?.digest === local.digest;
+  if (wasPublished && !local.hasNews) return { kind: 'restore-head' };
+  const newer = relation === 'newer' && !wasPublished && !isLeftover(local) && !isLost(facts);
   return newer ? { kind: 'keep-local' } : { kind: 'keep-diverged-restore-head' };
 }
 
 /** Whether the head is another TPM than the one that this host last stored or restored (I7). */
 export function isHeadForeign({ volume, journal }: Pick<RestoreFacts, 'volume' | 'journal'>): boolean {
-  return volume.kind === 'whole' && isOtherTpm(journal?.identity, volume.identity);
+  if (volume.kind !== 'whole' || !journal || journal.neverHeld) return false;
+  return isOtherTpm(journal.identity, volume.identity);
 }
 
-function isOwnLeftover({ journal }: RestoreFacts, { origin, digest }: ValidLocal): boolean {
-  return origin === 'run' || journal?.digest === digest;
+/**
+ * Whether it is what the last run here left, or from before that: what that run left is stored, and where
+ * it is not the head it is a diverged copy, whatever the times of the files are.
+ */
+function isLeftover({ origin }: ValidLocal): boolean {
+  return origin === 'run' || origin === 'reverted';
 }
 
 /** Whether somebody else put it there, as far as that is to be believed. */

@@ -95,7 +95,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/domain/share-tasks.ts',
-        find: "  if (outcome.kind !== 'committed') return lostSlot(context, outcome.by);\n  const at",
+        find: "  if (outcome.kind !== 'committed') return lostSlot(outcome.by);\n  const at",
         replace:
           "  if (outcome.kind !== 'committed') return await publish(context, { uuid, name, capture, bootId, reason } as DomainTask, " +
           "{ kind: 'publish', epoch, slot: slot + 1, parent, final: false });\n  const at",
@@ -179,7 +179,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/restore-plan.ts',
-        find: "  const newer = local.relation === 'newer' && !isLost(facts);\n",
+        find: "  const newer = relation === 'newer' && !isLost(facts);\n",
         replace: '  const newer = true;\n',
       },
     ],
@@ -291,7 +291,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/domain/acquire.ts',
-        find: '  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, host, epoch);\n',
+        find: '  const isLost = !isUnmoved(outcome.log, domain.published) || hasRunElsewhere(outcome.log, identity, epoch);\n',
         replace: '  void hasRunElsewhere;\n  const isLost = !isUnmoved(outcome.log, domain.published);\n',
       },
     ],

@@ -127,10 +127,8 @@ export class DomainRecord {
     const phase = phaseOf(state);
     if (phase === 'leaving') return known.finalTpm;
     if (phase !== 'stopped') return null;
-    const { published, pending } = state;
     const last = this.#lastRead;
-    const isStored = published && !pending && last?.digest.startsWith(published.digest);
-    if (isStored) return last?.tpm ?? null;
+    if (last && isStored(state, last.digest)) return last.tpm;
     return known.phase === 'stopped' || known.phase === 'leaving' ? known.finalTpm : null;
   }
 
@@ -236,6 +234,12 @@ export function blankRecord(uuid: DomainUuid): JournalRecord {
     takenOver: null,
     updatedAt: '',
   };
+}
+
+/** Whether a run that has ended left this where it is not lost: under the head, or as a diverged copy. */
+function isStored({ published, pending, outdated, reading }: Lifecycle, digest: string): boolean {
+  if (pending || (reading.kind === 'taken' && reading.foreign)) return false;
+  return outdated.includes(digest) || (published !== undefined && digest.startsWith(published.digest));
 }
 
 /** The whole content digest of what is published, where it is known; a name in the log gives a prefix. */

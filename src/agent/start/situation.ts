@@ -216,6 +216,7 @@ function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['jour
     identity: record.identity ?? undefined,
     ran: isRunning(record) || record.phase === 'finishing',
     fenced: record.fenced !== null,
+    neverHeld: record.fenced !== null && record.epoch === 0 && record.slot === 0,
     handedOver: record.phase === 'handed-over' || record.phase === 'away',
     rebooted: record.bootId !== bootId,
   };
