@@ -5,13 +5,14 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { ownUuid } from '../../fixtures/domain-uuid.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
 import type { HostFixture } from '../../fixtures/host.js';
 import { Site } from '../../fixtures/site.js';
 import { readStateBlob } from '../../fixtures/state-blobs.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
-const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const UUID = ownUuid('6b0c2d4e');
 const PERMALL = 'tpm2-00.permall';
 const TIMEOUT_MS = 40_000;
 const OLDER = Buffer.from(readStateBlob('used.permall').data);
@@ -131,7 +132,7 @@ t.test('G8: an announcement revives no tombstone', async (t) => {
 
 t.test('a migration is refused while the share is away, and its guest runs on', async (t) => {
   const { site, a, b } = await makePair(t);
-  await b.configure({ timing: { start_deadline: '1s' } });
+  await b.configure({ timing: { start_deadline: '3s' } });
   await runOn(t, a, NEWER);
   await mustHook(t, b, 'migrate');
   await rename(site.share, `${site.share}-away`);
@@ -211,7 +212,7 @@ for (const [name, changed] of [
     await runOn(t, a, OLDER);
     const carried = changed === 'earlier' ? earlier : await runClaimIn(pair, changed);
     await expire();
-    await b.configure({ timing: { stop_deadline: '1s' } });
+    await b.configure({ timing: { stop_deadline: '3s' } });
     await b.startAgent(t);
     await comeTo(t, b, carried);
     await waitUntil('it to be told', TIMEOUT_MS, async () => {

@@ -4,10 +4,11 @@
 import { chmod, mkdir, readdir, rename, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
+import { ownUuid } from '../../fixtures/domain-uuid.js';
 import { HostFixture } from '../../fixtures/host.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 
-const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const UUID = ownUuid('6b0c2d4e');
 
 interface Finding {
   readonly check: string;

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { hookScript } from '../../../src/cli/install-files.js';
 import { HOOK_OPERATIONS } from '../../../src/libvirt/hook-operation.js';
+import { ownUuid } from '../../fixtures/domain-uuid.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
 import { HostFixture } from '../../fixtures/host.js';
 import { runChecked, runCommand, type CommandOptions } from '../../fixtures/process.js';
@@ -21,7 +22,7 @@ const SHELLS: Readonly<Record<string, readonly string[]>> = {
   bash: ['bash', '--posix'],
   busybox: ['busybox', 'sh'],
 };
-const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const UUID = ownUuid('6b0c2d4e');
 const XML = domainXml({ uuid: UUID, name: 'guest' });
 const BARE = domainXml({ uuid: UUID, name: 'guest', devices: '' });
 const RUN = '0123456789abcdef';

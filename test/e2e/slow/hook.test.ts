@@ -7,6 +7,7 @@ import { request } from 'node:http';
 import { copyFile, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { ownUuid } from '../../fixtures/domain-uuid.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
 import { HostFixture } from '../../fixtures/host.js';
 import { runCommand } from '../../fixtures/process.js';
@@ -15,7 +16,7 @@ import { readStateBlob } from '../../fixtures/state-blobs.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
-const UUID = '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d';
+const UUID = ownUuid('6b0c2d4e');
 const XML = domainXml({ uuid: UUID, name: 'guest' });
 const RELEASE_TIMEOUT_MS = 20_000;
 

@@ -7,11 +7,13 @@ import { FIRST_CONFIG } from '../../../src/cli/first-config.js';
 import { hookScript, isOwnWork, marked, unitFile } from '../../../src/cli/install-files.js';
 import { CONFIG_KEYS } from '../../../src/model/config-schema.js';
 import { parseConfig } from '../../../src/model/config.js';
+import { ownUuid } from '../../fixtures/domain-uuid.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
 import { runCommand, type CommandResult } from '../../fixtures/process.js';
 import { builtProgram, runProgram, type ProgramResult } from '../../fixtures/program.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 
+const UUID = ownUuid('6b0c2d4e');
 const UNIT = 'etc/systemd/system/swtpm-mirror.service';
 const HOOK = 'etc/libvirt/hooks/qemu.d/50-swtpm-mirror';
 const CONFIG = 'etc/swtpm-mirror/config.toml';
@@ -157,19 +159,19 @@ t.test('uninstall takes away what enabled the unit, and not what enabled another
 t.test('the hook as installed passes its arguments on as they are, with nothing on stdout', async (t) => {
   const root = await temporaryDirectory(t);
   await run(root, 'install', '--config', join(root, "it's a file.toml"));
-  const input = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: '--version', devices: '' });
+  const input = domainXml({ uuid: UUID, name: '--version', devices: '' });
   const hook = join(root, HOOK);
   const { status, stdout, stderr } = await runCommand(hook, ['--version', 'prepare', 'begin', '-'], {
     input,
   });
   t.strictSame({ status, stdout: stdout.toString(), stderr }, { status: 0, stdout: '', stderr: '' });
-  const managed = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'a b' });
+  const managed = domainXml({ uuid: UUID, name: 'a b' });
   const refused = await runCommand(hook, ['a b', 'prepare', 'begin', '-'], { input: managed });
   t.match(refused, { status: 2, stderr: /CONFIG_INVALID: cannot read .+it's a file\.toml/ });
 });
 
-const XML = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'guest' });
-const BARE = domainXml({ uuid: '6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', name: 'guest', devices: '' });
+const XML = domainXml({ uuid: UUID, name: 'guest' });
+const BARE = domainXml({ uuid: UUID, name: 'guest', devices: '' });
 /** All that libvirt calls a hook for, in the order of a life. */
 const OPERATIONS = [
   'migrate',
