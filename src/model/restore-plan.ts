@@ -347,8 +347,12 @@ function planValid(
 
 /** Whether the head is another TPM than the one that this host last stored or restored (I7). */
 export function isHeadForeign({ volume, journal }: Pick<RestoreFacts, 'volume' | 'journal'>): boolean {
-  if (volume.kind !== 'whole' || !journal || journal.neverHeld) return false;
-  return isOtherTpm(journal.identity, volume.identity);
+  return volume.kind === 'whole' && isForeignTo(journal, volume.identity);
+}
+
+/** Whether a generation with this identity is another TPM than the one that this host knows the domain to have. */
+export function isForeignTo(journal: JournalFacts | undefined, identity: string | undefined): boolean {
+  return !journal?.neverHeld && isOtherTpm(journal?.identity, identity);
 }
 
 /**

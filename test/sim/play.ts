@@ -210,13 +210,24 @@ class Play {
     }
     const code = this.#refusal(host, 'prepare');
     this.#site.coverage.count(`refused at last: ${code}`);
-    const foreign = host.local.state(uuid);
     const isExcused = head
-      ? code === 'FOREIGN_TPM' && foreign !== undefined && foreign.tpm !== head.tpm
+      ? this.#isChoiceOfTheOperator(host, domain, head, code)
       : REFUSED_WITHOUT_HEAD.includes(code) && (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain));
     if (!isExcused) {
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
     }
+  }
+
+  /**
+   * What lies there is another TPM than the head's; or a run changed it that was past the hook, and over
+   * before anybody saw it: that may as well be a copy that somebody put there. One that was seen is stored.
+   */
+  #isChoiceOfTheOperator(host: AgentHost, { uuid }: Domain, head: TpmState, code: string): boolean {
+    const state = host.local.state(uuid);
+    if (!state) return false;
+    if (code === 'FOREIGN_TPM') return state.tpm !== head.tpm;
+    const isUnseen = state.run.isPastHook && !this.#site.oracle.isStored(host.name, uuid, state);
+    return code === 'STATE_PLACED' && isUnseen;
   }
 
   /** By somebody's hand: nobody knows then whether its last holder had a TPM. */

@@ -8,7 +8,7 @@ import type { Slot } from '../../model/generation-name.js';
 import type { Hold, PublishedState } from '../../model/lifecycle-state.js';
 import { parseSnapshotName } from '../../model/identifiers.js';
 import { partsOf } from '../../model/parts.js';
-import { isOtherTpm, type RestoreDecision } from '../../model/restore-plan.js';
+import { isForeignTo, type RestoreDecision } from '../../model/restore-plan.js';
 import type { Generation, PublishNote } from '../../volume/share-store.js';
 import type { AgentContext } from '../agent-context.js';
 import { carriedUsed } from './carried-state.js';
@@ -255,7 +255,7 @@ export class HeldStart {
             .generation;
     const { identity } = generation.capture;
     // The plan has compared the head; what stands in for a damaged one it had not seen.
-    if (isOtherTpm(this.#situation.facts.journal?.identity, identity)) {
+    if (isForeignTo(this.#situation.facts.journal, identity)) {
       throw foreignHead(this.#situation, generation.manifest);
     }
     const placed = await this.#putInPlace(generation.capture, generation.name.slot, true);

@@ -97,8 +97,9 @@ function isProvedWorthless({ local, journal }: RestoreFacts): boolean {
   if (local.kind === 'faulty') {
     return local.fault === 'torn' || (local.fault === 'zeroed' && local.isFromBeforeBoot === true);
   }
-  const isOwn = local.origin === 'run' || journal?.digest === local.digest;
-  return (isOwn || local.relation === 'older') && (local.origin !== 'placed' || isOwn) && !local.hasNews;
+  const wasPublished = journal?.digest === local.digest;
+  const isOlder = local.relation === 'older' && local.origin !== 'placed';
+  return (wasPublished || isOlder) && !local.hasNews;
 }
 
 function check(name: string, holds: (facts: RestoreFacts, decision: RestoreDecision) => boolean): void {
@@ -133,6 +134,24 @@ check('G4: a placed state becomes the head only where the manager was declared t
   if (local.kind !== 'valid' || local.origin !== 'placed' || volume.kind !== 'whole' || isHead) return true;
   if (policy.localState === 'manager') return true;
   return !['keep-local', 'keep-placed', 'adopt-local', 'keep-unverified'].includes(it.kind);
+});
+
+check(
+  'G4: what the last run left, or what came before it, is never newer than the head for its time',
+  ({ local, volume, policy, share }, { kind }) => {
+    if (local.kind !== 'valid' || volume.kind !== 'whole' || share !== 'verified') return true;
+    if (local.relation === 'same' || policy.localState === 'manager') return true;
+    const isOfARun = local.origin === 'run' || local.origin === 'reverted';
+    return !isOfARun || !['keep-local', 'keep-placed', 'adopt-local'].includes(kind);
+  },
+);
+
+check('G8: another TPM on this host’s disk is never replaced without a word', (facts, { kind }) => {
+  const { local, volume } = facts;
+  if (local.kind !== 'valid' || volume.kind !== 'whole' || local.relation === 'older') return true;
+  const { identity, relation } = local;
+  if (relation === 'same' || !identity || !volume.identity || identity === volume.identity) return true;
+  return !['restore-head', 'keep-diverged-restore-head'].includes(kind);
 });
 
 check('a placed state is never overruled, or taken for the head, by default', (facts, { kind }) => {
@@ -243,6 +262,24 @@ const TABLE: readonly [string, Partial<Valid>, Partial<RestoreFacts>, readonly [
     ['restore-head', 'restore-head', 'restore-head'],
   ],
   [
+    'what a fenced run here left is a diverged copy, and its file is younger than the head',
+    { origin: 'run', relation: 'newer', changedSince: false },
+    {},
+    ['keep-diverged-restore-head', 'keep-diverged-restore-head', 'keep-diverged-restore-head'],
+  ],
+  [
+    'a power loss took the disk back to before what a fenced run here left',
+    { origin: 'reverted', relation: 'newer', changedSince: false },
+    {},
+    ['keep-diverged-restore-head', 'keep-diverged-restore-head', 'keep-diverged-restore-head'],
+  ],
+  [
+    'a fenced run here left another TPM than the head',
+    { origin: 'run', relation: 'unknown', identity: TPM_B, changedSince: false },
+    {},
+    ['FOREIGN_TPM', 'FOREIGN_TPM', 'FOREIGN_TPM'],
+  ],
+  [
     'a power loss took the disk back',
     { origin: 'reverted', relation: 'older' },
     {},
@@ -305,6 +342,7 @@ t.test('placed is said only of what no run and no power loss can have left', asy
       const origin = originOf(facts);
       const { localTpm, finalTpm, isJournalled, isFromBeforeBoot, changedSince, isBehindOwnHead } = facts;
       if (localTpm === finalTpm || isJournalled) return origin === 'run';
+      if (finalTpm === undefined && origin === 'reverted') return false;
       if (origin !== 'placed') return changedSince !== true && !isBehindOwnHead;
       return isBehindOwnHead || changedSince === true || (!isFromBeforeBoot && finalTpm !== undefined);
     }),

@@ -554,6 +554,29 @@ const SCENARIOS: readonly (readonly [name: string, facts: Partial<RestoreFacts>,
     'STATE_PLACED',
   ],
   [
+    'G8: the head is another TPM than the one that this host lost',
+    { volume: HEAD, journal: { ...PUBLISHED_HEAD, slot: 0, identity: TPM_B, fenced: true } },
+    'FOREIGN_TPM',
+  ],
+  [
+    'restore-head: a run that lost to another host before this one held anything says nothing of the TPM',
+    {
+      volume: HEAD,
+      journal: { ...PUBLISHED_HEAD, slot: 0, identity: TPM_B, fenced: true, neverHeld: true },
+    },
+    'restore-head',
+  ],
+  [
+    'G8: the same, and its TPM still lies here',
+    {
+      volume: HEAD,
+      claimedByAnother: true,
+      local: { kind: 'valid', digest: LOCAL_DIGEST, identity: TPM_B, relation: 'unknown', origin: 'run' },
+      journal: { ...PUBLISHED_HEAD, slot: 0, identity: TPM_B, fenced: true, neverHeld: true },
+    },
+    'FOREIGN_TPM',
+  ],
+  [
     'wait-incoming: a migration from the host that holds the volume',
     { announced: 'yes', volume: HEAD, holder: 'other-alive' },
     'wait-incoming',
