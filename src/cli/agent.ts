@@ -107,7 +107,8 @@ async function leaveHookNote(
 /** As `systemctl status` shows it. */
 function oneLine(supervisor: Supervisor): string {
   const running = supervisor.replicators().filter(({ state }) => state.run === 'running').length;
-  return `${running} domains run here, share ${supervisor.health().state}`;
+  const domains = running === 1 ? '1 domain runs' : `${running} domains run`;
+  return `${domains} here, share ${supervisor.health().state}`;
 }
 
 function closed(server: Server): Promise<void> {

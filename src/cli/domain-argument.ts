@@ -32,7 +32,9 @@ export async function resolveDomain(
     if (found && others.length === 0) return found.uuid;
     throw new MirrorError(
       'NO_SUCH_DOMAIN',
-      `${found ? `${String(others.length + 1)} domains` : 'no domain'} of this host has the name ${quoted(argument)}`,
+      found
+        ? `${String(others.length + 1)} domains of this host have the name ${quoted(argument)}`
+        : `no domain of this host has the name ${quoted(argument)}`,
       {
         next: 'give its UUID, or --all-hosts where the command takes it; `swtpm-mirror status --all-hosts` lists every volume',
       },

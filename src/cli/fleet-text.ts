@@ -33,9 +33,17 @@ function strayText(path: string): string {
 }
 
 function hostsText(hosts: readonly FleetHost[], columns: number, coloured: boolean): string {
-  const rows = hosts.map(({ host, alive, heartbeatAgeMs, holds, version, problem }) => [
+  const rows = hosts.map(({ host, alive, fenced, heartbeatAgeMs, holds, version, problem }) => [
     host,
-    problem ? 'UNREADABLE' : alive ? 'alive' : heartbeatAgeMs === null ? 'left' : 'EXPIRED',
+    problem
+      ? 'UNREADABLE'
+      : alive
+        ? 'alive'
+        : fenced
+          ? 'FENCED'
+          : heartbeatAgeMs === null
+            ? 'left'
+            : 'EXPIRED',
     heartbeatAgeMs === null ? '-' : `${shortDuration(heartbeatAgeMs)} ago`,
     String(holds),
     version ?? '?',

@@ -87,6 +87,7 @@ export async function surveyFleet(
     hosts: survey.hosts.map((host) => ({
       host: host.host,
       alive: host.alive,
+      fenced: host.fenced,
       heartbeatAgeMs: host.heartbeatAgeMs ?? null,
       aheadMs: host.aheadMs,
       version: host.version ?? null,

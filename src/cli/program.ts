@@ -12,6 +12,7 @@ import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
 import { exportCommand } from './export.js';
 import { forgetCommand } from './forget.js';
+import { hostCommand } from './host.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { importCommand } from './import.js';
@@ -84,6 +85,7 @@ function build(environment: CliEnvironment): Command {
     importCommand,
     cloneCommand,
     takeOverCommand,
+    hostCommand,
     resolveCommand,
     verifyCommand,
     rekeyCommand,

@@ -18,6 +18,7 @@ const FILE = z.object({
   format: z.literal(FORMAT),
   known: z.array(UUID),
   withoutTpm: z.array(z.object({ uuid: UUID, name: z.string(), recordedAt: z.string() })),
+  returns: z.array(z.object({ uuid: UUID, times: z.int().min(0) })).default([]),
 });
 
 /** A domain that was started without a TPM although its state is stored. */
@@ -32,6 +33,8 @@ export interface SeenDefinitions {
   /** Defined at the last look, or told by then to be undefined. */
   readonly known: readonly DomainUuid[];
   readonly withoutTpm: readonly BareDomain[];
+  /** How often each was defined again after it was undefined. */
+  readonly returns?: readonly { readonly uuid: DomainUuid; readonly times: number }[];
 }
 
 export class DefinitionsFile {

@@ -155,6 +155,9 @@ const START = {
   take_over: choice('expired', 'never')
     .default('expired')
     .describe('"never": a dead host\'s VM starts only after `take-over`'),
+  wait: choice('expiry', 'refuse-at-once')
+    .default('expiry')
+    .describe('"refuse-at-once": a start does not wait for a dead host to expire; try again'),
   damaged_head: choice('refuse', 'previous')
     .default('refuse')
     .describe('"previous": start from the newest older generation that is whole'),

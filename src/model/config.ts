@@ -57,6 +57,8 @@ export interface Config {
     /** `last-known`: without the share, start from local state that is provably the latest this host knows. */
     readonly withoutShare: 'refuse' | 'last-known';
     readonly takeOver: 'expired' | 'never';
+    /** `refuse-at-once`: a start does not wait for a holder's expiry, but says how long that takes. */
+    readonly wait: 'expiry' | 'refuse-at-once';
     /** `previous`: when the head is damaged, start from the newest generation that is not. */
     readonly damagedHead: 'refuse' | 'previous';
     /** Who is right where somebody else put a TPM state in place before a start. */
@@ -198,6 +200,7 @@ function toConfig(file: ConfigFile, host: HostName): Config {
     start: {
       withoutShare: start.without_share,
       takeOver: start.take_over,
+      wait: start.wait,
       damagedHead: start.damaged_head,
       localState: start.local_state,
     },

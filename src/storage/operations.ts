@@ -55,6 +55,7 @@ const OPERATIONS: Readonly<Record<ShareOperation, OperationTraits>> = {
   fetchPin: { title: 'reading a snapshot', lane: 'volume', commits: false, wholeVolume: false },
   reseal: { title: 'encryption anew', lane: 'volume', commits: false, wholeVolume: true },
   setEscrow: { title: 'writing the marker', lane: 'share', commits: false, wholeVolume: false },
+  declareFenced: { title: 'mark of a dead host', lane: 'share', commits: false, wholeVolume: false },
   survey: { title: 'survey of the share', lane: 'share', commits: false, wholeVolume: true },
   examine: { title: 'examination of the share', lane: 'share', commits: false, wholeVolume: false },
   summarise: { title: 'summary', lane: 'volume', commits: false, wholeVolume: false },

@@ -158,6 +158,10 @@ export class StorageClient implements ShareService {
     return this.#request('setEscrow', call);
   }
 
+  declareFenced(call: CallOf<'declareFenced'>): Promise<ResultOf<'declareFenced'>> {
+    return this.#request('declareFenced', call);
+  }
+
   survey(call: CallOf<'survey'>): Promise<ResultOf<'survey'>> {
     return this.#request('survey', call);
   }

@@ -21,6 +21,7 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import { BEAT_BYTES_MAX, parseBeat } from '../model/heartbeat-text.js';
 import { isOwn, type Author, type HostId } from '../model/host-identity.js';
 import { isHostName, type HostName } from '../model/identifiers.js';
+import { isFenced } from './fenced-mark.js';
 import { ensureDirectory, unlinkIfThere } from './files.js';
 import {
   hostPath,
@@ -62,6 +63,8 @@ export interface Presence {
   /** Of the program that beats there, if it tells. */
   readonly version: string | undefined;
   readonly id: HostId | undefined;
+  /** It was declared dead as of this beat. */
+  readonly fenced: boolean;
 }
 
 export class Heartbeat {
@@ -235,7 +238,7 @@ export class Heartbeat {
     const double = this.double(expiryOf(this.#context));
     if (!double) return undefined;
     const { silentMs } = double;
-    return { silentMs, isWatched: true, aheadMs: 0, version: undefined, id: this.#context.self.id };
+    return { silentMs, isWatched: true, aheadMs: 0, version: undefined, id: this.#context.self.id, fenced: false };
   }
 
   /** Under which other name a host has its record now. */
@@ -273,6 +276,7 @@ export class Heartbeat {
           aheadMs: Math.max(0, -ageMs),
           version: beat?.version,
           id: beat?.by?.id,
+          fenced: await isFenced(this.#context, name, file),
         };
       } finally {
         await file.close('heartbeat:close-other');

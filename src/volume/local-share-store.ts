@@ -11,6 +11,7 @@ import { expectEscrow } from './escrow.js';
 import { examine } from './examine.js';
 import { fetch, readHead } from './fetch.js';
 import { history } from './history.js';
+import { declareFenced } from './fenced-mark.js';
 import { Heartbeat } from './hosts.js';
 import { lookLive, placeLive, readLive, removeLive } from './live.js';
 import { readLog } from './log.js';
@@ -137,6 +138,11 @@ function administration(
       guarded(
         'write the share marker',
         gate.verify(undefined).then(() => setEscrow(context, call)),
+      ),
+    declareFenced: (call) =>
+      guarded(
+        `declare ${call.host} dead`,
+        gate.verify(call.shareId).then(() => declareFenced(context, call.host)),
       ),
     survey: (call) =>
       guarded(

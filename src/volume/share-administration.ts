@@ -71,11 +71,18 @@ export interface SurveyCall {
   readonly shareId: string | undefined;
 }
 
+export interface FenceCall {
+  readonly host: HostName;
+  readonly shareId: string | undefined;
+}
+
 export interface HostPresence {
   readonly host: HostName;
   /** `undefined` when program 0.1.0 beats there, or nobody does. */
   readonly id?: HostId | undefined;
   readonly alive: boolean;
+  /** Somebody declared it dead, and it did not beat since. */
+  readonly fenced: boolean;
   /** By the server's clock; `undefined` when it said goodbye, or never beat. */
   readonly heartbeatAgeMs: number | undefined;
   /** No clock tells its heartbeat's age: it was seen, and nothing is known of whether it changes. */
@@ -132,6 +139,8 @@ export interface ShareAdministration {
   /** Hosts and volumes, without making this host look alive. */
   survey(call: SurveyCall): Promise<Survey>;
   summarise(call: DomainCall): Promise<VolumeSummary>;
+  /** Declares a host dead as of its last beat. @throws MirrorError `USAGE` */
+  declareFenced(call: FenceCall): Promise<void>;
   /** Tries, in this host's own directory, what the protocol needs of the share. */
   examine(call: { readonly shareId: string | undefined }): Promise<ShareExamination>;
 }

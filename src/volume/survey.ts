@@ -65,10 +65,11 @@ async function presenceOf(
   } catch (error) {
     if (errnoOf(error) === 'ENOTDIR') return undefined;
     const problem = shareError(`read the heartbeat of host ${host}`, error).toRecord();
-    const unknown = { heartbeatAgeMs: undefined, isWatched: false, aheadMs: 0, version: undefined };
+    const unknown = { heartbeatAgeMs: undefined, fenced: false, isWatched: false, aheadMs: 0, version: undefined };
     return { host, ...unknown, alive: false, problem };
   }
-  const alive = seen !== undefined && seen.silentMs < hostExpiryMs;
+  const fenced = seen?.fenced ?? false;
+  const alive = seen !== undefined && !fenced && seen.silentMs < hostExpiryMs;
   return {
     host,
     id: seen?.id,
@@ -76,6 +77,7 @@ async function presenceOf(
     aheadMs: seen?.aheadMs ?? 0,
     isWatched: seen?.isWatched ?? false,
     alive,
+    fenced,
     version: seen?.version,
   };
 }

@@ -77,12 +77,14 @@ export async function prepareDomain(
       if (prepared) return prepared;
       if (late) throw unsettled(request.uuid);
     } else {
-      const error = refusal(decision.code, situation);
+      const error = refusal(decision.code, situation, waitOf(context, situation, request.name));
       const ageMs = situation.volume?.holder?.heartbeatAgeMs;
       // A heartbeat that got younger between two looks is a host that lives: waiting longer would change nothing.
       const livesOn = ageMs !== undefined && lastAgeMs !== undefined && ageMs < lastAgeMs;
       lastAgeMs = ageMs;
-      if (late || livesOn || !mayPass(context, situation)) throw error;
+      const isAtOnce =
+        situation.facts.holder === 'other-alive' && context.config.start.wait === 'refuse-at-once';
+      if (late || livesOn || isAtOnce || !mayPass(context, situation)) throw error;
       domain.waiting(error);
       deadline.because(error);
     }
@@ -103,6 +105,18 @@ function waitForDouble({ context, deadline, domain }: Start, error: unknown): vo
   if (deadline.leftMs < LOOK_AGAIN_MS) throw error;
   domain.waiting(cause);
   deadline.because(cause);
+}
+
+/** What a refusal says of a holder that may expire, and of the domain that is about to start. */
+function waitOf(
+  { config }: AgentContext,
+  { volume }: Situation,
+  name: string,
+): { name: string; leftMs: number | undefined } {
+  const ageMs = volume?.holder?.heartbeatAgeMs;
+  const mayExpire = volume?.holder?.alive === true && config.start.takeOver === 'expired';
+  const leftMs = mayExpire && ageMs !== undefined ? config.timing.hostExpiryMs - ageMs : undefined;
+  return { name, leftMs };
 }
 
 function unsettled(uuid: DomainUuid): MirrorError {

@@ -5,14 +5,28 @@
 import type { Manifest } from '../../bundle/manifest.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
 import { isHeadForeign } from '../../model/restore-plan.js';
+<<<<<<< HEAD
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import { faultCode, stateFaultOf, type StateFault } from '../../model/state-fault.js';
 import { formatText, isReadEverywhere, tpmFormat } from '../../model/tpm-format.js';
+=======
+import { quoted, type DomainUuid, type HostName } from '../../model/identifiers.js';
+>>>>>>> 638c605 (start.wait, host fenced; HELD_ELSEWHERE names the VM; a domain that is undefined as a rule is no news)
 import type { AttentionList } from '../attention.js';
 import { statePlaced } from './placed-state.js';
 import type { Situation } from './situation.js';
 
-type Wording = (situation: Situation) => MirrorError;
+/** What is known of the start that is refused. */
+export interface RefusedStart {
+  /** Of the domain, or ''. */
+  readonly name: string;
+  /** How long its holder may still be silent before it counts as dead. */
+  readonly leftMs: number | undefined;
+}
+
+const NO_START: RefusedStart = { name: '', leftMs: undefined };
+
+type Wording = (situation: Situation, start: RefusedStart) => MirrorError;
 
 const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
   HELD_ELSEWHERE: heldElsewhere,
@@ -112,15 +126,16 @@ function formats({ local, volume }: Situation): string {
 }
 
 /** @param code what the plan refused with */
-export function refusal(code: ErrorCode, situation: Situation): MirrorError {
+export function refusal(code: ErrorCode, situation: Situation, start: RefusedStart = NO_START): MirrorError {
   const word = WORDINGS[code];
-  if (word) return word(situation);
+  if (word) return word(situation, start);
   const unavailable = new MirrorError(code, `the start of ${situation.uuid} is refused`, {
     next: 'see `swtpm-mirror status`',
   });
   return situation.shareError ?? unavailable;
 }
 
+<<<<<<< HEAD
 /** The local state cannot be judged, and may be the newest. */
 function stateFaulty({ uuid, local, localError, volume }: Situation): MirrorError {
   const error = localError ?? new MirrorError('STATE_INVALID', 'it cannot be read', { next: '' });
@@ -139,16 +154,36 @@ function stateFaulty({ uuid, local, localError, volume }: Situation): MirrorErro
 }
 
 function heldElsewhere(situation: Situation): MirrorError {
+=======
+function heldElsewhere(situation: Situation, { name, leftMs }: RefusedStart): MirrorError {
+>>>>>>> 638c605 (start.wait, host fenced; HELD_ELSEWHERE names the VM; a domain that is undefined as a rule is no news)
   const { uuid, volume } = situation;
   const holder = volume?.holder;
   const next = holder?.alive
     ? `stop the domain on ${holder.host} first; if it does not run there, run \`swtpm-mirror take-over --force ${uuid}\``
     : `run \`swtpm-mirror take-over ${uuid}\` (start.take_over = "never" forbids it at start)`;
   const who = `host ${holder?.host ?? '?'}, ${signOfLife(situation)}`;
-  return new MirrorError('HELD_ELSEWHERE', `the TPM state of ${uuid} is held by ${who}`, {
-    next,
+  const held = volume?.head.kind === 'whole' ? volume.head.generation.manifest.name : '';
+  const whose = held === '' ? uuid : `${quoted(held)} (${uuid})`;
+  const isOther = held !== '' && name !== '' && held !== name;
+  const other = isOther
+    ? `; the VM that is to start here is ${quoted(name)}, another name under the same UUID`
+    : '';
+  const seconds = leftMs === undefined ? 0 : Math.max(1, Math.ceil(leftMs / 1000));
+  const wait = seconds === 0 ? '' : `; silent for ${counted(seconds)} more, it counts as dead`;
+  const retry =
+    seconds === 0
+      ? ''
+      : `; if that host is dead, try again in ${counted(seconds)}, or declare it so with \`swtpm-mirror host fenced ${holder?.host ?? 'NAME'}\``;
+  const apart = `give one of the two VMs a UUID of its own, unless it is one VM that was renamed; `;
+  return new MirrorError('HELD_ELSEWHERE', `the TPM state of ${whose} is held by ${who}${wait}${other}`, {
+    next: `${isOther ? apart : ''}${next}${retry}`,
     retriable: true,
   });
+}
+
+function counted(seconds: number): string {
+  return seconds === 1 ? '1 second' : `${String(seconds)} seconds`;
 }
 
 function stateBehind({ uuid, facts, record, volume }: Situation): MirrorError {

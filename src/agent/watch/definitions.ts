@@ -17,6 +17,9 @@ type DefinitionsContext = Pick<
   'guests' | 'journal' | 'share' | 'knownShare' | 'config' | 'identity' | 'log' | 'definitions'
 >;
 
+/** A domain that came back so often is undefined and defined as a rule, and that is no news. */
+const RETURNS_ARE_THE_RULE = 2;
+
 export class Definitions {
   readonly #context: DefinitionsContext;
   readonly #notices: HostNotices;
@@ -24,6 +27,8 @@ export class Definitions {
   #defined: ReadonlySet<DomainUuid> | undefined;
   /** Told as undefined. */
   readonly #gone = new Set<DomainUuid>();
+  /** How often a domain was defined again after it was undefined. */
+  readonly #returns = new Map<DomainUuid, number>();
   readonly #bare = new Map<DomainUuid, BareDomain>();
   #written = '';
   /** What is done here is done one after the other. */
@@ -40,6 +45,7 @@ export class Definitions {
       const seen = await this.#context.definitions?.read();
       if (!seen) return;
       this.#defined = new Set(seen.known);
+      for (const { uuid, times } of seen.returns ?? []) this.#returns.set(uuid, times);
       for (const domain of seen.withoutTpm) {
         const record = await this.#context.journal.read(domain.uuid);
         if (record?.updatedAt === domain.recordedAt) this.#tellBare(domain, record);
@@ -54,7 +60,7 @@ export class Definitions {
       const before = this.#defined ?? defined;
       this.#defined = defined;
       for (const uuid of defined) {
-        this.#gone.delete(uuid);
+        if (this.#gone.delete(uuid)) this.#returns.set(uuid, (this.#returns.get(uuid) ?? 0) + 1);
         this.#notices.clear('undefined', uuid);
       }
       for (const uuid of before) if (!defined.has(uuid)) await this.#hasGone(uuid).catch(this.#report);
@@ -97,8 +103,10 @@ export class Definitions {
     const { journal, log } = this.#context;
     const record = await journal.read(uuid);
     if (!record || record.slot === 0 || (await this.#isElsewhere(record))) return;
-    log.info({ uuid, generation: record.slot }, 'undefined in libvirt; its volume stays as it is');
     this.#gone.add(uuid);
+    // Its manager undefines it whenever it stops.
+    if ((this.#returns.get(uuid) ?? 0) >= RETURNS_ARE_THE_RULE) return;
+    log.info({ uuid, generation: record.slot }, 'undefined in libvirt; its volume stays as it is');
     this.#notices.undefinedDomain(uuid, record.name, record.slot);
   }
 
@@ -121,7 +129,11 @@ export class Definitions {
 
   async #remember(): Promise<void> {
     const known = [...new Set([...(this.#defined ?? []), ...this.#gone])].sort();
-    const seen: SeenDefinitions = { known, withoutTpm: [...this.#bare.values()] };
+    const returns = [...this.#returns].map(([uuid, times]) => ({
+      uuid,
+      times: Math.min(times, RETURNS_ARE_THE_RULE),
+    }));
+    const seen: SeenDefinitions = { known, withoutTpm: [...this.#bare.values()], returns };
     const text = JSON.stringify(seen);
     if (text === this.#written) return;
     await this.#context.definitions?.write(seen);

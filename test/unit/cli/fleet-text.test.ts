@@ -34,9 +34,30 @@ const FLEET: Fleet = {
   version: '1.2.3',
   share: { path: '/mnt/tpm', id: '0'.repeat(32) },
   hosts: [
-    { host: parseHostName('kvm-a'), alive: true, heartbeatAgeMs: 1200, version: '1.2.3', holds: 1 },
-    { host: parseHostName('kvm-b'), alive: false, heartbeatAgeMs: 400_000, version: '1.2.2', holds: 1 },
-    { host: parseHostName('kvm-c'), alive: false, heartbeatAgeMs: null, version: null, holds: 0 },
+    {
+      host: parseHostName('kvm-a'),
+      alive: true,
+      fenced: false,
+      heartbeatAgeMs: 1200,
+      version: '1.2.3',
+      holds: 1,
+    },
+    {
+      host: parseHostName('kvm-b'),
+      alive: false,
+      fenced: false,
+      heartbeatAgeMs: 400_000,
+      version: '1.2.2',
+      holds: 1,
+    },
+    {
+      host: parseHostName('kvm-c'),
+      alive: false,
+      fenced: false,
+      heartbeatAgeMs: null,
+      version: null,
+      holds: 0,
+    },
   ],
   volumes: [ORPHAN, VOLUME],
   strays: ['hosts/nohup.out', 'volumes/lost'],
@@ -77,7 +98,7 @@ t.test('agents of another version are named, if they live', (t) => {
 
 t.test("a long host's name gives way, and a UUID does not", (t) => {
   const host = 'hypervisor-17.rack-4.hall-2.example.com';
-  const held = { ...ORPHAN, holder: { host, alive: true, heartbeatAgeMs: 1 } };
+  const held = { ...ORPHAN, holder: { host, alive: true, fenced: false, heartbeatAgeMs: 1 } };
   const text = fleetText({ ...FLEET, hosts: [], volumes: [held] }, 80, false);
   t.match(text, /^! {2}6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d {2}orphaned {2}hyper.*….*\.com {2}41 {4}2 d$/m);
   t.end();
