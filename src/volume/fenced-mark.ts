@@ -87,8 +87,7 @@ async function readMark(context: ShareContext, host: HostName): Promise<z.output
       MARK_BYTES_MAX,
     );
     return MARK.safeParse(JSON.parse(new TextDecoder().decode(data))).data;
-  } catch (error) {
-    if (errnoOf(error) !== undefined || error instanceof SyntaxError) return undefined;
-    throw error;
+  } catch {
+    return undefined;
   }
 }
