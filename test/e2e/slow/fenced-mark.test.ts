@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import { parseHostName } from '../../../src/model/identifiers.js';
 import { temporaryDirectory } from '../../fixtures/temporary-directory.js';
 import { HostFixture } from '../../fixtures/host.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const NAME = 'kvm-a';
 
@@ -26,6 +27,12 @@ async function makeRig(t: Test): Promise<Rig> {
   ];
   await a.run(['share', 'init', share]);
   const agent = await a.startAgent(t);
+  const heartbeat = join(share, 'hosts', NAME, 'heartbeat');
+  await waitUntil(
+    'the first beat',
+    20_000,
+    async () => (await stat(heartbeat).catch(() => undefined))?.size || undefined,
+  );
   agent.signal('SIGKILL');
   await agent.exited;
   const isAlive = async (): Promise<boolean> => {
@@ -34,7 +41,7 @@ async function makeRig(t: Test): Promise<Rig> {
     };
     return hosts.find(({ host }) => host === NAME)?.alive ?? false;
   };
-  return { a, b, heartbeat: join(share, 'hosts', NAME, 'heartbeat'), isAlive };
+  return { a, b, heartbeat, isAlive };
 }
 
 t.test('a host that was declared dead is, until it beats again, whatever that beat changes', async (t) => {
