@@ -5,13 +5,9 @@
 import type { Manifest } from '../../bundle/manifest.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
 import { isHeadForeign } from '../../model/restore-plan.js';
-<<<<<<< HEAD
-import type { DomainUuid, HostName } from '../../model/identifiers.js';
+import { quoted, type DomainUuid, type HostName } from '../../model/identifiers.js';
 import { faultCode, stateFaultOf, type StateFault } from '../../model/state-fault.js';
 import { formatText, isReadEverywhere, tpmFormat } from '../../model/tpm-format.js';
-=======
-import { quoted, type DomainUuid, type HostName } from '../../model/identifiers.js';
->>>>>>> 638c605 (start.wait, host fenced; HELD_ELSEWHERE names the VM; a domain that is undefined as a rule is no news)
 import type { AttentionList } from '../attention.js';
 import { statePlaced } from './placed-state.js';
 import type { Situation } from './situation.js';
@@ -135,7 +131,6 @@ export function refusal(code: ErrorCode, situation: Situation, start: RefusedSta
   return situation.shareError ?? unavailable;
 }
 
-<<<<<<< HEAD
 /** The local state cannot be judged, and may be the newest. */
 function stateFaulty({ uuid, local, localError, volume }: Situation): MirrorError {
   const error = localError ?? new MirrorError('STATE_INVALID', 'it cannot be read', { next: '' });
@@ -153,10 +148,7 @@ function stateFaulty({ uuid, local, localError, volume }: Situation): MirrorErro
   );
 }
 
-function heldElsewhere(situation: Situation): MirrorError {
-=======
 function heldElsewhere(situation: Situation, { name, leftMs }: RefusedStart): MirrorError {
->>>>>>> 638c605 (start.wait, host fenced; HELD_ELSEWHERE names the VM; a domain that is undefined as a rule is no news)
   const { uuid, volume } = situation;
   const holder = volume?.holder;
   const next = holder?.alive
