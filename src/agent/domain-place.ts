@@ -29,13 +29,15 @@ export interface DomainFacts {
   readonly tpm?: OwnTpmDirectory | null | undefined;
 }
 
+/** What is known of a domain's places, from its record or from a request. */
+export interface KnownPlaces extends Pick<DomainFacts, 'nvramPath' | 'nvram' | 'tpm'> {
+  readonly uuid: DomainUuid;
+  readonly live?: Slot | null | undefined;
+}
+
 export function domainPlace(
   { libvirt }: Config,
-  uuid: DomainUuid,
-  nvramPath: string | null | undefined,
-  live: Slot | null | undefined,
-  nvram?: NvramForm | null,
-  tpm?: OwnTpmDirectory | null,
+  { uuid, nvramPath, nvram, live, tpm }: KnownPlaces,
 ): DomainPlace {
   return {
     uuid,

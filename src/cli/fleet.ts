@@ -17,7 +17,7 @@ import { counted, shortDuration } from './text-table.js';
  */
 export type VolumeState = 'held' | 'orphaned' | 'released' | 'forgotten' | 'empty' | 'damaged';
 
-export interface FleetHost extends Pick<HostPresence, 'host' | 'alive' | 'problem'> {
+export interface FleetHost extends Pick<HostPresence, 'host' | 'alive' | 'fenced' | 'problem'> {
   readonly heartbeatAgeMs: number | null;
   /** How far its heartbeat lies in the future of the server's clock, ms; 0 for not at all. */
   readonly aheadMs?: number;

@@ -65,7 +65,7 @@ async function isLost(
 ): Promise<boolean> {
   if ((await spool.peek(uuid)).newest) return false;
   try {
-    await files.read(domainPlace(config, uuid, nvramPath, live, nvram, tpm), true);
+    await files.read(domainPlace(config, { uuid, nvramPath, live, nvram, tpm }), true);
     return false;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return true;

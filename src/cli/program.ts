@@ -12,7 +12,6 @@ import { domainCommand } from './domain.js';
 import type { CliEnvironment } from './environment.js';
 import { exportCommand } from './export.js';
 import { forgetCommand } from './forget.js';
-import { hostCommand } from './host.js';
 import { historyCommand } from './history.js';
 import { hookCommand } from './hook.js';
 import { importCommand } from './import.js';
@@ -71,7 +70,6 @@ function build(environment: CliEnvironment): Command {
     .version(environment.version);
   const commands = [
     shareCommand,
-    hostCommand,
     agentCommand,
     hookCommand,
     domainCommand,

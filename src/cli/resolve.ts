@@ -70,7 +70,7 @@ async function resolve(
   const idle = await expectIdle(context, uuid, 'refuse', keep === 'local' ? 'refuse' : 'unusable');
   await expectNothingSpooled(context, uuid);
   const record = await context.journal.read(uuid);
-  const place = domainPlace(context.config, uuid, record?.nvramPath, undefined, record?.nvram, record?.tpm);
+  const place = domainPlace(context.config, { ...record, uuid, live: undefined });
   const name = record?.name ?? '';
   const local = await readLocal(opened, place, keep === 'local');
   const resolved =

@@ -123,7 +123,7 @@ async function comparison(
   { published, behind }: DomainStatus,
   { isFinal, isLost }: { readonly isFinal: boolean; readonly isLost: boolean },
 ): Promise<Partial<DomainStatus>> {
-  const capture = await files.read(domainPlace(config, uuid, nvramPath, live, nvram, tpm), isFinal);
+  const capture = await files.read(domainPlace(config, { uuid, nvramPath, live, nvram, tpm }), isFinal);
   const isStored = published !== null && capture.digest.startsWith(published);
   if (isStored) return { behind: isLost ? 'fenced' : holding ? behind : 'unclaimed' };
   const changedMs = Math.max(...capture.files.map(({ mtimeNs }) => Number(mtimeNs / NANOSECONDS_IN_MS)));

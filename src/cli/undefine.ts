@@ -106,7 +106,7 @@ async function hasLocalState(
   tpm: OwnTpmDirectory | undefined,
 ): Promise<boolean> {
   try {
-    await files.read(domainPlace(config, uuid, undefined, undefined, undefined, tpm), true);
+    await files.read(domainPlace(config, { uuid, tpm }), true);
     return true;
   } catch (error) {
     if (asMirrorError(error).code === 'NO_STATE') return false;

@@ -37,7 +37,7 @@ export type DomainCare =
 
 /** This host's record of the domain holds it, too. */
 const PATH_BYTES_MAX = 512;
-const CONTROL = /[\0-\x1f\x7f]/;
+const CONTROL = /\p{Cc}/u;
 
 /**
  * @param swtpmDir `libvirt.swtpm_dir` in the configuration
@@ -58,8 +58,9 @@ export function careFor(xml: string, swtpmDir: string): DomainCare {
   if (source.type === 'file') {
     return unsupported(named, "its TPM's state is one file (<source type='file'>), not a directory");
   }
-  if (source.type !== 'dir')
+  if (source.type !== 'dir') {
     return unsupported(named, "its TPM's <source> is neither a directory nor a file");
+  }
   const directory = plainDirectory(source.path);
   if (directory === undefined) {
     return unsupported(

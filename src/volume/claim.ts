@@ -88,7 +88,8 @@ export async function judgeHolder(
   if (isOwn(holder, context.self)) return { ...holder, self: true, alive: true, heartbeatAgeMs: 0 };
   const presence = await heartbeat.presenceOf(holder, beatNs);
   const heartbeatAgeMs = presence?.silentMs;
-  const alive = heartbeatAgeMs !== undefined && heartbeatAgeMs < hostExpiryMs;
+  const isSilent = heartbeatAgeMs === undefined || heartbeatAgeMs >= hostExpiryMs;
+  const alive = !isSilent && presence?.fenced !== true;
   const isWatched = alive && presence?.isWatched === true;
   return { ...holder, self: false, alive, heartbeatAgeMs, ...(isWatched && { isWatched }) };
 }

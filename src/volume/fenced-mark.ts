@@ -11,6 +11,7 @@ import * as z from 'zod';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { OpenFile } from '../model/filesystem.js';
 import { sha256 } from '../model/hash.js';
+import { bearsName } from '../model/host-identity.js';
 import type { HostName } from '../model/identifiers.js';
 import { readWhole, writeWhole } from './files.js';
 import { hostsPath, newToken, TEMPORARY_PREFIX, timestamp, type ShareContext } from './share-context.js';
@@ -39,7 +40,7 @@ export async function isFenced(context: ShareContext, host: HostName, heartbeat:
  * @throws MirrorError `USAGE` for this host itself, or one that is not on the share
  */
 export async function declareFenced(context: ShareContext, host: HostName): Promise<void> {
-  if (host === context.host) {
+  if (bearsName({ host }, context.self)) {
     throw new MirrorError('USAGE', `${host} is this host, which is alive`, {
       next: 'run it on another host, with the name of the one that was fenced',
     });
@@ -64,7 +65,7 @@ export async function declareFenced(context: ShareContext, host: HostName): Prom
   } finally {
     await heartbeat.close('fenced:close-heartbeat');
   }
-  const text = `${JSON.stringify({ ...beat, by: context.host, at: timestamp(context) })}\n`;
+  const text = `${JSON.stringify({ ...beat, by: context.self.name, at: timestamp(context) })}\n`;
   const temporary = `${directory}/${TEMPORARY_PREFIX}fenced-${newToken(context)}`;
   await writeWhole(fs, 'fenced', temporary, new TextEncoder().encode(text));
   await fs.rename('fenced:rename', temporary, `${directory}/fenced`);

@@ -238,7 +238,14 @@ export class Heartbeat {
     const double = this.double(expiryOf(this.#context));
     if (!double) return undefined;
     const { silentMs } = double;
-    return { silentMs, isWatched: true, aheadMs: 0, version: undefined, id: this.#context.self.id, fenced: false };
+    return {
+      silentMs,
+      isWatched: true,
+      aheadMs: 0,
+      version: undefined,
+      id: this.#context.self.id,
+      fenced: false,
+    };
   }
 
   /** Under which other name a host has its record now. */

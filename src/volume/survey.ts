@@ -65,7 +65,13 @@ async function presenceOf(
   } catch (error) {
     if (errnoOf(error) === 'ENOTDIR') return undefined;
     const problem = shareError(`read the heartbeat of host ${host}`, error).toRecord();
-    const unknown = { heartbeatAgeMs: undefined, fenced: false, isWatched: false, aheadMs: 0, version: undefined };
+    const unknown = {
+      heartbeatAgeMs: undefined,
+      fenced: false,
+      isWatched: false,
+      aheadMs: 0,
+      version: undefined,
+    };
     return { host, ...unknown, alive: false, problem };
   }
   const fenced = seen?.fenced ?? false;

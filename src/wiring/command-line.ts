@@ -176,8 +176,6 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
   const spool = new Spool(hostContext, { spoolBytesMax: config.limits.spoolBytesMax });
   const feed = new DomainFeed();
   const virsh = { uri: libvirt.uri, deadlineMs: VIRSH_DEADLINE_MS };
-  const runningSwtpm = new RunningSwtpm(libvirt.swtpmDir);
-  const runningQemu = new RunningQemu();
   const context: AgentContext = {
     config,
     ...host,
@@ -190,19 +188,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     journal,
     spool,
     files: hostStateFiles(hostContext, config, share, () => readOwnerSources(hostContext.fs)),
-    running: {
-      list: coalesced(async () => {
-        const found = await runningSwtpm.list();
-        await runningQemu.learn(found);
-        return found;
-      }),
-      know: (uuid, directory) => {
-        runningSwtpm.know(uuid, directory);
-      },
-      takesGuestIn,
-      strangers: coalesced(() => runningSwtpm.strangers()),
-      guest: (uuid) => runningQemu.guest(uuid),
-    },
+    running: runningOf(libvirt.swtpmDir),
     guests: guestsOf(virsh),
     placeOf: (care) => placeOf({ fs, config, journal }, care),
     definitions: new DefinitionsFile(hostContext),
@@ -232,21 +218,42 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
       await journal.remove(uuid);
     },
     changes: (onDirty) => openChanges(config, onDirty, log),
-    holdAgentLock: async () => {
-      const held = await holdAgentLock(
-        { fs, clock: systemClock, runDirectory: runDir },
-        { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
-      );
-      const lost = new Promise<string>((resolve) => {
-        held.lost.addEventListener('abort', () => {
-          resolve('the lock of this host was lost');
-        });
-      });
-      return { lost, release: () => held.release() };
-    },
+    holdAgentLock: () => lockAgent(runDir),
     uninterrupted,
     close,
   };
+}
+
+/** What runs on this host, by its processes. */
+function runningOf(swtpmDir: string): AgentContext['running'] {
+  const runningSwtpm = new RunningSwtpm(swtpmDir);
+  const runningQemu = new RunningQemu();
+  return {
+    list: coalesced(async () => {
+      const found = await runningSwtpm.list();
+      await runningQemu.learn(found);
+      return found;
+    }),
+    know: (uuid, directory) => {
+      runningSwtpm.know(uuid, directory);
+    },
+    takesGuestIn,
+    strangers: coalesced(() => runningSwtpm.strangers()),
+    guest: (uuid) => runningQemu.guest(uuid),
+  };
+}
+
+async function lockAgent(runDirectory: string): ReturnType<OpenContext['holdAgentLock']> {
+  const held = await holdAgentLock(
+    { fs, clock: systemClock, runDirectory },
+    { purpose: 'agent', waitMs: AGENT_LOCK_WAIT_MS },
+  );
+  const lost = new Promise<string>((resolve) => {
+    held.lost.addEventListener('abort', () => {
+      resolve('the lock of this host was lost');
+    });
+  });
+  return { lost, release: () => held.release() };
 }
 
 function guestsOf(virsh: Virsh): AgentContext['guests'] {

@@ -49,7 +49,13 @@ export class Beginning {
     this.#isUnsure = false;
     let claimed: Slot | 'unknown' | undefined;
     const { nvramPath, nvram, tpm } = request;
-    const place = domainPlace(this.#context.config, run.uuid, nvramPath, run.place.live, nvram, tpm);
+    const place = domainPlace(this.#context.config, {
+      uuid: run.uuid,
+      nvramPath,
+      nvram,
+      live: run.place.live,
+      tpm,
+    });
     try {
       const { name, incoming, byHook, carried } = request;
       const asked = { name, incoming, ...(byHook && { byHook }), carried, ...place };

@@ -109,14 +109,7 @@ export class DomainRun {
   }
 
   get place(): DomainPlace {
-    return domainPlace(
-      this.#context.config,
-      this.uuid,
-      this.record.current?.nvramPath,
-      this.record.current?.live,
-      this.record.current?.nvram,
-      this.record.current?.tpm,
-    );
+    return domainPlace(this.#context.config, { ...this.record.current, uuid: this.uuid });
   }
 
   /** When the head that this host knows of was stored, RFC 3339 UTC, where that is known. */

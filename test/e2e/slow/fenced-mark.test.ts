@@ -16,10 +16,10 @@ interface Rig {
   readonly isAlive: () => Promise<boolean>;
 }
 
-/** kvm-a has beaten once, a moment ago; nobody beats any more, and nothing expires for a minute. */
+/** kvm-a has beaten once, a moment ago; nobody beats any more, and nothing expires while the test runs. */
 async function makeRig(t: Test): Promise<Rig> {
   const base = await temporaryDirectory(t);
-  const settings = { timing: { host_expiry: '60s', heartbeat: '20s' } };
+  const settings = { timing: { host_expiry: '10m', heartbeat: '20s' } };
   const share = join(base, 'share');
   const [a, b] = [
     await HostFixture.create({ name: NAME, base, share, settings }),
