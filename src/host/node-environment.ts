@@ -23,10 +23,23 @@ export const systemRandom: Random = {
   fraction: () => Math.random(),
 };
 
-/** Its IP addresses, as they are just now: for people, to find the machine. */
-export function hostAddresses(): string[] {
-  return Object.values(networkInterfaces())
+/**
+ * Its IP addresses, as they are just now: for people, to find the machine.
+ *
+ * @param interfaces of this machine
+ * @returns none where the kernel is not to be asked: a confinement may deny the socket that it takes
+ */
+export function hostAddresses(interfaces = networkInterfaces): string[] {
+  return Object.values(unlessDenied(interfaces))
     .flatMap((addresses) => addresses ?? [])
     .filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
     .map(({ address }) => address);
+}
+
+function unlessDenied(interfaces: typeof networkInterfaces): ReturnType<typeof networkInterfaces> {
+  try {
+    return interfaces();
+  } catch {
+    return {};
+  }
 }
