@@ -82,9 +82,7 @@ export async function prepareDomain(
       // A heartbeat that got younger between two looks is a host that lives: waiting longer would change nothing.
       const livesOn = ageMs !== undefined && lastAgeMs !== undefined && ageMs < lastAgeMs;
       lastAgeMs = ageMs;
-      const isAtOnce =
-        situation.facts.holder === 'other-alive' && context.config.start.wait === 'refuse-at-once';
-      if (late || livesOn || isAtOnce || !mayPass(context, situation)) throw error;
+      if (late || livesOn || !mayWait(context, situation)) throw error;
       domain.waiting(error);
       deadline.because(error);
     }
@@ -105,6 +103,12 @@ function waitForDouble({ context, deadline, domain }: Start, error: unknown): vo
   if (deadline.leftMs < LOOK_AGAIN_MS) throw error;
   domain.waiting(cause);
   deadline.because(cause);
+}
+
+/** Whether the start waits for what keeps it from being allowed. */
+function mayWait(context: AgentContext, situation: Situation): boolean {
+  const isAtOnce = situation.facts.holder === 'other-alive' && context.config.start.wait === 'refuse-at-once';
+  return !isAtOnce && mayPass(context, situation);
 }
 
 /** What a refusal says of a holder that may expire, and of the domain that is about to start. */

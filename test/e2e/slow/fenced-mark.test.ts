@@ -28,11 +28,10 @@ async function makeRig(t: Test): Promise<Rig> {
   await a.run(['share', 'init', share]);
   const agent = await a.startAgent(t);
   const heartbeat = join(share, 'hosts', NAME, 'heartbeat');
-  await waitUntil(
-    'the first beat',
-    20_000,
-    async () => (await stat(heartbeat).catch(() => undefined))?.size || undefined,
-  );
+  await waitUntil('the first beat', 20_000, async () => {
+    const size = (await stat(heartbeat).catch(() => undefined))?.size ?? 0;
+    return size > 0 ? size : undefined;
+  });
   agent.signal('SIGKILL');
   await agent.exited;
   const isAlive = async (): Promise<boolean> => {
@@ -92,11 +91,12 @@ t.test(
   'G4: a start waits for a dead host, or is refused at once with the time left, or starts at once when it is declared dead',
   async (t) => {
     const { a, b } = await makeRig(t);
-    for (const verb of ['prepare', 'started'])
+    for (const verb of ['prepare', 'started']) {
       t.equal(
         (await a.run(['domain', verb, UUID, '--name', 'web'].slice(0, verb === 'prepare' ? 5 : 3))).status,
         0,
       );
+    }
     await b.configure({
       timing: { host_expiry: '60s', heartbeat: '20s' },
       start: { wait: 'refuse-at-once' },
