@@ -22,6 +22,7 @@ import type { DomainFeed } from './domain-feed.js';
 import type { LeftOut } from './left-out.js';
 import type { DomainPlace } from './domain-place.js';
 import type { Meter } from './meter.js';
+import type { Pulse } from './pulse.js';
 
 export interface RestorePlacing {
   /** The domain's firmware variables give way to fresh ones, which libvirt makes. */
@@ -179,6 +180,8 @@ export interface AgentContext {
   readonly runMetadata?: RunMetadataWriter;
   /** The agent's own; a command, which may be libvirt's hook, has none. */
   readonly runClaims?: RunClaims;
+  /** The agent's own: whether it stood still. */
+  readonly pulse?: Pick<Pulse, 'noticedSinceMs'>;
   readonly definitions?: DefinitionsMemory;
   /** Remembers which of libvirt's daemons runs the hook. */
   readonly hookEvidence?: { note(caller: string | undefined): Promise<void> };

@@ -125,7 +125,7 @@ export function recalledPoint(state: Lifecycle, sinceMs: number): RecoveryPoint 
   };
 }
 
-/** @param nowMs by the host's monotonic clock */
+/** @param nowMs by the host's monotonic clock; of a program that stood still, when it last noticed everything (`agent/pulse.ts`) */
 export function advancePoint(
   point: RecoveryPoint,
   before: Lifecycle,

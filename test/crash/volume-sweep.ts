@@ -208,7 +208,7 @@ async function isShare(store: ShareStore): Promise<boolean> {
 }
 
 function describe({ nth, injection, power, successor }: Mishap): string {
-  const what = injection.kind === 'kill' ? 'killed' : injection.code;
+  const what = injection.kind === 'fail' ? injection.code : injection.kind;
   const when = injection.executed ? 'after' : 'before';
   return `${what} ${when} call ${String(nth)}, power ${power ?? 'stays'}, then ${successor}`;
 }

@@ -85,8 +85,18 @@ export class AgentHost implements WatchedHost {
     return (
       replicators.every(({ state }) => (isSettled(state) && state.run !== 'finishing') || isStuck(state)) &&
       inUse.every(({ uuid }) => hypervisor.guests.has(uuid)) &&
-      running.every((uuid) => agent.supervisor.find(uuid)?.state.run === 'running')
+      running.every((uuid) => agent.supervisor.find(uuid)?.state.run === 'running') &&
+      this.#untoldDeadTpms(hypervisor, agent.supervisor).length === 0
     );
+  }
+
+  /** Domains whose swtpm died alone: that is found out by missing it at two looks in a row. */
+  #untoldDeadTpms(hypervisor: Hypervisor, supervisor: Supervisor): readonly DomainUuid[] {
+    return [...hypervisor.guests].filter((uuid) => {
+      const guest = hypervisor.guest(uuid);
+      if (!guest || guest.hasTpm || guest.run.toldStartedAtMs === undefined) return false;
+      return supervisor.find(uuid)?.state.tpmGone === false;
+    });
   }
 
   runOf(uuid: string): TpmRun | undefined {

@@ -13,7 +13,9 @@ export type ArmedFault =
   | { readonly kind: 'crash-server'; readonly downMs: number; readonly graceMs: number }
   | { readonly kind: 'pause'; readonly ms: number }
   | { readonly kind: 'partition'; readonly ms: number }
-  | { readonly kind: 'fail'; readonly code: string };
+  | { readonly kind: 'fail'; readonly code: string }
+  /** The call takes effect, and is answered late. */
+  | { readonly kind: 'delay'; readonly ms: number };
 
 export interface Arm {
   /** Beginning of the call's site: `publish:`, `claim:symlink`. */
@@ -26,7 +28,7 @@ export interface Arm {
 }
 
 /** Faults that strike a host rather than the call; they come as soon as the call was made, or has taken effect. */
-export type Strike = (fault: Exclude<ArmedFault, { kind: 'kill' | 'fail' }>) => void;
+export type Strike = (fault: Exclude<ArmedFault, { kind: 'kill' | 'fail' | 'delay' }>) => void;
 
 export class Arms {
   readonly #strike: Strike;
@@ -65,6 +67,8 @@ export class Arms {
         return { kind: 'fail', code: fault.code, executed };
       case 'kill':
         return { kind: 'kill', executed };
+      case 'delay':
+        return { kind: 'delay', ms: fault.ms, executed: true };
       case 'power-loss':
         program?.process.onEnd(() => {
           this.#strike(fault);

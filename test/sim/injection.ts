@@ -13,10 +13,11 @@ export interface Call {
   readonly path: string;
 }
 
-/** The call fails with this errno, or its process is killed, before or after it took effect. */
+/** The call fails with this errno, or its process is killed, before or after it took effect; or it takes effect and is answered late. */
 export type Injection =
   | { readonly kind: 'fail'; readonly code: string; readonly executed: boolean }
-  | { readonly kind: 'kill'; readonly executed: boolean };
+  | { readonly kind: 'kill'; readonly executed: boolean }
+  | { readonly kind: 'delay'; readonly ms: number; readonly executed: true };
 
 export type Injector = (call: Call) => Injection | undefined;
 

@@ -487,4 +487,44 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'a reading that failed counts as stored',
+    edits: [
+      {
+        file: 'model/recovery-point.ts',
+        find: "  const { reading, passedOver } = state;\n  if (reading.kind === 'failed') return 'unread';\n",
+        replace: '  const { reading, passedOver } = state;\n',
+      },
+    ],
+  },
+  {
+    name: 'status takes what is being read for stored',
+    edits: [
+      {
+        file: 'model/recovery-point.ts',
+        find: "(state.dirty || state.local === 'capturing' || state.reading.kind === 'none')",
+        replace: "(state.dirty || state.reading.kind === 'none')",
+      },
+    ],
+  },
+  {
+    name: 'what is noticed after a program stood still is as old as its notice',
+    edits: [
+      {
+        file: 'agent/pulse.ts',
+        find: '    return this.#stall() ?? this.#clock.monotonicMs();\n',
+        replace: '    return this.#clock.monotonicMs();\n',
+      },
+    ],
+  },
+  {
+    name: 'a swtpm that died alone ends the run of its VM',
+    edits: [
+      {
+        file: 'agent/watch/sightings.ts',
+        find: "    if (fate !== 'ended') {\n",
+        replace: "    if (fate === 'unknown') {\n",
+      },
+    ],
+  },
 ];

@@ -154,12 +154,15 @@ async function perform<T>(
     record(context, call, errnoOf(outcome.error) ?? String(outcome.error));
     throw describeError(outcome.error, call.operation, call.path);
   }
-  if (injection) return afflict(context, call, injection);
+  if (injection?.kind === 'delay') await late(context, injection.ms);
+  else if (injection) return afflict(context, call, injection);
   record(context, call, typeof outcome.value === 'string' ? outcome.value : 'ok');
   return outcome.value;
 }
 
-function afflict(context: ProcessContext, call: Call, injection: Injection): Promise<never> {
+type Affliction = Exclude<Injection, { kind: 'delay' }>;
+
+function afflict(context: ProcessContext, call: Call, injection: Affliction): Promise<never> {
   const effect = injection.executed ? 'took effect' : 'no effect';
   if (injection.kind === 'fail') {
     record(context, call, `${injection.code} injected, ${effect}`);
@@ -174,6 +177,14 @@ function afflict(context: ProcessContext, call: Call, injection: Injection): Pro
 function record({ trace, clock }: ProcessContext, call: Call, outcome: string): void {
   const action = `${call.operation} ${call.path}`;
   trace.record({ timeMs: clock.nowMs, host: call.host, site: call.site, action, outcome });
+}
+
+function late({ process, clock }: ProcessContext, ms: number): Promise<void> {
+  return process.whileAlive(
+    new Promise((resolve) => {
+      clock.after(ms, resolve);
+    }),
+  );
 }
 
 function never(): Promise<never> {

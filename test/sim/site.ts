@@ -288,6 +288,7 @@ export class Site {
           break;
         case 'kill':
         case 'fail':
+        case 'delay':
           break;
       }
     });

@@ -267,7 +267,9 @@ export class DomainRun {
   }
 
   #become(state: Lifecycle): void {
-    this.#point = advancePoint(this.#point, this.#state, state, this.#context.clock.monotonicMs());
+    const { pulse, clock } = this.#context;
+    const sinceMs = pulse?.noticedSinceMs() ?? clock.monotonicMs();
+    this.#point = advancePoint(this.#point, this.#state, state, sinceMs);
     this.#state = state;
   }
 

@@ -34,6 +34,7 @@ import { ShareHealth, type ShareHealthReport } from '../share/share-health.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
 import { expectSavedIsNewest } from '../start/saved-state.js';
 import { Rescan } from './rescan.js';
+import { Pulse } from '../pulse.js';
 import { WrittenRunClaims } from './run-claims.js';
 import { fateOf } from './run-end.js';
 import { Sightings } from './sightings.js';
@@ -56,6 +57,7 @@ export class Supervisor {
   readonly #events: DomainEvents;
   readonly #runClaims: WrittenRunClaims;
   readonly #census: Census;
+  readonly #pulse: Pulse;
   readonly #rescan: Rescan;
   readonly #names: HostNames;
   #looks = 0;
@@ -64,7 +66,8 @@ export class Supervisor {
   constructor(context: AgentContext, changes: (onDirty: (uuid: DomainUuid) => void) => ChangeSource) {
     this.#context = context;
     this.#runClaims = new WrittenRunClaims(context);
-    this.#domains = new Replicators({ ...context, runClaims: this.#runClaims });
+    this.#pulse = new Pulse(context.clock);
+    this.#domains = new Replicators({ ...context, runClaims: this.#runClaims, pulse: this.#pulse });
     this.#names = new HostNames(context);
     const markDirty = (uuid: DomainUuid): void => {
       this.find(uuid)?.changed();
@@ -117,6 +120,7 @@ export class Supervisor {
    * alone: a share that hangs holds up no stop.
    */
   async start(): Promise<void> {
+    this.#pulse.begin();
     const initialised = initialiseDefaultShare(this.#context);
     this.#ready = initialised.then(() => this.#takeUpAll());
     await Promise.all([this.#ready, initialised.then(() => this.#health.start())]);
@@ -301,6 +305,7 @@ export class Supervisor {
       this.replicators().map((replicator) => replicator.close().catch(this.#report(replicator.uuid))),
     );
     this.#health.close();
+    this.#pulse.close();
     if (this.#holdsNothing()) await this.#health.leave();
   }
 
