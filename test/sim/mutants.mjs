@@ -179,7 +179,7 @@ export const MUTANTS = [
     edits: [
       {
         file: 'model/restore-plan.ts',
-        find: "  const newer = relation === 'newer' && !isLost(facts);\n",
+        find: "  const newer = relation === 'newer' && !wasPublished && !isLeftover(local) && !isLost(facts);\n",
         replace: '  const newer = true;\n',
       },
     ],
