@@ -48,7 +48,7 @@ export class Beginning {
     this.#isUnderWay = true;
     this.#isUnsure = false;
     let claimed: Slot | 'unknown' | undefined;
-    const { nvramPath, nvram, tpm } = request;
+    const { nvramPath, nvram, tpm, ...asked } = request;
     const place = domainPlace(this.#context.config, {
       uuid: run.uuid,
       nvramPath,
@@ -57,9 +57,7 @@ export class Beginning {
       tpm,
     });
     try {
-      const { name, incoming, byHook, carried } = request;
-      const asked = { name, incoming, ...(byHook && { byHook }), carried, ...place };
-      const prepared = await this.#planned(asked, (claim) => {
+      const prepared = await this.#planned({ ...asked, ...place }, (claim) => {
         claimed = claim;
       });
       await this.#begin(request, prepared, place);
