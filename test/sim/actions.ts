@@ -4,6 +4,7 @@
 import type { AgentHost } from './agent-host.js';
 import { migrate } from './migration.js';
 import type { Action } from './schedule.js';
+import { placeState } from './second-writer.js';
 import type { Domain, Site } from './site.js';
 
 export function act(site: Site, action: Action): void {
@@ -115,6 +116,9 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
           return true;
         }),
       );
+      break;
+    case 'place':
+      begun(site, host, 'state placed', placeState(site, host, domain, action.older));
       break;
     case 'take-over':
       begun(site, host, action.force ? 'forced take-over' : 'take-over', host.takeOver(uuid, action.force));

@@ -204,12 +204,19 @@ export class AgentHost implements WatchedHost {
     const paused = [...this.#programs];
     for (const process of paused) process.pause();
     this.#site.world.clock.after(ms, () => {
+      this.#noticesAgain();
       for (const process of paused) process.resume();
     });
   }
 
   resume(): void {
+    this.#noticesAgain();
     for (const process of this.#programs) process.resume();
+  }
+
+  /** What happened while the agent stood still it finds later. */
+  #noticesAgain(): void {
+    if (this.#agent?.process.isPaused) this.#agentSinceMs = this.#site.nowMs;
   }
 
   powerLoss(model?: CrashModel): void {

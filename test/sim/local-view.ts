@@ -9,6 +9,12 @@ export const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
 export const SWTPM_DIRECTORY = '/var/lib/libvirt/swtpm';
 export const PERMALL = 'tpm2-00.permall';
 
+interface KnownRecord {
+  readonly phase: unknown;
+  readonly holding: unknown;
+  readonly finalTpm: unknown;
+}
+
 export class LocalView {
   readonly #root: DirectoryInode;
   readonly #ledger: TpmLedger;
@@ -40,12 +46,18 @@ export class LocalView {
     });
   }
 
+  /** Digest of the TPM that the last run here left, as far as the journal knows it. */
+  finalTpm(uuid: string): string | undefined {
+    const record = this.journal(uuid);
+    return record?.phase === 'stopped' && typeof record.finalTpm === 'string' ? record.finalTpm : undefined;
+  }
+
   /** The journal's record, `undefined` when there is none that can be read. */
-  journal(uuid: string): { readonly phase: unknown; readonly holding: unknown } | undefined {
+  journal(uuid: string): KnownRecord | undefined {
     const file = this.#find(`${STATE_DIRECTORY}/journal/${uuid}.json`);
     if (file?.kind !== 'file') return undefined;
     try {
-      return JSON.parse(Buffer.from(file.data).toString()) as { phase: unknown; holding: unknown };
+      return JSON.parse(Buffer.from(file.data).toString()) as KnownRecord;
     } catch {
       return undefined;
     }

@@ -185,6 +185,16 @@ export const MUTANTS = [
     ],
   },
   {
+    name: 'what somebody put in place loses to the head in silence, or becomes it',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  if (origin === 'placed') return true;\n",
+        replace: "  if (origin === 'placed') return policy.localState === 'manager';\n",
+      },
+    ],
+  },
+  {
     name: 'a domain starts anew when the share is away',
     edits: [
       {

@@ -71,6 +71,12 @@ export class Oracle implements ShareListener {
   readonly #deletedByHand = new Set<TpmState>();
   /** Guests that started from a volume which their host held. */
   readonly #heldStarts: { readonly run: TpmRun; readonly atMs: number }[] = [];
+  /** What somebody put into a domain's directory, by host and domain, until a run or a power loss there. */
+  readonly #placed = new Map<string, TpmState>();
+  /** Of those, what no run wrote. */
+  readonly #made = new WeakSet<TpmState>();
+  /** Starts that were asked for while such a state lay there, by host and domain. */
+  readonly #toBeRefused = new Map<string, TpmState>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -102,6 +108,23 @@ export class Oracle implements ShareListener {
 
   wasDeletedByHand(state: TpmState): boolean {
     return [...this.#deletedByHand].some((deleted) => contains(deleted, state));
+  }
+
+  placed(host: string, uuid: string, state: TpmState, isMade: boolean): void {
+    this.#placed.set(`${host} ${uuid}`, state);
+    if (isMade) this.#made.add(state);
+  }
+
+  forgetPlaced(host: string, uuid: string): void {
+    this.#placed.delete(`${host} ${uuid}`);
+  }
+
+  /** What somebody put there, while it lies there and the host can tell it from what its last run left. */
+  placedOn(host: string, uuid: string): TpmState | undefined {
+    const state = this.#placed.get(`${host} ${uuid}`);
+    const { local } = this.#options.host(host);
+    if (!state || local.state(uuid) !== state || local.finalTpm(uuid) === undefined) return undefined;
+    return this.share.headState(this.share.volume(uuid)) === state ? undefined : state;
   }
 
   /** After a crash of the server, or of the disk that serves as the share. */
@@ -170,6 +193,7 @@ export class Oracle implements ShareListener {
     if (entry.kind === 'publish') {
       this.#expectBegun(volume, entry);
       this.#expectNotReplaced(volume, entry);
+      this.#expectNotMade(volume, entry);
     }
     if (entry.kind === 'tombstone') {
       this.#broken('G7', uuid, `slot ${entry.slot} is a tombstone that nobody asked for`);
@@ -179,10 +203,21 @@ export class Oracle implements ShareListener {
 
   prepareAsked(host: string, uuid: string): void {
     this.#prepareAsked.set(`${host} ${uuid}`, this.#options.nowMs());
+    const placed = this.placedOn(host, uuid);
+    if (placed) this.#toBeRefused.set(`${host} ${uuid}`, placed);
+    else this.#toBeRefused.delete(`${host} ${uuid}`);
   }
 
   prepareAnswered(host: string, uuid: string, { decision, hold }: Prepared): void {
     if (hold.kind === 'held') this.#expectClaim(host, uuid, hold.epoch);
+    const placed = this.#toBeRefused.get(`${host} ${uuid}`);
+    if (placed && decision !== 'wait-incoming') {
+      this.#broken(
+        'G5',
+        uuid,
+        `${host} starts it (${decision}) over ${describeState(placed)}, which was placed`,
+      );
+    }
     const record = this.#options.host(host).local.journal(uuid);
     const phase = decision === 'wait-incoming' ? 'incoming' : 'prepared';
     if (record?.phase !== phase) {
@@ -373,6 +408,14 @@ export class Oracle implements ShareListener {
       volume.uuid,
       `${entry.host} published ${describeState(state)} although ${other.run.host} has started it since`,
     );
+  }
+
+  /** What somebody put in place is nobody's head unless an operator says so. */
+  #expectNotMade(volume: WatchedVolume, entry: SlotEntry): void {
+    let state = this.share.stateOfEntry(volume, entry);
+    while (state && !this.#made.has(state)) state = state.parent;
+    if (!state) return;
+    this.#broken('G4', volume.uuid, `${entry.host} published ${describeState(state)}, which was placed`);
   }
 
   #expectReleasable(uuid: string, { host, slot }: SlotEntry): void {

@@ -209,6 +209,8 @@ class Play {
       return;
     }
     const code = this.#refusal(host, 'prepare');
+    if (code === 'STATE_PLACED' && oracle.placedOn(host.name, uuid))
+      return await this.#restartWithout(host, domain);
     this.#site.coverage.count(`refused at last: ${code}`);
     const isExcused = head
       ? this.#isChoiceOfTheOperator(host, domain, head, code)
@@ -216,6 +218,18 @@ class Play {
     if (!isExcused) {
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
     }
+  }
+
+  /** The operator puts aside what somebody placed. */
+  async #restartWithout({ name, hypervisor }: AgentHost, domain: Domain): Promise<void> {
+    this.#site.coverage.count('placed state refused, and put aside');
+    const removing = hypervisor?.job(domain, async () => {
+      await hypervisor.deleteDirectory(domain);
+      return true;
+    });
+    if (!removing) throw broken('liveness', domain, `a job on ${name} never ends`);
+    await this.#outcome(removing, `its directory on ${name} could not be removed`);
+    await this.#restart(domain);
   }
 
   /**

@@ -33,7 +33,7 @@ class ScheduleMaker {
     if (this.#random.chance(0.8)) take(this.#start());
     const length = this.#random.int(12, 30);
     while (steps.length < length) take(this.#pick(this.#actions)());
-    return { seed, options: this.#options, steps };
+    return { seed, options: this.#options, steps: withSecondWriter(seed, steps) };
   }
 
   #makeOptions(asked: Roughness | undefined): ScheduleOptions {
@@ -263,4 +263,21 @@ class ScheduleMaker {
   #pick<Value>(choices: Weighted<Value>): Value {
     return this.#random.weighted(choices);
   }
+}
+
+/** Somebody puts a state in place of one that has just stopped, and it is started there. By a die of its own: all else stays as it is. */
+function withSecondWriter(seed: string, steps: readonly Step[]): readonly Step[] {
+  const random = new SeededRandom(`second writer ${seed}`);
+  if (!random.chance(0.3)) return steps;
+  return steps.flatMap((step) => {
+    if (step.do !== 'stop' || !random.chance(0.8)) return [step];
+    const { host, domain } = step;
+    const removed: Step = { do: 'delete-directory', host, domain, thenMs: 1000 };
+    return [
+      { ...step, thenMs: random.int(1000, 20_000) },
+      { do: 'place', older: random.chance(0.5), host, domain, thenMs: random.int(200, 3000) },
+      { do: 'start', host, domain, pastHook: false, fails: false, thenMs: random.int(800, 6000) },
+      ...(random.chance(0.6) ? [removed] : []),
+    ];
+  });
 }

@@ -43,6 +43,8 @@ export type Action =
   /** Its swtpm dies alone, under a QEMU that runs on. */
   | ({ readonly do: 'lose-tpm' } & OnDomain)
   | ({ readonly do: 'delete-directory' } & OnDomain)
+  /** Somebody puts a state of the same TPM into its directory while it is shut off. */
+  | ({ readonly do: 'place'; readonly older: boolean } & OnDomain)
   | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
   /** A migration to this host is announced, and nothing of it follows: it was an offline one, or was refused. */
   | ({ readonly do: 'announce' } & OnDomain)

@@ -118,6 +118,7 @@ export class Site {
     { isKnown, isPastHook, isIncoming }: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>,
   ): TpmRun {
     this.#runs += 1;
+    this.oracle.forgetPlaced(host, uuid);
     return {
       number: this.#runs,
       uuid,
@@ -219,6 +220,7 @@ export class Site {
     if (!host.isPowered) return;
     this.coverage.count('fault: power loss');
     host.powerLoss();
+    for (const { uuid } of this.domains) this.oracle.forgetPlaced(host.name, uuid);
     if (this.shareIsLocal) this.oracle.crashed();
     else this.oracle.check();
     this.world.clock.after(downMs, () => {
