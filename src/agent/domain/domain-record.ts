@@ -112,7 +112,8 @@ export class DomainRecord {
       digest: digestOf(published, known),
       finalTpm: this.#finalTpm(state, known),
       publishedAt: publishedAt(published, known),
-      identity: identity ?? known.identity,
+      // Of a run that never held the volume it is not known to be the volume's TPM.
+      identity: epochOf(hold) > 0 && hold.kind !== 'fenced' ? (identity ?? known.identity) : known.identity,
       fenced:
         hold.kind === 'fenced' && isHostName(hold.by)
           ? (known.fenced ?? { host: hold.by, epoch: hold.epoch, at: this.#now() })

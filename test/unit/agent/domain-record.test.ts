@@ -87,3 +87,34 @@ t.test('the journal knows what a run left where that is stored, be it as a diver
     t.equal(record.current?.finalTpm, isKnown ? tpmDigest(capture.files) : null, name);
   }
 });
+
+t.test('G8: the TPM of a run that never held the volume is not taken for the domain’s', async (t) => {
+  const [own, other] = ['a'.repeat(64), 'b'.repeat(64)];
+  const rows: readonly (readonly [Lifecycle['hold'], boolean])[] = [
+    [{ kind: 'held', epoch: 3, next: 4 }, true],
+    [{ kind: 'doubt', epoch: 3 }, true],
+    [{ kind: 'doubt', epoch: 0, claiming: true }, false],
+    [{ kind: 'wanted', how: 'adopt' }, false],
+    [{ kind: 'wanted', how: 'migration' }, false],
+    [{ kind: 'fenced', epoch: 3, by: 'kvm-b' }, false],
+    [{ kind: 'none' }, false],
+  ];
+  for (const [hold, isKnown] of rows) {
+    const journal: Journal = {
+      read: () => Promise.resolve(undefined),
+      write: () => Promise.resolve(),
+      writtenAtNs: () => Promise.resolve(undefined),
+      list: () => Promise.resolve({ records: [], damaged: [] }),
+    };
+    const record = new DomainRecord(
+      { journal, clock: instantClock(), bootId: 'boot' },
+      UUID,
+      () => undefined,
+    );
+    record.follow({ ...STOPPED, run: 'running', hold }, other);
+    t.equal(record.current?.identity, isKnown ? other : null, JSON.stringify(hold));
+    record.follow({ ...STOPPED, run: 'running', hold: { kind: 'held', epoch: 2, next: 3 } }, own);
+    record.follow({ ...STOPPED, run: 'running', hold }, other);
+    t.equal(record.current?.identity, isKnown ? other : own, `known before: ${JSON.stringify(hold)}`);
+  }
+});
