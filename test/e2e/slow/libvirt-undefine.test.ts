@@ -147,8 +147,13 @@ t.test('G7: an agent that starts takes such a link away, and a plain undefine fi
   await host.mustVirsh('undefine', '--nvram', '--tpm', NAME);
   t.strictSame(await readFile(join(elsewhere, 'tpm2/tpm2-00.permall')), state);
   await host.take('define', XML);
+  const { status, stderr } = await host.virsh('start', '--paused', NAME);
+  t.not(status, 0, 'what the link led to may be newer');
+  t.match(stderr.toString(), /STATE_INVALID: .+elsewhere/);
+  t.equal((await host.run('resolve', UUID, '--keep', 'head')).status, 0);
   await host.mustVirsh('start', '--paused', NAME);
   t.strictSame(await readFile(host.permall(UUID)), state, 'and the share has the state all the same');
+  t.strictSame(await readFile(join(elsewhere, 'tpm2/tpm2-00.permall')), state);
 });
 
 t.test('G7: a plain undefine with a link in place of the TPM directory removes the link alone', async (t) => {
@@ -179,11 +184,17 @@ for (const level of ['the whole directory', 'the TPM directory'] as const) {
     `G7: with a link in place of ${level}, undefine does not touch what the link points to`,
     async (t) => {
       const { host, elsewhere } = await startLinked(t, level, {});
+      const permall = level === 'the whole directory' ? 'tpm2/tpm2-00.permall' : 'tpm2-00.permall';
+      const state = await readFile(join(elsewhere, permall));
+      const refused = await host.run('undefine', NAME);
+      t.match(refused.stderr, /removed the link .+elsewhere stays there/);
+      t.equal(refused.status, 5, 'what the link led to may be newer');
+      t.match(refused.stderr, /STATE_INVALID: .+elsewhere/);
+      t.equal((await host.virsh('domstate', NAME)).status, 0, 'it is defined still');
+      t.equal((await host.run('resolve', UUID, '--keep', 'head')).status, 0);
       const { status, stderr } = await host.run('undefine', NAME);
       t.equal(status, 0, stderr);
-      t.match(stderr, /removed the link .+elsewhere stays there/);
-      const permall = level === 'the whole directory' ? 'tpm2/tpm2-00.permall' : 'tpm2-00.permall';
-      t.ok((await readFile(join(elsewhere, permall))).length > 0);
+      t.strictSame(await readFile(join(elsewhere, permall)), state);
     },
   );
 }
