@@ -29,6 +29,7 @@ import { isHostName, type HostName } from '../model/identifiers.js';
 import { ensureDirectories, ifAny, readRegular, writeNewFile } from './files.js';
 import { orHostError } from './host-error.js';
 import { replaceFile, type ReplaceFile } from './replace-file.js';
+import { orFromReserve } from './reserve.js';
 
 const RECORD_BYTES_MAX = 65_536;
 const INSTANCE_BYTES = 8;
@@ -96,6 +97,7 @@ export class IdentityFile {
   ): Promise<KnownIdentity> {
     const known = await this.#read();
     const { record, news } = recogniseHost(known, found);
+    if (known && isSameRecord(known, record)) return { identity: identityOf(record, found, addresses), news };
     if (!known || isAgent || news.kind === 'copied') await this.#write(record);
     else if (!known.instances.includes(found.instance)) {
       await this.#write({ ...known, instances: record.instances });
@@ -132,8 +134,10 @@ export class IdentityFile {
   async #write(record: IdentityRecord): Promise<void> {
     const { fs, stateDirectory } = this.#place;
     await orHostError(`write ${this.path}`, async () => {
-      await ensureDirectories(fs, 'identity', stateDirectory);
-      await this.#replace(this.path, `${JSON.stringify({ format: 1, ...record })}\n`);
+      await orFromReserve({ fs, stateDirectory }, async () => {
+        await ensureDirectories(fs, 'identity', stateDirectory);
+        await this.#replace(this.path, `${JSON.stringify({ format: 1, ...record })}\n`);
+      });
       await fs.syncDirectory('identity:sync', stateDirectory);
     });
   }
@@ -204,6 +208,15 @@ async function makeInstance(
   } finally {
     await fs.unlink('instance:unlink', temporary).catch(() => undefined);
   }
+}
+
+/** Nothing is written where nothing is new: on a full disk that is what lets an agent start. */
+function isSameRecord(one: IdentityRecord, other: IdentityRecord): boolean {
+  return RECORD.keyof().options.every((key) => key === 'format' || isEqual(one[key], other[key]));
+}
+
+function isEqual(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function asJson(data: Uint8Array): unknown {

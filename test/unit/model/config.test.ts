@@ -48,7 +48,13 @@ t.test('an empty file is the documented defaults', async (t) => {
       rescanMs: 30_000,
       retryMaxMs: 30_000,
     },
-    start: { withoutShare: 'refuse', takeOver: 'expired', damagedHead: 'refuse', localState: 'refuse' },
+    start: {
+      withoutShare: 'refuse',
+      takeOver: 'expired',
+      damagedHead: 'refuse',
+      localState: 'refuse',
+      wait: 'expiry',
+    },
     nvram: { mismatch: 'fresh' },
     retention: { generations: 32 },
     storage: { uid: 0, gid: 0, heartbeatAge: 'auto' },
@@ -86,6 +92,7 @@ t.test('every key can be set', async (t) => {
     take_over = "never"
     damaged_head = "previous"
     local_state = "manager"
+    wait = "refuse-at-once"
     [retention]
     generations = 1
     [storage]
@@ -123,7 +130,13 @@ t.test('every key can be set', async (t) => {
       stopDeadlineMs: 60_000,
       retryMaxMs: 3_600_000,
     },
-    start: { withoutShare: 'last-known', takeOver: 'never', damagedHead: 'previous', localState: 'manager' },
+    start: {
+      withoutShare: 'last-known',
+      takeOver: 'never',
+      damagedHead: 'previous',
+      localState: 'manager',
+      wait: 'refuse-at-once',
+    },
     retention: { generations: 1 },
     storage: { uid: 36, gid: 37 },
     encryption: { identityFile: '/etc/swtpm-mirror/identity' },
