@@ -18,13 +18,13 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { HostFixture } from '../fixtures/host.js';
-import { Site } from '../fixtures/site.js';
+import type { HostFixture } from '../../fixtures/host.js';
+import { Site } from '../../fixtures/site.js';
 
-import { waitUntil } from '../fixtures/wait-until.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const UUID = '5a5a0000-1111-4222-8333-444455556666';
-const BLOBS = new URL('../fixtures/blobs/', import.meta.url);
+const BLOBS = new URL('../../fixtures/blobs/', import.meta.url);
 const OLDER = readFileSync(new URL('used.permall', BLOBS));
 /** The same TPM later. */
 const NEWER = readFileSync(new URL('used-restarted.permall', BLOBS));

@@ -4,11 +4,11 @@
 import { cp, readdir, rename, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest, mustRun, OTHER_DOMAIN } from '../fixtures/guest.js';
-import { HostFixture, SHORT_TIMINGS } from '../fixtures/host.js';
-import { Site } from '../fixtures/site.js';
-import type { TestScope } from '../fixtures/temporary-directory.js';
-import { waitUntil } from '../fixtures/wait-until.js';
+import { DOMAIN, Guest, mustRun, OTHER_DOMAIN } from '../../fixtures/guest.js';
+import { HostFixture, SHORT_TIMINGS } from '../../fixtures/host.js';
+import { Site } from '../../fixtures/site.js';
+import type { TestScope } from '../../fixtures/temporary-directory.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const SIZE = 64;
 const PATIENCE_MS = 60_000;
