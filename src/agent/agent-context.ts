@@ -49,6 +49,11 @@ export interface StateFiles {
    * already, and a link to them is put in place.
    */
   restore(place: DomainPlace, capture: Capture, options?: RestorePlacing): Promise<void>;
+  /**
+   * Keeps a copy of the TPM's files in this host's state directory, whatever they are: what cannot
+   * be stored may be deleted by the domain's manager. @returns where; `undefined` for nothing
+   */
+  keepAside(place: DomainPlace, why: string): Promise<string | undefined>;
   /** What stands in the place of the domain's firmware variables, and what its firmware expects there. */
   lookAtNvram(place: DomainPlace): Promise<NvramOnHost>;
   /** Removes directories of the domain that are empty, so that libvirt runs swtpm_setup for a new TPM. */

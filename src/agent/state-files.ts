@@ -9,6 +9,7 @@ import type { DomainUuid } from '../model/identifiers.js';
 import { NvramMemory } from '../host/nvram-reader.js';
 import { lookAtNvram } from '../host/nvram-firmware.js';
 import { removeEmptyStateDirectory, restoreState } from '../host/state-directory.js';
+import { keepAside } from '../host/set-aside.js';
 import { linkedDomains, movedLinks, takeLinksAway } from '../host/state-links.js';
 import { stampState, stateChangedAtNs } from '../host/state-stamp.js';
 import { readState, readStateNow, type ReaderContext } from '../host/state-reader.js';
@@ -74,6 +75,7 @@ export function hostStateFiles(
       const owners = await ownersFor(fs, paths, capture, await sources());
       await restoreState(host, paths, capture, { linkTo, clearNvram, owners });
     },
+    keepAside: (place, why) => keepAside(host, pathsOf(place), why),
     lookAtNvram: (place) => lookAtNvram(fs, pathsOf(place)),
     removeEmpty: (place) => removeEmptyStateDirectory(host, pathsOf(place)),
     linked: () => linkedDomains(fs, libvirt.swtpmDir),

@@ -103,6 +103,24 @@ export async function setAside(
   });
 }
 
+/**
+ * Keeps a copy of the domain's TPM files beside what stands there, where that may be deleted by
+ * somebody else. Nothing is moved or removed.
+ *
+ * @returns the copy's directory, or `undefined` when there is nothing to keep
+ * @throws MirrorError `HOST_IO`
+ */
+export async function keepAside(
+  context: HostContext,
+  paths: DomainPaths,
+  why: string,
+): Promise<string | undefined> {
+  return orHostError(`keep a copy of the local state of ${paths.uuid}`, async () => {
+    const { files } = await gather(context, { ...paths, nvramPath: undefined });
+    return await keepCopies(context, paths, { files, moved: [], dropped: [] }, why, undefined);
+  });
+}
+
 async function keepCopies(
   context: HostContext,
   paths: DomainPaths,

@@ -6,7 +6,7 @@
  * I2 What a new state wants begun stands as begun before any of it runs: what a task does at once leads back here.
  */
 import type { Arrival } from '../../host/journal-record.js';
-import { asMirrorError, type MirrorError } from '../../model/errors.js';
+import { asMirrorError, type MirrorError, type ErrorCode } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
 import { step } from '../../model/lifecycle.js';
 import {
@@ -47,6 +47,9 @@ import { standingError, STANDING_TOPIC } from './standing.js';
 import { Reread } from './reread.js';
 import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
+
+/** What lies there is something, and no capture can be made of it. */
+const UNSTORABLE: ReadonlySet<ErrorCode> = new Set(['STATE_INVALID', 'STATE_NOT_UNDERSTOOD']);
 
 export class DomainRun {
   readonly uuid: DomainUuid;
@@ -351,8 +354,27 @@ export class DomainRun {
         this.attention.raise('capture', cause);
         if (isNews) log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
       }
+      if (final) await this.#keepUnstorable(cause);
       const again = cause.code === 'STATE_UNSTABLE' && !final;
       this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
+    }
+  }
+
+  /** G5: once the stop is answered, the manager may delete what could not be stored. */
+  async #keepUnstorable({ code, message }: MirrorError): Promise<void> {
+    if (!UNSTORABLE.has(code) || this.place.live !== undefined) return;
+    const { files, log } = this.#context;
+    try {
+      const path = await files.keepAside(
+        this.place,
+        `the final state, which could not be stored: ${message}`,
+      );
+      if (path !== undefined) {
+        log.warn({ uuid: this.uuid, path }, 'its final state could not be stored; a copy is kept');
+      }
+    } catch (error) {
+      const failed = asMirrorError(error);
+      log.error({ uuid: this.uuid, code: failed.code }, failed.message);
     }
   }
 

@@ -2,7 +2,7 @@
  * A TPM state that no run of the domain left: put back by a backup tool or a manager, not understood, or
  * torn. Whose word counts is declared; what nobody declared is refused, and nothing is lost.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { HostFixture, type Settings } from '../../fixtures/host.js';
@@ -152,6 +152,28 @@ t.test('G4: a state that is not understood loses to no head', async (t) => {
     t.not(refused.status, 0, what);
     t.match(refused.stderr, /resolve|upgrade/, what);
     t.strictSame(await site.state(), unknown, `${what}: nothing was touched`);
+  }
+});
+
+t.test('G5: a final state that cannot be stored is kept, before its manager may delete it', async (t) => {
+  for (const [what, unknown] of [
+    ['a newer header', changed(SECOND, 0, 3)],
+    ['unknown flags', changed(SECOND, 4, 0x40)],
+  ] as const) {
+    const site = await Site.create(t);
+    await site.run(FIRST);
+    for (const verb of ['prepare', 'started']) await site.host.run(['domain', verb, DOMAIN]);
+    await site.put(unknown);
+    t.not((await site.host.run(['domain', 'stopped', DOMAIN])).status, 0, what);
+    await rm(site.host.tpmDirectory(DOMAIN), { recursive: true });
+    const home = join(site.host.stateDirectory, 'set-aside', DOMAIN);
+    const copies = await Promise.all(
+      (await readdir(home)).map((name) => readFile(join(home, name, 'tpm2/tpm2-00.permall'))),
+    );
+    t.ok(
+      copies.some((copy) => copy.equals(unknown)),
+      `${what}: every byte is there`,
+    );
   }
 });
 
