@@ -209,8 +209,10 @@ class Play {
       return;
     }
     const code = this.#refusal(host, 'prepare');
-    if (code === 'STATE_PLACED' && oracle.placedOn(host.name, uuid))
-      return await this.#restartWithout(host, domain);
+    if (code === 'STATE_PLACED' && oracle.placedOn(host.name, uuid)) {
+      await this.#restartWithout(host, domain);
+      return;
+    }
     this.#site.coverage.count(`refused at last: ${code}`);
     const isExcused = head
       ? this.#isChoiceOfTheOperator(host, domain, head, code)

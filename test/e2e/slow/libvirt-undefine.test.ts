@@ -149,7 +149,7 @@ t.test('G7: an agent that starts takes such a link away, and a plain undefine fi
   await host.take('define', XML);
   const { status, stderr } = await host.virsh('start', '--paused', NAME);
   t.not(status, 0, 'what the link led to may be newer');
-  t.match(stderr.toString(), /STATE_INVALID: .+elsewhere/);
+  t.match(stderr, /STATE_INVALID: .+elsewhere/);
   t.equal((await host.run('resolve', UUID, '--keep', 'head')).status, 0);
   await host.mustVirsh('start', '--paused', NAME);
   t.strictSame(await readFile(host.permall(UUID)), state, 'and the share has the state all the same');
