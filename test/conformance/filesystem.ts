@@ -107,7 +107,7 @@ async function links(t: Test, make: MakeFileSystem): Promise<void> {
     await refused(t, fs.readlink(SITE, root), 'EINVAL');
     await refused(t, fs.readlink(SITE, `${root}/missing`), 'ENOENT');
   });
-  await t.test('read never follows a link in the last component, but does in the path', async (t) => {
+  await t.test('read never follows a link in the last component', async (t) => {
     const { fs, root } = await make();
     await fs.mkdir(SITE, `${root}/d`, 0o700);
     await put(fs, `${root}/d/f`, 'x');
@@ -116,7 +116,9 @@ async function links(t: Test, make: MakeFileSystem): Promise<void> {
     await fs.symlink(SITE, 'missing', `${root}/dangling`);
     await refused(t, fs.open(SITE, `${root}/to-file`, 'read'), 'ELOOP');
     await refused(t, fs.open(SITE, `${root}/dangling`, 'read'), 'ELOOP');
-    t.equal(await get(fs, `${root}/to-directory/f`), 'x');
+    // In the path it is followed only where nobody else can have made it: not on a share.
+    const through = await get(fs, `${root}/to-directory/f`).catch((error: unknown) => error);
+    if (through !== 'x') t.match(through, { code: 'HOST_TAMPERED' });
     t.equal((await fs.lstat(SITE, `${root}/dangling`)).kind, 'symlink');
   });
   await t.test('a hard link is a second name of the same file, and exclusive', async (t) => {

@@ -16,6 +16,14 @@ t.test('the real file system conforms', (t) =>
   filesystemConformance(t, async () => ({ fs: new NodeFileSystem(), root: await makeRoot() })),
 );
 
+t.test('a link of ours in the path is followed on a local disk', async (t) => {
+  const root = await makeRoot();
+  const fs = new NodeFileSystem();
+  await fs.mkdir('test:mkdir', join(root, 'd'), 0o700);
+  await fs.symlink('test:symlink', 'd', join(root, 'to-directory'));
+  t.strictSame(await fs.readdir('test:readdir', join(root, 'to-directory')), []);
+});
+
 t.test('a FIFO in the place of a file does not hang the reader', async (t) => {
   const root = await makeRoot();
   execFileSync('mkfifo', [join(root, 'fifo')]);
