@@ -45,10 +45,15 @@ export class PlainMirror implements Mirror {
       mkdir -p ${share} && cd ${share} || exit 4
       holder=$(cat holder 2>/dev/null)
       if [[ $holder && $holder != ${host.name} ]]; then
-        first=$(cat "alive.$holder" 2>/dev/null)
+        first=$(cat "alive.$holder" 2>/dev/null) changes=0
         until (( $(date +%s) - $(cat "alive.$holder" 2>/dev/null) > ${Math.ceil(timing.expiryMs / 1000)} )); do
           sleep ${LOOK_SECONDS}
-          if [[ $(cat "alive.$holder") != "$first" ]]; then echo "$holder holds it and is alive"; exit 3; fi
+          now=$(cat "alive.$holder")
+          if [[ $now != "$first" ]]; then
+            # The first change may be no more than this client's cache coming up to date.
+            first=$now changes=$((changes + 1))
+            if ((changes > 1)); then echo "$holder holds it and is alive"; exit 3; fi
+          fi
         done
       fi
       echo ${host.name} >holder.${host.name} && mv holder.${host.name} holder || exit 4
