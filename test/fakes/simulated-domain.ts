@@ -343,9 +343,10 @@ export class SimulatedDomain {
       [pending?.digest, ours, this.head?.digest].includes(captured) ||
       (this.#foreign.has(captured) && this.diverged.has(captured)) ||
       (taken && (stored || this.diverged.has(captured)));
-    // Before the claim, the machine trusts what it was told of the head; the claim makes it look again.
-    const isToldOnly =
-      hold.kind === 'wanted' && published !== undefined && sameDigest(published.digest, captured);
+    // Before the first claim of a run is known to stand, the machine trusts what it was told of the
+    // head; the claim's outcome makes it read again.
+    const isBeforeClaim = hold.kind === 'wanted' || (hold.kind === 'doubt' && hold.epoch === 0);
+    const isToldOnly = isBeforeClaim && published !== undefined && sameDigest(published.digest, captured);
     check(
       kept || isToldOnly || this.state.dirty || this.state.passedOver || this.#localTask?.kind === 'capture',
       `I3: capture ${captured.slice(0, 4)} is nowhere`,

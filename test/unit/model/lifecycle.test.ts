@@ -809,6 +809,22 @@ t.test(
   },
 );
 
+t.test('a stop while the first claim is in doubt, after another host has had the domain', (t) => {
+  const domain = new SimulatedDomain();
+  domain.prepare();
+  domain.stop();
+  domain.endShareTask('done');
+  domain.othersClaim(true);
+  domain.othersRelease();
+  domain.start();
+  domain.endShareTask('lost');
+  domain.stop();
+  comeToRest(domain);
+  t.equal(domain.state.run, 'stopped');
+  t.not(domain.holder, 'us', 'what was claimed is released');
+  t.end();
+});
+
 t.test('a migration that comes while a claim is in doubt does not make anybody forget that', (t) => {
   const looked: Lifecycle = {
     ...STOPPED,
