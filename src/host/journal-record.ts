@@ -58,6 +58,11 @@ export interface JournalRecord {
    * state stored, be it as a diverged copy; `null` when it did not, since a start began, and in what earlier versions wrote.
    */
   readonly finalTpm: string | null;
+  /**
+   * The final state that its last run here left and that could not be stored; `null` where none is known.
+   * It may be deleted, and the head is older than it.
+   */
+  readonly unstored: UnstoredState | null;
   /** When that was stored, RFC 3339 UTC; `null` when it is not known: for display only. */
   readonly publishedAt: string | null;
   /** The TPM's identity at that slot. */
@@ -83,6 +88,15 @@ export interface JournalRecord {
   readonly takenOver: TakeOver | null;
   /** RFC 3339 UTC: for display only. */
   readonly updatedAt: string;
+}
+
+export interface UnstoredState {
+  /** RFC 3339 UTC. */
+  readonly at: string;
+  /** What was wrong with it, in one sentence. */
+  readonly why: string;
+  /** Directory of a copy in this host's state directory; `null` where none could be made. */
+  readonly copy: string | null;
 }
 
 /** Where a domain comes from whose migration to this host was announced, as far as that was known then: see `model/arrival.ts`. */
@@ -132,6 +146,10 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   slot: SLOT,
   digest: SHA256.nullable(),
   finalTpm: SHA256.nullable().default(null),
+  unstored: z
+    .strictObject({ at: z.string(), why: z.string(), copy: z.string().nullable() })
+    .nullable()
+    .default(null),
   publishedAt: z.string().nullable().default(null),
   identity: SHA256.nullable(),
   fenced: z.strictObject({ host: HOST, epoch: SLOT, at: z.string() }).nullable(),

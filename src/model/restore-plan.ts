@@ -18,6 +18,8 @@
  *    libvirt announces offline migrations, too, and live ones that somebody refuses: then an ordinary start follows, or none.
  * I7 A head that is another TPM than the one this host knows the domain to have (its journal) is
  *    refused, whoever published it, whatever lies here: an operator who meant it says so with `resolve`.
+ * I9 (G5) Where the last run here ended with a state that could not be stored, nothing older takes its place
+ *    in silence, also when its files are gone.
  * I5 A state that the domain's own definition carries is used only where its TPM would start blank (I1): nobody knows how old it is. One that
  *    cannot be used is no reason to start blank.
  */
@@ -94,6 +96,8 @@ export interface JournalFacts {
   readonly neverHeld?: boolean;
   /** The domain's last run here ended with its migration to another host, which has its newest state. */
   readonly handedOver?: boolean;
+  /** The last run here ended with a state that could not be stored: the head is older. @default false */
+  readonly unstored?: boolean;
   /** The host was restarted since: a power loss may have taken its files, which swtpm does not sync, back in time. */
   readonly rebooted?: boolean;
 }
@@ -158,7 +162,14 @@ const STARTS_FROM_LOCAL: ReadonlySet<RestoreDecision['kind']> = new Set([
 
 export function planRestore(facts: RestoreFacts): RestoreDecision {
   const decision = planState(facts);
+  if (losesUnstored(decision, facts)) return refuse('STATE_NOT_STORED');
   return isTooNew(decision, facts) ? refuse('LIBTPMS_TOO_OLD') : decision;
+}
+
+/** Whether the domain would go back behind what its last run here left (I9). */
+function losesUnstored({ kind }: RestoreDecision, facts: RestoreFacts): boolean {
+  if (facts.journal?.unstored !== true || isLost(facts)) return false;
+  return kind === 'restore-spooled' || STARTS_FROM_THE_HEAD.has(kind);
 }
 
 /** Whether this host's swtpm would fail with what the domain is to start from. */

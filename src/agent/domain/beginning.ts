@@ -105,6 +105,7 @@ export class Beginning {
       live: prepared.live ?? null,
       takenOver: prepared.takenOver ?? null,
       arrival: prepared.arrival ?? null,
+      unstored: null,
     });
     this.#context.running.know?.(uuid, request.tpm?.directory);
     if (decision === 'wait-incoming') run.record.awaiting();

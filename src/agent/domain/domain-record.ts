@@ -68,6 +68,7 @@ export class DomainRecord {
         | 'live'
         | 'takenOver'
         | 'arrival'
+        | 'unstored'
       >
     >,
   ): void {
@@ -220,6 +221,7 @@ export function blankRecord(uuid: DomainUuid): JournalRecord {
     slot: 0,
     digest: null,
     finalTpm: null,
+    unstored: null,
     publishedAt: null,
     identity: null,
     fenced: null,

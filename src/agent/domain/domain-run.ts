@@ -8,6 +8,7 @@
 import type { Arrival } from '../../host/journal-record.js';
 import { asMirrorError, type MirrorError, type ErrorCode } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
+import { stateFaultOf } from '../../model/state-fault.js';
 import { step } from '../../model/lifecycle.js';
 import {
   STOPPED,
@@ -42,14 +43,17 @@ import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
 import type { Prepared } from '../start/prepared.js';
 import { recalledRun } from './recalled-run.js';
-import { anotherTpm, nothingLeft } from '../start/refusal.js';
+import { anotherTpm, nothingLeft, notStored } from '../start/refusal.js';
 import { standingError, STANDING_TOPIC } from './standing.js';
 import { Reread } from './reread.js';
 import { isIdle, isSettled, Waiters, type Condition } from './settling.js';
 import { ShareLane } from './share-lane.js';
 
-/** What lies there is something, and no capture can be made of it. */
+/** What lies there can be copied as it is, though no capture can be made of it. */
 const UNSTORABLE: ReadonlySet<ErrorCode> = new Set(['STATE_INVALID', 'STATE_NOT_UNDERSTOOD']);
+
+/** So that a journal record fits into its block. */
+const WHY_CHARACTERS_MAX = 200;
 
 export class DomainRun {
   readonly uuid: DomainUuid;
@@ -332,7 +336,7 @@ export class DomainRun {
     const wasRead = this.#reread.begin();
     try {
       const capture = this.#parts.read(await files.read(this.place, final), final);
-      this.record.change({ unread: this.#parts.unread });
+      this.record.change({ unread: this.#parts.unread, unstored: null });
       wasRead();
       this.record.wasRead(capture);
       const foreign = this.#isForeign(capture);
@@ -346,23 +350,44 @@ export class DomainRun {
       if (next.pending?.digest === capture.digest) this.#pending.replace(capture);
       this.#apply(next);
     } catch (error) {
-      const cause = this.#worded(asMirrorError(error), final);
+      const found = asMirrorError(error);
+      const isMissing = found.code === 'NO_STATE';
+      const cause = this.#worded(found, final);
       // The manager deletes the directory of a domain whose stop was answered: then the spool has its final state.
-      const isOver = cause.code === 'NO_STATE' && final && this.#state.pending?.spooled;
+      const isOver = isMissing && final && !this.#isUnstored && this.#state.pending?.spooled;
       if (!isOver) {
         const isNews = this.attention.get('capture')?.message !== cause.message;
         this.attention.raise('capture', cause);
         if (isNews) log.warn({ uuid: this.uuid, code: cause.code }, `capture failed: ${cause.message}`);
       }
-      if (final) await this.#keepUnstorable(cause);
+      if (final && !isMissing) await this.#noteUnstored(cause);
       const again = cause.code === 'STATE_UNSTABLE' && !final;
-      this.dispatch({ kind: 'capture-failed', again, missing: cause.code === 'NO_STATE' });
+      // What was there and could not be stored has not been stored by going away.
+      const missing = isMissing && !this.#isUnstored;
+      this.dispatch({ kind: 'capture-failed', again, missing });
     }
   }
 
-  /** G5: once the stop is answered, the manager may delete what could not be stored. */
-  async #keepUnstorable({ code, message }: MirrorError): Promise<void> {
-    if (!UNSTORABLE.has(code) || this.place.live !== undefined) return;
+  /** What its last run left is known to be newer than all that is stored. */
+  get #isUnstored(): boolean {
+    const unstored = this.record.current?.unstored ?? null;
+    return unstored !== null;
+  }
+
+  /**
+   * G5: once the stop is answered, the manager may delete what could not be stored. The journal knows of
+   * it, so that a start does not go on with the head as if nothing had been there.
+   */
+  async #noteUnstored(cause: MirrorError): Promise<void> {
+    const copy = (await this.#keepCopy(cause)) ?? null;
+    // Of what is torn nothing is left that could be lost.
+    if (stateFaultOf(cause) === 'torn') return;
+    const at = new Date(this.#context.clock.nowMs()).toISOString();
+    this.record.change({ unstored: { at, why: cause.message.slice(0, WHY_CHARACTERS_MAX), copy } });
+  }
+
+  async #keepCopy({ code, message }: MirrorError): Promise<string | undefined> {
+    if (!UNSTORABLE.has(code) || this.place.live !== undefined) return undefined;
     const { files, log } = this.#context;
     try {
       const path = await files.keepAside(
@@ -372,14 +397,18 @@ export class DomainRun {
       if (path !== undefined) {
         log.warn({ uuid: this.uuid, path }, 'its final state could not be stored; a copy is kept');
       }
+      return path;
     } catch (error) {
       const failed = asMirrorError(error);
       log.error({ uuid: this.uuid, code: failed.code }, failed.message);
+      return undefined;
     }
   }
 
   #worded(cause: MirrorError, final: boolean): MirrorError {
     const { pending, published } = this.#state;
+    const unstored = this.record.current?.unstored ?? undefined;
+    if (cause.code === 'NO_STATE' && final && unstored) return notStored(this.uuid, unstored);
     const isLost = cause.code === 'NO_STATE' && final && !pending && !published;
     return isLost ? nothingLeft(this.uuid) : cause;
   }

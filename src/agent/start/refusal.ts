@@ -3,6 +3,7 @@
  * `virsh start` reads these.
  */
 import type { Manifest } from '../../bundle/manifest.js';
+import type { UnstoredState } from '../../host/journal-record.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
 import { isHeadForeign } from '../../model/restore-plan.js';
 import { quoted, type DomainUuid, type HostName } from '../../model/identifiers.js';
@@ -49,6 +50,7 @@ const WORDINGS: Partial<Record<ErrorCode, Wording>> = {
   STATE_INVALID: stateFaulty,
   STATE_NOT_UNDERSTOOD: stateFaulty,
   STATE_PLACED: statePlaced,
+  STATE_NOT_STORED: ({ uuid, record }) => notStored(uuid, record?.unstored ?? undefined),
   LIBTPMS_TOO_OLD: (situation) =>
     new MirrorError(
       'LIBTPMS_TOO_OLD',
@@ -320,6 +322,22 @@ export function nothingLeft(uuid: DomainUuid): MirrorError {
     {
       next: `put its state back into the swtpm directory from a backup, then run \`swtpm-mirror domain stopped ${uuid}\`; where none is left, \`swtpm-mirror purge ${uuid}\` gives it up`,
       retriable: true,
+    },
+  );
+}
+
+/** What the last run here left could not be stored, and is not where it was. */
+export function notStored(uuid: DomainUuid, unstored: UnstoredState | undefined): MirrorError {
+  const since = unstored ? ` (${unstored.at}: ${unstored.why})` : '';
+  const copy = unstored?.copy ?? undefined;
+  const back = copy
+    ? `put the copy in ${copy} back into the swtpm directory, on a host that reads it, and start the domain again`
+    : 'put that state back into the swtpm directory, if anybody has it, and start the domain again';
+  return new MirrorError(
+    'STATE_NOT_STORED',
+    `the last run of ${uuid} on this host ended with a TPM state that could not be stored${since}; it is gone from its place, and the volume's state is older`,
+    {
+      next: `${back}; or go on with the older one: \`swtpm-mirror resolve ${uuid} --keep head\``,
     },
   );
 }

@@ -174,8 +174,49 @@ t.test('G5: a final state that cannot be stored is kept, before its manager may 
       copies.some((copy) => copy.equals(unknown)),
       `${what}: every byte is there`,
     );
+    for (const again of [1, 2]) {
+      t.not((await site.host.run(['domain', 'stopped', DOMAIN])).status, 0, `told ${again} times more`);
+      t.match(
+        await site.prepare(),
+        { status: 3, stderr: /STATE_NOT_STORED: .*set-aside.*--keep head/s },
+        `${what}: the head, which is older, does not come up in silence`,
+      );
+    }
+    await site.put(unknown);
+    t.match(await site.prepare(), { status: 5, stderr: /STATE_NOT_UNDERSTOOD/ }, 'put back, it is judged');
+    await rm(site.host.tpmDirectory(DOMAIN), { recursive: true });
+    t.equal((await site.host.run(['resolve', DOMAIN, '--keep', 'head'])).status, 0);
+    t.equal((await site.prepare()).status, 0, 'the operator has chosen');
+    t.strictSame(await site.state(), FIRST);
   }
 });
+
+t.test('G5: a final state that was put right while the stop waits is the one that counts', async (t) => {
+  const site = await Site.create(t);
+  await site.run(FIRST);
+  for (const verb of ['prepare', 'started']) await site.host.run(['domain', verb, DOMAIN]);
+  await site.put(changed(SECOND, 0, 3));
+  t.not((await site.host.run(['domain', 'stopped', DOMAIN])).status, 0);
+  await site.put(SECOND);
+  t.equal((await site.host.run(['domain', 'stopped', DOMAIN])).status, 0);
+  await rm(site.host.tpmDirectory(DOMAIN), { recursive: true });
+  t.equal((await site.prepare()).status, 0);
+  t.strictSame(await site.state(), SECOND);
+});
+
+t.test(
+  'a final state that is provably torn leaves nothing that a start would have to wait for',
+  async (t) => {
+    const site = await Site.create(t);
+    await site.run(FIRST);
+    for (const verb of ['prepare', 'started']) await site.host.run(['domain', verb, DOMAIN]);
+    await site.put(SECOND.subarray(0, 9));
+    await site.host.run(['domain', 'stopped', DOMAIN]);
+    await rm(site.host.tpmDirectory(DOMAIN), { recursive: true });
+    t.equal((await site.prepare()).status, 0);
+    t.strictSame(await site.state(), FIRST);
+  },
+);
 
 t.test('a state that a power loss provably tore gives way to the head', async (t) => {
   for (const length of [0, 9, SECOND.length - 1]) {

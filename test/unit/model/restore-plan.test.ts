@@ -39,6 +39,7 @@ const JOURNALS: readonly (JournalFacts | undefined)[] = [
       [undefined, TPM_A, TPM_B].flatMap((identity) => [
         ...BOTH.flatMap((ran) => BOTH.map((fenced) => ({ slot, digest, identity, ran, fenced }))),
         { slot, digest, identity, ran: false, fenced: false, handedOver: true },
+        ...(slot === HEAD_SLOT ? [{ slot, digest, identity, ran: true, fenced: false, unstored: true }] : []),
       ]),
     ),
   ),
@@ -163,6 +164,14 @@ function doesThisHostSaySo({ local, journal, spooled }: RestoreFacts): boolean {
   return slot > 0 || digest !== undefined || identity !== undefined || ran || fenced;
 }
 
+const STAYS_LOCAL: ReadonlySet<RestoreDecision['kind']> = new Set([
+  'adopt-local',
+  'keep-local',
+  'keep-placed',
+  'keep-unverified',
+  'refuse',
+]);
+
 /** For starts that are no migration. */
 const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
   'G8: a blank TPM starts only on a verified share, when nothing says that there was a TPM': ({
@@ -200,6 +209,8 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
   ) => !replacesLocal(it.kind) || it.valid === undefined || it.localWasPublished,
   'G5: what only the spool has is not passed over, unless another host had the volume since': (it) =>
     !it.verified || !it.facts.spooled || it.valid !== undefined || it.anotherHadIt || it.kind === 'refuse',
+  'G5: what the last run here left and could not store is not passed over, unless another host had the volume since':
+    (it) => it.facts.journal?.unstored !== true || it.anotherHadIt || STAYS_LOCAL.has(it.kind),
   'G6: a damaged head is never restored, and an older generation by policy alone': ({
     kind,
     facts: { volume, policy },
@@ -283,6 +294,7 @@ t.test('every combination of facts keeps every rule, and every decision is reach
     'STATE_BEHIND',
     'STATE_INVALID',
     'STATE_MISSING',
+    'STATE_NOT_STORED',
     'STATE_NOT_UNDERSTOOD',
     'STATE_PLACED',
     'TOMBSTONED',
