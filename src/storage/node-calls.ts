@@ -30,6 +30,11 @@ export function success(call: (done: (error: Error | null) => void) => void): Pr
   });
 }
 
+/** What a system call is given for what is open. */
+export function descriptorPath(descriptor: number): string {
+  return `/proc/self/fd/${String(descriptor)}`;
+}
+
 export function openFile(path: string, flags: number, permissions?: number): Promise<number> {
   return result((done) => {
     fs.open(path, flags, permissions, done);

@@ -28,8 +28,8 @@ import * as fs from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { PathRefusal } from '../model/filesystem.js';
-import { lstatAt, openFile, readlinkAt, statfsAt, statOf } from './node-calls.js';
-import { isLocalFileSystem } from './local-file-systems.js';
+import { descriptorPath, lstatAt, openFile, readlinkAt, statOf } from './node-calls.js';
+import { isOnThisHost } from './local-file-systems.js';
 
 const { O_DIRECTORY, O_NOFOLLOW } = fs.constants;
 /** Linux's own number; Node has no name for it. */
@@ -206,10 +206,10 @@ export class NodeDirectories {
     if (now < (this.#ours.get(directory)?.endMs ?? 0)) return;
     const isBelowOurs = directory === '/' || this.#isOursAlone(dirname(directory));
     let isOurs = false;
-    if (isBelowOurs && place === directory) {
+    // Asked first, for it costs no request where a server would have to answer the rest.
+    if (isBelowOurs && place === directory && (await isOnThisHost(descriptor))) {
       const { uid, mode } = await statOf(descriptor);
-      const { type } = await statfsAt(descriptorPath(descriptor));
-      isOurs = isOwn(uid) && (mode & WRITABLE_BY_OTHERS) === 0n && isLocalFileSystem(type);
+      isOurs = isOwn(uid) && (mode & WRITABLE_BY_OTHERS) === 0n;
     }
     if (this.#ours.size >= OURS_MAX) this.#ours.clear();
     this.#ours.set(directory, { isOurs, endMs: now + OURS_MS });
@@ -253,13 +253,12 @@ export class NodeDirectories {
     for (let path = place; ; path = dirname(path)) {
       const open = await this.#acquire(path, LINKS_MAX);
       try {
-        if (open.place !== path) return false;
+        if (open.place !== path || !(await isOnThisHost(open.descriptor))) return false;
         const stat = await statOf(open.descriptor);
-        const { type } = await statfsAt(descriptorPath(open.descriptor));
         const isShared = (stat.mode & WRITABLE_BY_OTHERS) !== 0n;
         // In a sticky directory others can neither rename nor remove what is not theirs.
         const isSticky = (stat.mode & STICKY) !== 0n && isOwn(inner.uid);
-        if (!isOwn(stat.uid) || (isShared && !isSticky) || !isLocalFileSystem(type)) return false;
+        if (!isOwn(stat.uid) || (isShared && !isSticky)) return false;
         inner = stat;
       } finally {
         this.#release(open);
@@ -343,10 +342,6 @@ export class NodeDirectories {
 function handleOf({ descriptor }: OpenDirectory, path: string): DirectoryHandle {
   const self = descriptorPath(descriptor);
   return { path, descriptor, self, at: (name) => `${self}/${name}` };
-}
-
-export function descriptorPath(descriptor: number): string {
-  return `/proc/self/fd/${descriptor}`;
 }
 
 /** Where the kernel finds an open directory now; one that was removed is found nowhere. */

@@ -26,8 +26,17 @@ import type {
   OpenMode,
   PathRefusal,
 } from '../model/filesystem.js';
-import { lstatAt, openFile, readlinkAt, result, statfsAt, statOf, success } from './node-calls.js';
-import { descriptorPath, NodeDirectories, O_PATH, type DirectoriesOptions } from './node-directories.js';
+import {
+  descriptorPath,
+  lstatAt,
+  openFile,
+  readlinkAt,
+  result,
+  statfsAt,
+  statOf,
+  success,
+} from './node-calls.js';
+import { NodeDirectories, O_PATH, type DirectoriesOptions } from './node-directories.js';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = fs.constants;
 

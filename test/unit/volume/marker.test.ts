@@ -13,6 +13,7 @@ import {
   tryPublish,
   type Hold,
 } from '../../fixtures/volume-steps.js';
+import type { ShareService } from '../../../src/volume/share-administration.js';
 import { injectAt } from '../../sim/injection.js';
 import { systemError } from '../../sim/system-error.js';
 
@@ -155,6 +156,43 @@ t.test('another share under the same path is noticed before anything is written 
     message: new RegExp(shareId),
   });
   t.strictSame(await hosts.files.readdir('test:readdir', `${SHARE}/hosts`), []);
+});
+
+t.test('a claim reads the marker anew, unless a start has read it a moment ago', async (t) => {
+  const readings = async (
+    between: (hosts: VolumeHosts, store: ShareService, shareId: string) => Promise<unknown>,
+    named = true,
+  ): Promise<number> => {
+    const hosts = new VolumeHosts();
+    const { id } = await hosts.start('kvm-b').store.initialise({});
+    let count = 0;
+    const counted: Interceptor = (call, proceed) => {
+      if (call.site === 'marker:open') count += 1;
+      return proceed();
+    };
+    const { store } = hosts.start('kvm-a', { wrap: (fs) => interceptFileSystem(fs, counted) });
+    await between(hosts, store, id);
+    count = 0;
+    await store.claim({ ...claimCall(), shareId: named ? id : undefined });
+    return count;
+  };
+  const inspected = async (store: ShareService, shareId: string): Promise<unknown> =>
+    store.inspect({ uuid: UUID, withHead: true, since: 0, shareId, hostExpiryMs: 30_000 });
+
+  t.equal(await readings((_, store, id) => inspected(store, id)), 0, 'a start');
+  t.equal(await readings(() => Promise.resolve()), 1, 'nothing was read before');
+  t.equal(await readings((_, store, id) => inspected(store, id), false), 1, 'of whatever share it is');
+  const later = async (hosts: VolumeHosts, store: ShareService, id: string): Promise<void> => {
+    await inspected(store, id);
+    await hosts.pass(3_000);
+  };
+  t.equal(await readings(later), 1, 'too long ago');
+  const replaced = async (hosts: VolumeHosts, store: ShareService, id: string): Promise<void> => {
+    await inspected(store, id);
+    await hosts.files.rename('test:rename', MARKER, `${MARKER}.old`);
+    await hosts.plant(MARKER, JSON.stringify({ format: 1, id, createdAt: '2026-01-01T00:00:00.000Z' }));
+  };
+  t.equal(await readings(replaced), 1, 'it is another file');
 });
 
 /** Every operation by which a holder writes. */
