@@ -137,6 +137,29 @@ t.test('G5: after a QEMU that was killed, the final state is published', async (
   await host.mustVirsh('start', NAME);
 });
 
+t.test('G3: a swtpm that dies under its QEMU is told, and its VM is not taken for stopped', async (t) => {
+  const host = await startHost(t);
+  await host.startAgent(t);
+  await host.take('define', XML);
+  await host.mustVirsh('start', NAME);
+  await waitUntil('the running state to be on the share', PUBLISH_TIMEOUT_MS, () => isHeadCurrent(t, host));
+  const before = identityOf(await stateOf(host));
+  await host.exec(['sh', '-c', `kill -KILL "$(cat /run/libvirt/qemu/swtpm/*-${NAME}-swtpm.pid)"`]);
+  await waitUntil('the dead TPM to be told', PUBLISH_TIMEOUT_MS, async () => {
+    const found = JSON.stringify(await host.runJson('status', NAME));
+    return found.includes('"TPM_DEAD"') ? true : undefined;
+  });
+  t.equal(await host.mustVirsh('domstate', NAME), 'running');
+  t.notMatch((await historyOf(host))[0], { kind: 'release' }, 'the volume stays held');
+  await host.mustVirsh('destroy', NAME);
+  await waitUntil('the release after the stop', PUBLISH_TIMEOUT_MS, async () => {
+    const [newest] = await historyOf(host);
+    return newest?.kind === 'release' ? true : undefined;
+  });
+  await host.mustVirsh('start', NAME);
+  t.equal(identityOf(await stateOf(host)), before, 'the same TPM');
+});
+
 t.test('a restart of libvirtd leaves domains running, with an agent and without', async (t) => {
   const host = await startHost(t);
   const agent = await host.startAgent(t);
