@@ -194,3 +194,33 @@ t.test('the longest XML is read in good time', async (t) => {
   t.ok(readDomainXml(domain({ metadata: filler })));
   t.ok(performance.now() - startedAt < 10_000, 'in seconds, on a slow machine');
 });
+
+t.test(
+  'who is right about a state that was put in place is read from the metadata, and nothing else is',
+  (t) => {
+    const mirror = (attributes: string): string =>
+      domain({ metadata: `<m:mirror xmlns:m='urn:swtpm-mirror:domain' ${attributes}/>` });
+    for (const policy of ['refuse', 'share', 'manager'] as const) {
+      t.equal(readDomainXml(mirror(`local-state='${policy}'`))?.localState, policy);
+      t.match(readDomainXml(mirror(`enabled='yes' local-state='${policy}'`)), {
+        mirrored: true,
+        localState: policy,
+      });
+    }
+    t.equal(readDomainXml(mirror(''))?.localState, undefined);
+    t.equal(readDomainXml(domain())?.localState, undefined);
+    const ofAnother = "<x:mirror xmlns:x='urn:of-another' local-state='manager'/>";
+    t.equal(
+      readDomainXml(domain({ metadata: ofAnother }))?.localState,
+      undefined,
+      "another program's element",
+    );
+    for (const odd of ['', 'Manager', 'yes', ' share', 'refuse,share']) {
+      t.match(
+        refusal(mirror(`local-state='${odd}'`)),
+        /"local-state" of .* is none of "refuse", "share", "manager"/,
+      );
+    }
+    t.end();
+  },
+);
