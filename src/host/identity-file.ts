@@ -46,6 +46,7 @@ const RECORD = z.object({
   names: z.array(HOST_NAME).min(1),
   leaving: z.array(HOST_NAME),
   instances: z.array(INSTANCE),
+  separated: z.array(z.object({ id: HOST_ID, instance: INSTANCE })).default([]),
   machine: z.object({ machineId: z.string(), hardware: z.string(), bootId: z.string() }),
 });
 
@@ -115,7 +116,7 @@ export class IdentityFile {
   /** Begins an identity that nothing copied has. @returns its id */
   async separate(found: HostFinding): Promise<HostId> {
     const id = this.#place.random.hex(ID_BYTES) as HostId;
-    await this.#write(separateRecord(found, id));
+    await this.#write(separateRecord(await this.#read(), found, id));
     return id;
   }
 

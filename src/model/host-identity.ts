@@ -52,12 +52,20 @@ export interface HostIdentity extends MachineMarks {
   readonly instance: InstanceId;
   /** Every instance that it was, newest first, the present one among them. */
   readonly instances: readonly InstanceId[];
+  /** What it was under identities that it has left to the machine that it is a copy of. */
+  readonly separated: readonly FormerIdentity[];
   /** IP addresses, for other hosts' messages. */
   readonly addresses: readonly string[];
 }
 
+/** An identity that a copy gave up, and the instance of it that was this machine for certain. */
+export interface FormerIdentity {
+  readonly id: HostId;
+  readonly instance: InstanceId;
+}
+
 /** As much of an identity as its entries are recognised by. */
-export type Self = Pick<HostIdentity, 'id' | 'nameBeforeId' | 'instances'>;
+export type Self = Pick<HostIdentity, 'id' | 'nameBeforeId' | 'instances' | 'separated'>;
 
 const HOST_ID = /^[0-9a-f]{32}$/;
 const INSTANCE_ID = /^[0-9a-f]{16}$/;
@@ -74,7 +82,8 @@ export function isInstanceId(text: string): text is InstanceId {
 /** Whether this host wrote it, under whatever name. */
 export function isOwn({ host, id, instance }: Author, self: Self): boolean {
   if (id === undefined) return host === self.nameBeforeId;
-  return id === self.id && (instance === undefined || self.instances.includes(instance));
+  if (id === self.id) return instance === undefined || self.instances.includes(instance);
+  return self.separated.some((former) => former.id === id && former.instance === instance);
 }
 
 /** Whether an entry stands under the name that this host has now. */
@@ -127,6 +136,8 @@ export interface IdentityRecord {
   /** Of the names before, those whose place on the share is still to be taken away. */
   readonly leaving: readonly HostName[];
   readonly instances: readonly InstanceId[];
+  /** Newest first. */
+  readonly separated: readonly FormerIdentity[];
   readonly machine: MachineMarks;
 }
 
@@ -191,17 +202,29 @@ function firstRecord({ name, machine, instance }: HostFinding): IdentityRecord {
     names: [name],
     leaving: [],
     instances: [instance],
+    separated: [],
     machine,
   };
 }
 
-/** A host that is to be another one than whatever its disk was copied from. */
-export function separateRecord(found: HostFinding, id: HostId): IdentityRecord {
-  return { ...firstRecord(found), id };
+/**
+ * A host that is to be another one than whatever its disk was copied from. What it claimed in this
+ * boot stays its own, or nobody would ever give that back. Which of the instances before are its own
+ * and which the other machine's, nothing proves.
+ *
+ * @param record the identity that it gives up, if it has any
+ */
+export function separateRecord(
+  record: IdentityRecord | undefined,
+  found: HostFinding,
+  id: HostId,
+): IdentityRecord {
+  const former = record ? [{ id: record.id, instance: found.instance }, ...record.separated] : [];
+  return { ...firstRecord(found), id, separated: former.slice(0, NAMES_MAX) };
 }
 
 export function identityOf(
-  { id, nameBeforeId, names, leaving, instances }: IdentityRecord,
+  { id, nameBeforeId, names, leaving, instances, separated }: IdentityRecord,
   { name, machine, instance }: HostFinding,
   addresses: readonly string[],
 ): HostIdentity {
@@ -214,6 +237,7 @@ export function identityOf(
     leaving,
     instance,
     instances,
+    separated,
     addresses,
     ...machine,
   };

@@ -14,6 +14,9 @@ export function act(site: Site, action: Action): void {
     case 'quiet':
       site.restMs = undefined;
       return;
+    case 'separate':
+      site.separate();
+      return;
     case 'crash-server':
       site.crashServer(action.downMs, action.graceMs);
       return;
@@ -29,7 +32,7 @@ export function act(site: Site, action: Action): void {
   }
 }
 
-type HostAction = Exclude<Action, { do: 'wait' | 'quiet' | 'crash-server' | 'fill-share' }>;
+type HostAction = Exclude<Action, { do: 'wait' | 'quiet' | 'separate' | 'crash-server' | 'fill-share' }>;
 
 function actOnHost(site: Site, host: AgentHost, action: HostAction): void {
   if ('domain' in action) {
@@ -47,6 +50,16 @@ function actOnHost(site: Site, host: AgentHost, action: HostAction): void {
       break;
     case 'start-agent':
       host.startAgent();
+      break;
+    case 'rename':
+      site.coverage.count('host renamed');
+      host.rename(action.to);
+      break;
+    case 'clone':
+      site.clone(host);
+      break;
+    case 'future-beat':
+      site.setBeatAhead(host, action.ms);
       break;
     case 'pause':
       site.coverage.count('fault: pause');

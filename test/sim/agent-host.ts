@@ -4,9 +4,17 @@
 import { Supervisor } from '../../src/agent/watch/supervisor.js';
 import type { AgentContext } from '../../src/agent/agent-context.js';
 import { isSettled, isStuck } from '../../src/agent/domain/settling.js';
-import type { HostIdentity } from '../../src/model/host-identity.js';
+import {
+  identityOf,
+  recogniseHost,
+  separateRecord,
+  type HostFinding,
+  type IdentityRecord,
+  type InstanceId,
+} from '../../src/model/host-identity.js';
+import { parseHostName } from '../../src/model/identifiers.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
-import { hostNamed, instanceOf } from '../fixtures/host-identity.js';
+import { hostIdOf, instanceOf } from '../fixtures/host-identity.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
 import { Arms, type ArmedFault } from './arms.js';
 import { EPOCH_MS } from './clock.js';
@@ -32,10 +40,16 @@ export class AgentHost implements WatchedHost {
   readonly arms: Arms;
   readonly #site: Site;
   readonly #host: SimulatedHost;
-  readonly #config: Config;
   readonly #programs = new Set<SimulatedProcess>();
   #powerLossListeners: (() => void)[] = [];
   #locks = new SimulatedLocks();
+  /** What it is called now, and was called before. */
+  #labels: readonly string[];
+  #config: Config;
+  #identityRecord: IdentityRecord | undefined;
+  /** Of the machine that its disk was installed on. */
+  #machineId: string;
+  #isSpare: boolean;
   #boots = 0;
   #bootedAtMs = 0;
   /** The agent was told to end. */
@@ -45,13 +59,17 @@ export class AgentHost implements WatchedHost {
   #hypervisor: Hypervisor | undefined;
   #agent: (RunningAgent & { readonly program: AgentProgram }) | undefined;
 
-  constructor(site: Site, host: SimulatedHost, strike: (fault: ArmedFault) => void) {
+  /** @param isSpare it has no power until it is made a copy of another host */
+  constructor(site: Site, host: SimulatedHost, isSpare: boolean, strike: (fault: ArmedFault) => void) {
     this.name = host.name;
+    this.#labels = [host.name];
+    this.#machineId = `machine of ${host.name}`;
+    this.#isSpare = isSpare;
     this.local = new LocalView(host.disk.tree.root, site.ledger);
     this.arms = new Arms(strike);
     this.#site = site;
     this.#host = host;
-    this.#config = parseConfig(site.configOf(host.name), { hostName: host.name });
+    this.#config = this.#configured(host.name);
   }
 
   /** Runs while the host has power. */
@@ -74,8 +92,30 @@ export class AgentHost implements WatchedHost {
     return this.#hypervisor !== undefined;
   }
 
+  get isSpare(): boolean {
+    return this.#isSpare;
+  }
+
+  /** What it is called in its configuration. */
+  get label(): string {
+    return this.#labels[0] ?? this.name;
+  }
+
+  /** Whether it was ever called so, by itself and not as the copy of another host. */
+  wasCalled(label: string): boolean {
+    return this.#labels.some((own) => own === label && own.startsWith(this.name));
+  }
+
+  /** Whether it was this instance: one boot of this machine. */
+  wasInstance(instance: string): boolean {
+    return Array.from({ length: this.#boots }, (_, at) => this.#instance(at + 1)).some(
+      (own) => own === instance,
+    );
+  }
+
   /** Whether its agent has nothing left to do, and knows what runs here. */
   get isAtRest(): boolean {
+    if (this.#isSpare) return true;
     const hypervisor = this.#hypervisor;
     const agent = this.#agent;
     if (!hypervisor || hypervisor.isWorking || !agent || this.#isEnding) return false;
@@ -120,7 +160,7 @@ export class AgentHost implements WatchedHost {
   }
 
   boot(): void {
-    if (this.#hypervisor) return;
+    if (this.#hypervisor || this.#isSpare) return;
     this.#boots += 1;
     // By the clock that its disk writes times with.
     this.#bootedAtMs = EPOCH_MS + this.#site.nowMs;
@@ -141,7 +181,7 @@ export class AgentHost implements WatchedHost {
 
   startAgent(): void {
     if (this.#agent || !this.isPowered) return;
-    const program = this.#open();
+    const program = this.#open(true);
     const { process, clock } = program.program;
     const supervisor = new Supervisor(program.context, (onDirty) =>
       this.events.source(program.program, onDirty),
@@ -159,6 +199,47 @@ export class AgentHost implements WatchedHost {
         process.kill();
       });
     });
+  }
+
+  /** @param to which of its names: 0 for the one that it was installed with */
+  rename(to: number): void {
+    const label = to === 0 ? this.name : `${this.name}.r${to}`;
+    this.#call(label);
+  }
+
+  /** The agent starts again under another name. */
+  #call(label: string): void {
+    const had = this.#agent !== undefined;
+    this.killAgent();
+    this.#labels = [label, ...this.#labels];
+    this.#config = this.#configured(label);
+    if (had) this.startAgent();
+  }
+
+  /** Starts with an image of another host's disk. */
+  becomeCopyOf(original: AgentHost): void {
+    this.#isSpare = false;
+    this.#host.disk.tree.copyFrom(original.#host.disk.tree);
+    this.#identityRecord = original.#identityRecord;
+    this.#machineId = original.#machineId;
+    this.#labels = [original.label, ...this.#labels];
+    this.#config = this.#configured(original.label);
+    this.boot();
+  }
+
+  /** `swtpm-mirror host separate`, with a name of its own, between two lives of the agent. */
+  separate(): void {
+    if (this.label === this.name) return;
+    const finding = { ...this.#finding(), name: parseHostName(this.name) };
+    this.killAgent();
+    const id = hostIdOf(`${this.name}, separate`);
+    this.#identityRecord = separateRecord(this.#identityRecord, finding, id);
+    this.#call(this.name);
+    this.startAgent();
+  }
+
+  #configured(label: string): Config {
+    return parseConfig(this.#site.configOf(label), { hostName: label });
   }
 
   /** SIGTERM: the agent ends by itself. */
@@ -263,18 +344,18 @@ export class AgentHost implements WatchedHost {
     return isRead ? { kind: 'fail', code: 'EIO', executed: false } : undefined;
   }
 
-  #open(): AgentProgram {
-    return agentProgram(this.#start(true), this.#surroundings());
+  #open(isAgent = false): AgentProgram {
+    return agentProgram(this.#start(true), this.#surroundings(isAgent));
   }
 
-  #surroundings(): ProgramSurroundings {
+  #surroundings(isAgent: boolean): ProgramSurroundings {
     const site = this.#site;
     const locks = this.#locks;
     return {
       config: this.#config,
-      bootId: `boot ${this.#boots}`,
+      bootId: this.#bootId,
       bootedAtMs: this.#bootedAtMs,
-      identity: this.#identity(),
+      ...this.#identity(isAgent),
       running: () => this.#hypervisor?.running ?? new Set(),
       takesGuestIn: (uuid) => this.#hypervisor?.guest(uuid)?.run.isIncoming,
       runMetadata: ({ clock, random }) => ({
@@ -308,12 +389,42 @@ export class AgentHost implements WatchedHost {
     return isWritten;
   }
 
-  /** Each boot is an instance of the host, and it remembers them all. */
-  #identity(): HostIdentity {
-    const boots = Array.from({ length: this.#boots }, (_, at) => instanceOf(`${this.name} ${at + 1}`));
-    const instances = boots.reverse();
-    const [instance = instanceOf(this.name)] = instances;
-    return hostNamed(this.name, { instance, instances, bootId: `boot ${this.#boots}` });
+  get #bootId(): string {
+    return `boot ${this.#boots} of ${this.name}`;
+  }
+
+  /** Each boot of a machine is an instance. */
+  #instance(boot: number): InstanceId {
+    return instanceOf(`${this.name} ${boot}`);
+  }
+
+  #finding(): HostFinding {
+    const hardware = this.#site.schedule.options.hardware === true ? `hardware of ${this.name}` : '';
+    return {
+      name: parseHostName(this.label),
+      instance: this.#instance(this.#boots),
+      machine: { machineId: this.#machineId, hardware, bootId: this.#bootId },
+    };
+  }
+
+  /** As `IdentityFile.keep` has it: an agent has the last word on what is new. */
+  #identity(isAgent: boolean): Pick<ProgramSurroundings, 'identity' | 'names'> {
+    const finding = this.#finding();
+    const known = this.#identityRecord;
+    const { record, news } = recogniseHost(known, finding);
+    const isTaken = !known || isAgent || news.kind === 'copied';
+    this.#identityRecord = isTaken ? record : { ...known, instances: record.instances };
+    return {
+      identity: identityOf(record, finding, []),
+      names: {
+        news,
+        left: (names) => {
+          const now = this.#identityRecord ?? record;
+          this.#identityRecord = { ...now, leaving: now.leaving.filter((name) => !names.includes(name)) };
+          return Promise.resolve();
+        },
+      },
+    };
   }
 
   #log(): AgentContext['log'] {

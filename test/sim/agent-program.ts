@@ -27,6 +27,8 @@ export interface ProgramSurroundings {
   readonly bootId: string;
   readonly bootedAtMs: number;
   readonly identity: HostIdentity;
+  /** What is new about who the host is, and its memory of that. */
+  readonly names: AgentContext['names'];
   readonly running: () => ReadonlySet<DomainUuid>;
   /** Whether a domain's VM was started to take a guest in. */
   readonly takesGuestIn: (uuid: DomainUuid) => boolean | undefined;
@@ -57,7 +59,13 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
   const { stateDir, timing, limits } = config;
   const { local: fs, clock, random } = program;
   const client = new StorageClient({
-    fork: storageFork({ ...storage, root: config.share, self: identity, parent: program }),
+    fork: storageFork({
+      ...storage,
+      root: config.share,
+      self: identity,
+      expiryMs: timing.hostExpiryMs,
+      parent: program,
+    }),
     clock,
     deadlineMs: timing.shareDeadlineMs,
     limits: configuredLimits(config),
@@ -66,6 +74,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
   const context: AgentContext = {
     config,
     identity,
+    ...(surroundings.names && { names: surroundings.names }),
     bootId,
     bootedAtMs,
     share: observe(client),

@@ -9,7 +9,7 @@
  * I2 With the host's power everything here ends, in the middle of whatever it did.
  */
 import type { Prepared } from '../../src/agent/start/prepared.js';
-import { errnoOf } from '../../src/model/errors.js';
+import { asMirrorError, errnoOf } from '../../src/model/errors.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import { sleep } from '../../src/model/environment.js';
 import { Guest } from './guest.js';
@@ -261,6 +261,8 @@ export class Hypervisor {
       return prepared;
     } catch (error) {
       site.told(host, 'prepare', error);
+      const mayExpire = site.schedule.options.takeOver === 'expired';
+      site.oracle.startRefused(host, domain.uuid, asMirrorError(error).code, mayExpire);
       await this.wait(this.hooks.stopped(domain.uuid, 'failed')).catch((later: unknown) => {
         site.told(host, 'stop', later);
       });

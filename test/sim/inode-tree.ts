@@ -162,6 +162,39 @@ export class InodeTree {
     syncFiles(this.root);
   }
 
+  /** This disk becomes an image of another one as it is now, with its files' times. */
+  copyFrom(source: InodeTree): void {
+    for (const [name, inode] of [...this.root.entries]) this.#clear(this.root, name, inode);
+    this.#copy(source.root, this.root);
+    this.syncAll();
+  }
+
+  #clear(directory: DirectoryInode, name: string, inode: Inode): void {
+    if (inode.kind !== 'directory') {
+      this.unlink(directory, name);
+      return;
+    }
+    for (const [its, child] of [...inode.entries]) this.#clear(inode, its, child);
+    this.rmdir(directory, name);
+  }
+
+  #copy(from: DirectoryInode, to: DirectoryInode): void {
+    for (const [name, inode] of from.entries) {
+      const { mtimeNs, mode } = inode;
+      if (inode.kind === 'directory') {
+        const made = this.mkdir(to, name, mode);
+        this.#copy(inode, made);
+        made.mtimeNs = mtimeNs;
+      } else if (inode.kind === 'symlink') {
+        this.symlink(to, name, inode.target);
+      } else {
+        const file = this.create(to, name, mode, true);
+        if (inode.data.length > 0) this.write(file, inode.data, 0);
+        file.mtimeNs = mtimeNs;
+      }
+    }
+  }
+
   opened(file: FileInode): void {
     file.opens += 1;
   }

@@ -8,7 +8,10 @@ export interface SlotEntry {
   readonly slot: number;
   readonly payload: string;
   readonly kind: 'publish' | 'claim' | 'release' | 'tombstone' | 'unknown';
+  /** The machine that wrote it. */
   readonly host: string;
+  /** What that was called. */
+  readonly label: string;
   /** Of a claim its own slot. */
   readonly epoch: number;
   /** Name in `gen/` that a publish points at. */
@@ -40,19 +43,32 @@ const GENERATION =
   /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}(?:-t[0-9a-f]{16})?-[0-9a-f]{16}\.tar\.gz)$/;
 const SIGNED = /^(claim|release|tombstone)\?(.*)$/;
 
-export function parseSlotEntry(slot: number, payload: string, atMs: number): SlotEntry {
-  const [, file, aimed, epoch, host] = GENERATION.exec(payload) ?? [];
-  if (file !== undefined && host !== undefined && Number(aimed) === slot) {
-    return { slot, payload, kind: 'publish', host, epoch: Number(epoch), file, reason: '', atMs };
+/** Which machine a name, and an instance of its identity where that is told, belong to. */
+export type MachineOf = (label: string, instance: string | undefined) => string;
+
+/** @param claimAt the entry that a publish names as its claim: it tells the machine, where two have one name */
+export function parseSlotEntry(
+  slot: number,
+  payload: string,
+  atMs: number,
+  { machineOf, claimAt }: { machineOf: MachineOf; claimAt: (epoch: number) => SlotEntry | undefined },
+): SlotEntry {
+  const [, file, aimed, epoch, label] = GENERATION.exec(payload) ?? [];
+  if (file !== undefined && label !== undefined && Number(aimed) === slot) {
+    const claim = claimAt(Number(epoch));
+    const host = claim?.kind === 'claim' && claim.label === label ? claim.host : machineOf(label, undefined);
+    return { slot, payload, kind: 'publish', host, label, epoch: Number(epoch), file, reason: '', atMs };
   }
   const [, kind, query] = SIGNED.exec(payload) ?? [];
   const fields = new URLSearchParams(query);
-  const signed = { host: fields.get('host') ?? '', reason: fields.get('reason') ?? '', file: '' };
+  const by = fields.get('host') ?? '';
+  const host = machineOf(by, fields.get('run') ?? undefined);
+  const signed = { host, label: by, reason: fields.get('reason') ?? '', file: '' };
   if (kind === 'claim') return { slot, payload, kind, epoch: slot, ...signed, atMs };
   if (kind === 'release' || kind === 'tombstone') {
     return { slot, payload, kind, epoch: Number(fields.get('epoch')), ...signed, atMs };
   }
-  return { slot, payload, kind: 'unknown', host: '', epoch: 0, file: '', reason: '', atMs };
+  return { slot, payload, kind: 'unknown', host: '', label: '', epoch: 0, file: '', reason: '', atMs };
 }
 
 export function viewLog(entries: ReadonlyMap<number, SlotEntry>): LogView {

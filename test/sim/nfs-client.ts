@@ -157,7 +157,7 @@ export class NfsClient implements FileSystem {
       await this.#paths.find(place);
       return this.#paths.request('STATFS', '', (tree) => ({
         ...tree.space(),
-        kind: 'nfs' as const,
+        kind: this.#mount.server.kind,
         mountOptions: [],
       }));
     });

@@ -51,6 +51,8 @@ export interface NfsServerOptions {
   readonly trace: Trace;
   readonly export: 'sync' | 'async';
   readonly capacityBytes?: number;
+  /** How wrong the clock is that stamps what a host writes, ms; missing: the server's own stamps everything. */
+  readonly writerSkewMs?: ((host: string) => number) | undefined;
 }
 
 export class NfsServer {
@@ -64,15 +66,23 @@ export class NfsServer {
   #boot = 1;
   #graceUntilMs = 0;
   #flushPending = false;
+  /** Of the clock that stamps what is executed just now. */
+  #skewMs = 0;
 
   constructor(options: NfsServerOptions) {
     this.#options = options;
-    const wallNs = (): bigint => BigInt(Math.floor((EPOCH_MS + options.clock.nowMs) * 1000)) * 1000n;
+    const wallNs = (): bigint =>
+      BigInt(Math.floor((EPOCH_MS + options.clock.nowMs + this.#skewMs) * 1000)) * 1000n;
     this.tree = new InodeTree(wallNs, options.capacityBytes);
   }
 
   get up(): boolean {
     return this.#up;
+  }
+
+  /** As `statfs` tells it. */
+  get kind(): 'nfs' | 'ceph' {
+    return this.#options.writerSkewMs ? 'ceph' : 'nfs';
   }
 
   /** Counts restarts; data written in one boot and not committed in it has to be sent again (the write verifier). */
@@ -95,7 +105,9 @@ export class NfsServer {
     this.onRequest?.(host, procedure.name);
     const known = this.#replies.get(request);
     if (known && !forgetful) return known as Outcome<T>;
+    this.#skewMs = this.#options.writerSkewMs?.(host) ?? 0;
     const outcome = attempt(() => procedure.execute(this.tree));
+    this.#skewMs = 0;
     this.#replies.set(request, outcome);
     this.#record(host, procedure, known ? 'executed again' : 'executed', outcome);
     return outcome;

@@ -28,6 +28,8 @@ export interface NfsOptions {
   /** @default 'sync' */
   readonly export?: 'sync' | 'async';
   readonly capacityBytes?: number;
+  /** How wrong each host's clock is, ms, where it stamps what that host writes, as on CephFS. */
+  readonly writerSkewMs?: ((host: string) => number) | undefined;
   /** Hosts whose mount is soft, and after how long it gives up. All others are hard. */
   readonly softTimeoutMs?: Readonly<Record<string, number>>;
 }
@@ -39,13 +41,14 @@ export class SimulatedNfs {
   readonly #mounts = new Map<string, NfsMount>();
 
   constructor(options: NfsOptions) {
-    const { clock, trace, random, capacityBytes } = options;
+    const { clock, trace, random, capacityBytes, writerSkewMs } = options;
     this.#options = options;
     this.server = new NfsServer({
       clock,
       trace,
       random: random.fork('server'),
       export: options.export ?? 'sync',
+      writerSkewMs,
       ...(capacityBytes === undefined ? {} : { capacityBytes }),
     });
     const network = { clock, random: random.fork('network'), server: this.server };

@@ -13,7 +13,7 @@ import type { Capture } from '../../src/model/capture.js';
 import type { CommitOutcome, PublishCall, ShareStore } from '../../src/volume/share-store.js';
 import type { Coverage } from './coverage.js';
 import type { LocalView } from './local-view.js';
-import type { SlotEntry } from './log-view.js';
+import type { LogView, MachineOf, SlotEntry } from './log-view.js';
 import { ShareWatch, type ShareListener, type WatchedVolume } from './share-watch.js';
 import { contains, describeState, type TpmLedger, type TpmRun, type TpmState } from './tpm.js';
 import { Violation, type Guarantee } from './violation.js';
@@ -33,6 +33,10 @@ export interface OracleOptions {
   readonly coverage: Coverage;
   readonly nowMs: () => number;
   readonly host: (name: string) => WatchedHost;
+  readonly machineOf: MachineOf;
+  /** Whether another machine lives under a machine's identity. */
+  readonly isDoubled: (machine: string) => boolean;
+  readonly hostExpiryMs: number;
   readonly onViolation: (violation: Violation) => void;
 }
 
@@ -50,6 +54,10 @@ export interface SaidPoint {
   readonly noticesSinceMs: number;
 }
 
+/** Of a host's silence: after that whoever has watched it all the time knows that it is dead. */
+const DEAD_FOR_EXPIRIES = 3;
+/** Of each machine. */
+const BEATS_KEPT = 40;
 /** From the beginning of a change to the word of it: a disk takes its time. */
 const NOTICED_WITHIN_MS = 1000;
 
@@ -75,14 +83,21 @@ export class Oracle implements ShareListener {
   readonly #placed = new Map<string, TpmState>();
   /** Of those, what no run wrote. */
   readonly #made = new WeakSet<TpmState>();
+  readonly #published = new WeakSet<TpmState>();
+  /** Of each machine's agent: when its last beats that succeeded began and ended. */
+  readonly #beats = new Map<string, readonly { readonly begunMs: number; readonly endedMs: number }[]>();
+  /** When each machine last wrote to the share's server. */
+  readonly #wroteMs = new Map<string, number>();
+  /** When a host last asked for a claim, by host and domain. */
+  readonly #claimAskedMs = new Map<string, number>();
   /** Starts that were asked for while such a state lay there, by host and domain. */
   readonly #toBeRefused = new Map<string, TpmState>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
     this.#options = options;
-    const { tree, shareRoot, ledger, nowMs } = options;
-    this.share = new ShareWatch({ tree, root: shareRoot, ledger, nowMs, listener: this });
+    const { tree, shareRoot, ledger, nowMs, machineOf } = options;
+    this.share = new ShareWatch({ tree, root: shareRoot, ledger, nowMs, machineOf, listener: this });
   }
 
   /** The first guarantee that was broken. */
@@ -154,6 +169,15 @@ export class Oracle implements ShareListener {
     const { coverage } = this.#options;
     return {
       ...operationsOf(share),
+      beat: async (call) => {
+        const begunMs = this.#options.nowMs();
+        const beaten = await share.beat(call);
+        this.#beats.set(host, [
+          ...(this.#beats.get(host) ?? []).slice(-BEATS_KEPT),
+          { begunMs, endedMs: this.#options.nowMs() },
+        ]);
+        return beaten;
+      },
       publish: async (call) => {
         const outcome = await share.publish(call);
         coverage.count(`publish: ${outcome.kind}`);
@@ -161,6 +185,7 @@ export class Oracle implements ShareListener {
         return outcome;
       },
       claim: async (call) => {
+        this.#claimAskedMs.set(`${host} ${call.uuid}`, this.#options.nowMs());
         const outcome = await share.claim(call);
         coverage.count(`claim, ${call.reason}: ${outcome.kind}`);
         if (outcome.kind === 'claimed') this.#expectClaim(host, call.uuid, outcome.epoch);
@@ -188,9 +213,13 @@ export class Oracle implements ShareListener {
     };
   }
 
-  appended(volume: WatchedVolume, entry: SlotEntry): void {
+  appended(volume: WatchedVolume, entry: SlotEntry, before: LogView): void {
     const { uuid } = volume;
+    this.#expectOfHolder(volume, entry, before);
+    if (entry.kind === 'claim') this.#expectSilent(volume, entry, before);
     if (entry.kind === 'publish') {
+      const state = this.share.stateOfEntry(volume, entry);
+      if (state) this.#published.add(state);
       this.#expectBegun(volume, entry);
       this.#expectNotReplaced(volume, entry);
       this.#expectNotMade(volume, entry);
@@ -326,6 +355,14 @@ export class Oracle implements ShareListener {
     return this.#isOnShare(uuid, state) || isInSpool();
   }
 
+  /** Whether this very content is or was a generation, or is kept beside them. */
+  wasPublished(uuid: string, state: TpmState): boolean {
+    const volume = this.share.volume(uuid);
+    if (!volume) return false;
+    const generations = volume.view.published.map((entry) => this.share.stateOfEntry(volume, entry));
+    return [...generations, ...this.share.keptStates(volume)].includes(state) || this.#published.has(state);
+  }
+
   #isOnShare(uuid: string, state: TpmState): boolean {
     const volume = this.share.volume(uuid);
     if (!volume) return false;
@@ -416,6 +453,68 @@ export class Oracle implements ShareListener {
     while (state && !this.#made.has(state)) state = state.parent;
     if (!state) return;
     this.#broken('G4', volume.uuid, `${entry.host} published ${describeState(state)}, which was placed`);
+  }
+
+  /** Nobody but a volume's holder gives it up, whatever name or identity he shares with it. */
+  #expectOfHolder({ uuid }: WatchedVolume, { kind, host, slot, epoch }: SlotEntry, before: LogView): void {
+    if (kind !== 'release' || before.holder === undefined || before.claim?.slot !== epoch) return;
+    if (before.holder === host) return;
+    this.#broken('G3', uuid, `${host} released in slot ${slot} what ${before.holder} holds`);
+  }
+
+  /**
+   * No volume is taken from a host that beats, but by force: its VM runs on there. Of a beat that had
+   * succeeded when the claim was asked for everybody could know, by whatever clock.
+   */
+  #expectSilent({ uuid }: WatchedVolume, { host, reason, slot }: SlotEntry, before: LogView): void {
+    const { hostExpiryMs, nowMs } = this.#options;
+    const { holder } = before;
+    const askedMs = this.#claimAskedMs.get(`${host} ${uuid}`);
+    if (holder === undefined || holder === host || reason === 'forced' || askedMs === undefined) return;
+    const beats = this.#beats.get(holder) ?? [];
+    const alive = beats.find(
+      ({ begunMs, endedMs }) => endedMs <= askedMs && begunMs > nowMs() - hostExpiryMs,
+    );
+    if (!alive) return;
+    const sinceMs = Math.round(nowMs() - alive.begunMs);
+    this.#broken(
+      'G3',
+      uuid,
+      `${host} claimed in slot ${slot} (${reason}) what ${holder} holds, who beat ${sinceMs} ms before`,
+    );
+  }
+
+  /**
+   * A start was refused because another host holds the volume: that host may be alive, or have been a while ago.
+   *
+   * @param mayExpire a host that is dead is taken over from by whoever starts its domain
+   */
+  startRefused(host: string, uuid: string, code: string, mayExpire: boolean): void {
+    const { hostExpiryMs, nowMs, isDoubled } = this.#options;
+    const holder = this.share.volume(uuid)?.view.holder;
+    if (code !== 'HELD_ELSEWHERE' || !mayExpire || holder === undefined || isDoubled(holder)) return;
+    const sinceMs = nowMs() - DEAD_FOR_EXPIRIES * hostExpiryMs;
+    const isDead = holder !== host && (this.#wroteMs.get(holder) ?? 0) < sinceMs;
+    if (!isDead || !this.#watchedSince(host, sinceMs)) return;
+    this.#broken(
+      'liveness',
+      uuid,
+      `${host} takes ${holder}, who has not beaten for ${DEAD_FOR_EXPIRIES} expiries, for alive`,
+    );
+  }
+
+  /** A host's mount wrote something to the server. */
+  wrote(host: string): void {
+    this.#wroteMs.set(host, this.#options.nowMs());
+  }
+
+  /** Whether the share answered a host's agent without a gap. */
+  #watchedSince(host: string, sinceMs: number): boolean {
+    const { hostExpiryMs, nowMs } = this.#options;
+    const answers = (this.#beats.get(host) ?? []).filter(({ begunMs }) => begunMs > sinceMs - hostExpiryMs);
+    const times = [...answers.map(({ endedMs }) => endedMs), nowMs()];
+    const gaps = times.map((time, at) => time - (times[at - 1] ?? -Infinity));
+    return gaps.every((gap, at) => at === 0 || gap < hostExpiryMs / 2) && (times[0] ?? Infinity) <= sinceMs;
   }
 
   #expectReleasable(uuid: string, { host, slot }: SlotEntry): void {

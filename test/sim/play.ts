@@ -167,6 +167,7 @@ class Play {
     const { holder, claim } = this.#viewOf(domain);
     if (holder === undefined || hosts.some(({ hypervisor }) => hypervisor?.guest(domain.uuid))) return false;
     if (BY_HAND.includes(claim?.reason ?? '') && this.#wasTakenOver(domain)) return false;
+    if (this.#isOfFormerIdentity(claim)) return false;
     const replicator = this.#site.host(holder).agent?.supervisor.find(domain.uuid);
     return !(replicator && isStuck(replicator.state));
   }
@@ -183,6 +184,12 @@ class Play {
     throw broken('G3', domain, seen);
   }
 
+  /** Made by a copy of a host under that host's identity, which it has given up since. */
+  #isOfFormerIdentity(claim: LogView['claim']): boolean {
+    if (!claim || this.#site.schedule.options.spare !== true) return false;
+    return !this.#site.host(claim.host).wasCalled(claim.label);
+  }
+
   #viewOf({ uuid }: Domain): LogView {
     return this.#site.oracle.share.volume(uuid)?.view ?? EMPTY_LOG;
   }
@@ -191,8 +198,12 @@ class Play {
   async #restart(domain: Domain): Promise<void> {
     const { oracle, hosts } = this.#site;
     const { uuid } = domain;
-    const holder = oracle.share.volume(uuid)?.view.holder;
-    const host = hosts.find(({ name }) => name === holder) ?? hosts[0];
+    const { holder, claim } = this.#viewOf(domain);
+    // What a copy holds under the identity that it has given up is the original's to take over.
+    const isFormer = this.#isOfFormerIdentity(claim);
+    const host =
+      hosts.find((each) => (isFormer ? each.wasCalled(claim?.label ?? '') : each.name === holder)) ??
+      hosts[0];
     const head = oracle.share.headState(oracle.share.volume(uuid));
     const starting = host?.hypervisor?.start(domain, { pastHook: false, fails: false });
     if (!host || !starting) throw broken('liveness', domain, 'it cannot be started: a job on it never ends');
@@ -216,7 +227,8 @@ class Play {
     this.#site.coverage.count(`refused at last: ${code}`);
     const isExcused = head
       ? this.#isChoiceOfTheOperator(host, domain, head, code)
-      : REFUSED_WITHOUT_HEAD.includes(code) && (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain));
+      : REFUSED_WITHOUT_HEAD.includes(code) &&
+        (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain) || isAbandoned(this.#viewOf(domain)));
     if (!isExcused) {
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
     }
@@ -236,13 +248,13 @@ class Play {
 
   /**
    * What lies there is another TPM than the head's; or a run changed it that was past the hook, and over
-   * before anybody saw it: that may as well be a copy that somebody put there. One that was seen is stored.
+   * before anybody saw it: that may as well be a copy that somebody put there. One that was seen is a generation.
    */
   #isChoiceOfTheOperator(host: AgentHost, { uuid }: Domain, head: TpmState, code: string): boolean {
     const state = host.local.state(uuid);
     if (!state) return false;
     if (code === 'FOREIGN_TPM') return state.tpm !== head.tpm;
-    const isUnseen = state.run.isPastHook && !this.#site.oracle.isStored(host.name, uuid, state);
+    const isUnseen = state.run.isPastHook && !this.#site.oracle.wasPublished(uuid, state);
     return code === 'STATE_PLACED' && isUnseen;
   }
 
@@ -287,6 +299,15 @@ class Play {
     }
     return undefined;
   }
+}
+
+/** Whether a holder lost it, under whatever name, to another before it had stored anything: nobody knows what ran there. */
+function isAbandoned({ run }: LogView): boolean {
+  return run.some((entry, at) => {
+    const next = run.slice(at + 1).find(({ kind }) => kind !== 'publish');
+    const isLost = entry.kind === 'claim' && next?.kind === 'claim';
+    return isLost && (next.host !== entry.host || next.label !== entry.label);
+  });
 }
 
 function broken(guarantee: Guarantee, { uuid }: Domain, what: string): Violation {

@@ -2,6 +2,7 @@
  * schedule-maker: a schedule from a seed. It keeps a rough idea of what runs where, so that most steps make sense when their turn comes.
  */
 import { faultLength, makeArm, makeStall } from './fault-maker.js';
+import { withIdentities } from './schedule-identities.js';
 import { SeededRandom, type Weighted } from './random.js';
 import type { Action, Roughness, Schedule, ScheduleOptions, Step } from './schedule.js';
 
@@ -33,7 +34,8 @@ class ScheduleMaker {
     if (this.#random.chance(0.8)) take(this.#start());
     const length = this.#random.int(12, 30);
     while (steps.length < length) take(this.#pick(this.#actions)());
-    return { seed, options: this.#options, steps: withSecondWriter(seed, steps) };
+    const draft = { options: this.#options, steps: withSecondWriter(seed, steps) };
+    return { seed, ...withIdentities(seed, draft) };
   }
 
   #makeOptions(asked: Roughness | undefined): ScheduleOptions {

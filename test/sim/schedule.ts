@@ -22,6 +22,12 @@ export interface ScheduleOptions {
   readonly silent?: readonly number[];
   readonly withoutShare: 'refuse' | 'last-known';
   readonly takeOver: 'expired' | 'never';
+  /** Files' times on the share are of the clock of the host that writes them, as on CephFS. @default 'server' */
+  readonly times?: 'server' | 'writer';
+  /** The last host has no power until its disk becomes an image of another host's. */
+  readonly spare?: boolean;
+  /** Whether firmware tells one machine from a copy of its disk in another one. */
+  readonly hardware?: boolean;
   /** Published generations to keep. */
   readonly retention: number;
 }
@@ -55,6 +61,14 @@ export type Action =
       readonly confirmed: boolean;
     } & OnDomain)
   | ({ readonly do: 'kill-agent' | 'stop-agent' | 'start-agent' } & OnHost)
+  /** The agent starts again under another name: the host's first one for 0. */
+  | ({ readonly do: 'rename'; readonly to: number } & OnHost)
+  /** The spare machine starts with an image of this host's disk. */
+  | ({ readonly do: 'clone' } & OnHost)
+  /** The operator gives the copy an identity and a name of its own. */
+  | { readonly do: 'separate' }
+  /** Somebody, or a clock that jumped, sets a host's heartbeat into the future. */
+  | ({ readonly do: 'future-beat'; readonly ms: number } & OnHost)
   | ({ readonly do: 'pause'; readonly ms: number } & OnHost)
   | ({ readonly do: 'power-loss'; readonly downMs: number } & OnHost)
   | ({ readonly do: 'partition'; readonly ms: number } & OnHost)

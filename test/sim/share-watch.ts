@@ -10,7 +10,14 @@
 import { readBundle, type ReadBundle } from './bundle-reader.js';
 import type { DirectoryInode, Inode } from './inode.js';
 import type { InodeTree } from './inode-tree.js';
-import { EMPTY_LOG, parseSlotEntry, viewLog, type LogView, type SlotEntry } from './log-view.js';
+import {
+  EMPTY_LOG,
+  parseSlotEntry,
+  viewLog,
+  type LogView,
+  type MachineOf,
+  type SlotEntry,
+} from './log-view.js';
 import { contains, describeState, type TpmLedger, type TpmState } from './tpm.js';
 import { Violation, type Guarantee } from './violation.js';
 
@@ -27,8 +34,8 @@ export interface WatchedVolume {
 
 export interface ShareListener {
   fail(violation: Violation): void;
-  /** An entry came to stand in the log. */
-  appended(volume: WatchedVolume, entry: SlotEntry): void;
+  /** An entry came to stand in the log. @param before the log without it */
+  appended(volume: WatchedVolume, entry: SlotEntry, before: LogView): void;
 }
 
 export interface ShareWatchOptions {
@@ -37,6 +44,7 @@ export interface ShareWatchOptions {
   readonly root: string;
   readonly ledger: TpmLedger;
   readonly nowMs: () => number;
+  readonly machineOf: MachineOf;
   readonly listener: ShareListener;
 }
 
@@ -166,13 +174,19 @@ export class ShareWatch {
       this.#onPart(volume, name, part);
     });
     for (const [name, part] of inode.entries) this.#onPart(volume, name, part);
-    for (const [name, slot] of volume.parts.get('log')?.entries ?? []) {
+    const slots = [...(volume.parts.get('log')?.entries ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+    for (const [name, slot] of slots) {
       if (slot.kind !== 'symlink' || !SLOT.test(name)) continue;
       const seen = known?.entries.get(Number(name));
       const atMs = seen?.payload === slot.target ? seen.atMs : this.#options.nowMs();
-      volume.entries.set(Number(name), parseSlotEntry(Number(name), slot.target, atMs));
+      volume.entries.set(Number(name), this.#parse(volume, Number(name), slot.target, atMs));
     }
     volume.view = viewLog(volume.entries);
+  }
+
+  #parse({ entries }: WatchedVolume, slot: number, payload: string, atMs: number): SlotEntry {
+    const { machineOf } = this.#options;
+    return parseSlotEntry(slot, payload, atMs, { machineOf, claimAt: (epoch) => entries.get(epoch) });
   }
 
   #onPart(volume: WatchedVolume, name: string, inode: Inode | undefined): void {
@@ -205,11 +219,11 @@ export class ShareWatch {
       this.#fail('G3', volume, `slot ${slot} was replaced: ${known.payload} by ${inode.target}`);
     }
     const before = volume.view;
-    const entry = parseSlotEntry(slot, inode.target, this.#options.nowMs());
+    const entry = this.#parse(volume, slot, inode.target, this.#options.nowMs());
     volume.entries.set(slot, entry);
     volume.view = viewLog(volume.entries);
     if (entry.kind === 'publish') this.#onPublish(volume, entry, before);
-    this.#options.listener.appended(volume, entry);
+    this.#options.listener.appended(volume, entry, before);
   }
 
   #onSlotRemoved(volume: WatchedVolume, slot: number): void {
@@ -267,7 +281,7 @@ export class ShareWatch {
       this.#fail('G1', volume, `the archive of slot ${entry.slot} ${what}`);
     } else if (!this.stateIn(archive)) {
       this.#fail('G6', volume, `slot ${entry.slot} holds what no TPM wrote`);
-    } else if (bundle.host !== entry.host || bundle.slot !== entry.slot || bundle.epoch !== entry.epoch) {
+    } else if (bundle.host !== entry.label || bundle.slot !== entry.slot || bundle.epoch !== entry.epoch) {
       this.#fail('G1', volume, `the archive of slot ${entry.slot} belongs elsewhere`);
     }
   }

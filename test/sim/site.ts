@@ -7,8 +7,10 @@ import { parseDomainUuid, type DomainUuid } from '../../src/model/identifiers.js
 import { createLocalShareStore } from '../../src/volume/local-share-store.js';
 import { AgentHost } from './agent-host.js';
 import type { ArmedFault } from './arms.js';
+import { EPOCH_MS } from './clock.js';
 import { Coverage } from './coverage.js';
 import { CALM, HOSTILE, ROUGH, type FaultProfile } from './fault-profile.js';
+import type { Inode } from './inode.js';
 import { STATE_DIRECTORY, SWTPM_DIRECTORY } from './local-view.js';
 import { Oracle } from './oracle.js';
 import type { Range } from './random.js';
@@ -22,7 +24,7 @@ export interface Domain {
   readonly transient: boolean;
 }
 
-const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c'];
+const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c', 'kvm-d'];
 const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(
   parseDomainUuid,
 );
@@ -33,6 +35,8 @@ const PROFILES: Readonly<Record<Schedule['options']['roughness'], FaultProfile>>
 };
 const SHARE = '/share';
 const SOFT_TIMEOUT_MS = 3000;
+export const HEARTBEAT_MS = 2500;
+const HOST_EXPIRY_MS = 8000;
 /** Between two changes that a guest makes by itself. */
 const REST_MS: Range = [1000, 15_000];
 
@@ -50,6 +54,7 @@ export class Site {
   readonly lastRefusal = new Map<string, string>();
   traceAtViolation: readonly string[] = [];
   readonly #unreachable = new Map<string, number>();
+  #double: { readonly original: AgentHost; readonly copy: AgentHost } | undefined;
   #serverIsDown = false;
   #runs = 0;
 
@@ -58,15 +63,22 @@ export class Site {
     this.schedule = schedule;
     const names = HOST_NAMES.slice(0, options.hosts);
     const soft = options.soft.map((host) => [names[host] ?? '', SOFT_TIMEOUT_MS]);
-    this.world = new SimulatedWorld(schedule.seed, { softTimeoutMs: Object.fromEntries(soft) });
+    this.world = new SimulatedWorld(schedule.seed, {
+      softTimeoutMs: Object.fromEntries(soft),
+      times: options.times,
+    });
     this.domains = options.transient.map((transient, at) => {
       return { uuid: UUIDS[at]!, transient };
     });
-    this.hosts = names.map((name) => {
-      return new AgentHost(this, this.world.host(name), (fault) => {
+    this.hosts = names.map((name, at) => {
+      const isSpare = options.spare === true && at === names.length - 1;
+      return new AgentHost(this, this.world.host(name), isSpare, (fault) => {
         this.#strike(name, fault);
       });
     });
+    this.world.nfs.server.onRequest = (host, name) => {
+      if (name === 'WRITE') this.oracle.wrote(host);
+    };
     const [first] = names;
     this.oracle = new Oracle({
       tree: this.shareIsLocal ? this.world.host(first ?? '').disk.tree : this.world.nfs.server.tree,
@@ -75,6 +87,9 @@ export class Site {
       coverage: this.coverage,
       nowMs: () => this.nowMs,
       host: (name) => this.host(name),
+      machineOf: (label, instance) => this.#machineOf(label, instance),
+      isDoubled: (name) => this.isDoubled(name),
+      hostExpiryMs: HOST_EXPIRY_MS,
       onViolation: ({ message }) => {
         this.record('oracle', 'violation', message);
         this.traceAtViolation = this.world.trace.toString().split('\n');
@@ -104,6 +119,52 @@ export class Site {
     const host = this.hosts.find((candidate) => candidate.name === name);
     if (!host) throw new RangeError(`there is no host ${name}`);
     return host;
+  }
+
+  /** Which machine an entry of a log is by: an instance is one boot of one machine, and a name is somebody's own. */
+  #machineOf(label: string, instance: string | undefined): string {
+    const byInstance = this.hosts.find((host) => instance !== undefined && host.wasInstance(instance));
+    return (byInstance ?? this.hosts.find((host) => host.wasCalled(label)))?.name ?? label;
+  }
+
+  /** The one whose disk was copied, and the copy. */
+  get double(): { readonly original: AgentHost; readonly copy: AgentHost } | undefined {
+    return this.#double;
+  }
+
+  /** Whether another machine lives, or may, under the same identity. */
+  isDoubled(name: string): boolean {
+    const { original, copy } = this.#double ?? {};
+    return original?.name === name || copy?.name === name;
+  }
+
+  /** The spare machine starts with an image of this host's disk. */
+  clone(original: AgentHost): void {
+    const copy = this.hosts.find(({ isSpare }) => isSpare);
+    if (!copy || original === copy) return;
+    this.coverage.count('host doubled');
+    copy.becomeCopyOf(original);
+    this.#double = { original, copy };
+  }
+
+  /** The operator gives the copy an identity of its own. */
+  separate(): void {
+    if (!this.#double) return;
+    this.coverage.count('host separated from its copy');
+    this.#double.copy.separate();
+    this.#double = undefined;
+  }
+
+  setBeatAhead({ label }: AgentHost, ms: number): void {
+    const { tree } = this.world.nfs.server;
+    let at: Inode | undefined = tree.root;
+    for (const name of [...SHARE.split('/').filter(Boolean), 'hosts', label, 'heartbeat']) {
+      at = at?.kind === 'directory' ? at.entries.get(name) : undefined;
+    }
+    if (!at) return;
+    this.coverage.count('heartbeat set into the future');
+    at.mtimeNs = BigInt(EPOCH_MS + Math.round(this.nowMs + ms)) * 1_000_000n;
+    at.change += 1;
   }
 
   domain(uuid: DomainUuid): Domain {
@@ -143,8 +204,8 @@ export class Site {
       swtpm_dir = "${SWTPM_DIRECTORY}"
       nvram = false
       [timing]
-      heartbeat = "2500ms"
-      host_expiry = "8s"
+      heartbeat = "${HEARTBEAT_MS}ms"
+      host_expiry = "${HOST_EXPIRY_MS}ms"
       share_deadline = "2s"
       start_deadline = "6s"
       stop_deadline = "4s"
@@ -183,6 +244,7 @@ export class Site {
     this.fillShare(false);
     if (this.#serverIsDown) this.#restartServer(0);
     for (const host of [...this.#unreachable.keys()]) this.#heal(host);
+    this.separate();
     for (const host of this.hosts) {
       host.arms.clear();
       host.fill(false);

@@ -15,12 +15,16 @@ const PIPE_MS = 0.05;
 const STARTUP_MS = 20;
 const REAP_MS = 1;
 const LOOK_AGAIN_MS = 500;
+/** How long one host's heartbeat may take to be read before others go on without it. */
+const HOST_READ_MS = 700;
 /** How often a killed process sleeps on in a share that does not answer. */
 const STUCK_CHANCE = 0.5;
 
 export interface StorageForkOptions {
   readonly root: string;
   readonly self: HostIdentity;
+  /** After which silence a host counts as dead, ms. */
+  readonly expiryMs: number;
   readonly parent: RunningProgram;
   readonly start: () => RunningProgram;
   /** Whether the share answers this host. */
@@ -65,17 +69,19 @@ function fork(options: StorageForkOptions, pid: number, listener: ChildListener)
         },
       },
       confine: () => undefined,
-      open: ({ root, self }) =>
+      open: ({ root, self, expiryMs }) =>
         createLocalShareStore({
           fs: child.share,
           root,
           self,
+          expiryMs,
+          hostReadMs: HOST_READ_MS,
           clock: child.clock,
           random: child.random,
         }),
     });
-    const { root, self } = options;
-    toChild({ kind: 'start', parameters: { root, self, uid: 0, gid: 0 } });
+    const { root, self, expiryMs } = options;
+    toChild({ kind: 'start', parameters: { root, self, expiryMs, uid: 0, gid: 0 } });
   });
   return {
     pid,

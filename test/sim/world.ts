@@ -18,7 +18,15 @@ import { SimulatedProcess } from './process.js';
 import { SeededRandom } from './random.js';
 import { Trace } from './trace.js';
 
-export type WorldOptions = Omit<NfsOptions, 'clock' | 'random' | 'trace'>;
+export interface WorldOptions extends Omit<NfsOptions, 'clock' | 'random' | 'trace' | 'writerSkewMs'> {
+  /** Whose clock stamps the files of the export. @default 'server' */
+  readonly times?: 'server' | 'writer' | undefined;
+}
+
+/** Hosts' clocks are wrong by up to a day, because nothing may depend on them. */
+const SKEW_MS = 86_400_000;
+/** Where their files' times are of these clocks, small errors are as bad as large ones. */
+const WRITER_SKEWS_MS = [0, 3_000, 15_000, 60_000, SKEW_MS];
 
 /** One life of a program, with the ports that it is given. */
 export interface RunningProgram {
@@ -40,13 +48,21 @@ export class SimulatedWorld {
   readonly random: SeededRandom;
   readonly trace = new Trace();
   readonly nfs: SimulatedNfs;
+  readonly times: 'server' | 'writer';
   readonly #hosts = new Map<string, SimulatedHost>();
 
   constructor(seed: string | number, options: WorldOptions = {}) {
     this.seed = seed;
     this.random = new SeededRandom(seed);
+    this.times = options.times ?? 'server';
     const { clock, trace } = this;
-    this.nfs = new SimulatedNfs({ ...options, clock, trace, random: this.random.fork('nfs') });
+    this.nfs = new SimulatedNfs({
+      ...options,
+      clock,
+      trace,
+      random: this.random.fork('nfs'),
+      writerSkewMs: this.times === 'writer' ? (host) => this.host(host).skewMs : undefined,
+    });
   }
 
   host(name: string): SimulatedHost {
@@ -69,8 +85,9 @@ export class SimulatedWorld {
 export class SimulatedHost {
   readonly name: string;
   readonly disk: SimulatedDisk;
+  /** How wrong its clock is. */
+  readonly skewMs: number;
   readonly #world: SimulatedWorld;
-  readonly #skewMs: number;
   readonly #processes = new Set<SimulatedProcess>();
   #starts = 0;
 
@@ -78,8 +95,9 @@ export class SimulatedHost {
     this.name = name;
     this.#world = world;
     const random = world.random.fork(`host ${name}`);
-    // Hosts' clocks are wrong by up to a day, because nothing may depend on them.
-    this.#skewMs = random.int(-86_400_000, 86_400_000);
+    const skewMs = random.int(-SKEW_MS, SKEW_MS);
+    this.skewMs =
+      world.times === 'server' ? skewMs : Math.sign(skewMs) * random.fork('skew').pick(WRITER_SKEWS_MS);
     const { clock, trace } = world;
     this.disk = new SimulatedDisk({ clock, trace, random: random.fork('disk') });
   }
@@ -92,7 +110,7 @@ export class SimulatedHost {
     this.#starts += 1;
     return {
       process,
-      clock: new HostClock(this.#world.clock, process, this.#skewMs),
+      clock: new HostClock(this.#world.clock, process, this.skewMs),
       random: this.#world.random.fork(`program ${this.name} ${this.#starts}`),
       local: this.disk.fileSystem(process, injectLocal),
       share: this.#world.nfs.client(process, injectShare),

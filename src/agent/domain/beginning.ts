@@ -108,8 +108,9 @@ export class Beginning {
       unstored: null,
     });
     this.#context.running.know?.(uuid, request.tpm?.directory);
+    // Whoever comes may bring another state; until then what lies here is what this host put there.
+    if (decision !== 'wait-incoming' || prepared.headPlaced) run.record.judged();
     if (decision === 'wait-incoming') run.record.awaiting();
-    else run.record.judged();
     run.begin(prepared);
     await run.record.saved();
     if (this.#isUnsure) run.dispatch({ kind: 'unsure' });

@@ -152,8 +152,8 @@ async function carryOut(
   const { context, request, situation } = attempt;
   const arrival = request.incoming ? announced(context, request, situation) : undefined;
   if (decision.kind === 'wait-incoming') {
-    if (decision.headFirst) await placeHead(context, request, situation);
-    return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival };
+    const headPlaced = decision.headFirst === true && (await placeHead(context, request, situation));
+    return { ...prepared(situation, decision, { kind: 'none' }, undefined), arrival, headPlaced };
   }
   if (decision.kind === 'keep-unverified' || decision.kind === 'restore-spooled') {
     const start = await prepareWithoutShare(context, request, situation, decision);
@@ -191,15 +191,19 @@ function announced(
   };
 }
 
-/** It is the newest state that anybody knows of; a migration that comes after all brings its own, and overwrites this copy. */
+/**
+ * It is the newest state that anybody knows of; a migration that comes after all brings its own, and
+ * overwrites this copy. @returns whether it was put in place
+ */
 async function placeHead(
   { files, config }: AgentContext,
   request: PrepareRequest,
   { volume }: Situation,
-): Promise<void> {
-  if (volume?.head.kind !== 'whole' || config.placement === 'direct') return;
+): Promise<boolean> {
+  if (volume?.head.kind !== 'whole' || config.placement === 'direct') return false;
   await files.takeLinksAway(request.uuid);
   await files.restore({ ...request, live: undefined }, volume.head.generation.capture);
+  return true;
 }
 
 /** @returns `undefined` when the volume is not what the plan was made for */

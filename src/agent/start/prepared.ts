@@ -54,6 +54,8 @@ export interface Prepared {
   readonly notice?: MirrorError | undefined;
   /** The claim that names the directory in which swtpm is going to work on the share itself. */
   readonly live?: Slot | undefined;
+  /** Of an incoming start: the head was put in place for the case that nothing comes. */
+  readonly headPlaced?: boolean;
   /** Of a start that was announced as a migration, whatever it was decided to be. */
   readonly arrival?: Arrival | undefined;
   /** The claim under which the domain starts, where it has one. */

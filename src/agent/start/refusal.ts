@@ -213,11 +213,15 @@ function signOfLife({ volume }: Situation): string {
   return `which is ${state} (last heartbeat ${(age / 1000).toFixed(1)} s ago)`;
 }
 
-function missingState({ uuid, record, volume }: Situation): string {
+function missingState({ uuid, facts, record, volume }: Situation): string {
   if (record && record.slot > 0) {
     return `the share has no state of ${uuid}, although this host published generation ${String(record.slot)} to it`;
   }
   const holder = volume?.holder;
+  const isAbandoned = facts.volume.kind === 'empty' && facts.volume.abandoned === true;
+  if (!holder && isAbandoned && facts.journal?.ran !== true) {
+    return `${uuid} was started on a host that lost its volume to another one before it had stored anything`;
+  }
   return holder
     ? `${uuid} was started on ${holder.host}, which never stored its state and released nothing`
     : `${uuid} has run on this host, but no state of it is left`;

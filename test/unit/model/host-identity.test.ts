@@ -9,6 +9,7 @@ import {
   isSameHost,
   recogniseHost,
   relateMachine,
+  separateRecord,
   type Author,
   type HostFinding,
   type IdentityRecord,
@@ -154,3 +155,40 @@ t.test('whose an entry is, is asked in one place', (t) => {
   }
   t.end();
 });
+
+t.test(
+  'a copy that got an identity of its own keeps what it claimed in this boot, and nothing of the original',
+  (t) => {
+    fc.assert(
+      fc.property(
+        fc.array(anyFinding, { minLength: 1, maxLength: 5 }),
+        anyMachine,
+        fc.nat(3),
+        (boots, machine, times) => {
+          let original: IdentityRecord | undefined;
+          for (const [at, finding] of boots.entries()) {
+            const instance = instanceOf(`original ${String(at)}`);
+            original = recogniseHost(original, { ...finding, machine: MACHINE, instance }).record;
+          }
+          const here = { name: NAMES[2]!, machine, instance: instanceOf('copy') };
+          let copy = recogniseHost(original, here).record;
+          const written = [entryOf(copy, here)];
+          for (let time = 0; time <= times; time += 1) {
+            copy = separateRecord(copy, here, hostIdOf(`copy ${String(time)}`));
+            written.push(entryOf(copy, here));
+          }
+          const later = { ...here, instance: instanceOf('copy, later') };
+          const self = identityOf(recogniseHost(copy, later).record, later, []);
+          const mine = written.every((entry) => isOwn(entry, self));
+          const theirs = (original?.instances ?? []).map((instance) => ({
+            host: NAMES[0]!,
+            id: original?.id,
+            instance,
+          }));
+          return mine && !theirs.some((entry) => isOwn(entry, self));
+        },
+      ),
+    );
+    t.end();
+  },
+);
