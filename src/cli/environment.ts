@@ -14,6 +14,7 @@ import type { ListenAddress } from '../model/config-schema.js';
 import type { FileSystem } from '../model/filesystem.js';
 import type { HostId, HostIdentity } from '../model/host-identity.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
+import type { StorageUserQuestion } from './storage-user.js';
 import type { ShareAdministration, ShareService } from '../volume/share-administration.js';
 
 export interface Terminal {
@@ -86,6 +87,8 @@ export interface CliEnvironment {
   readonly separateIdentity: (config: Config) => Promise<{ readonly id: HostId; readonly former: HostName }>;
   /** The share alone, for commands that need nothing else of this host. */
   readonly openShare: (config: Config, root?: string) => Promise<OpenShare>;
+  /** Whether a user can write in a directory, by writing there as that user. */
+  readonly tryWriting: StorageUserQuestion['tryWriting'];
   /** What generations are encrypted with; `undefined` when nothing is. @throws MirrorError `KEY_UNUSABLE` */
   readonly openSealing: (config: Config) => Promise<Sealing | undefined>;
   /** A server that nobody can exhaust by connecting. @param said what could not be accepted */

@@ -32,6 +32,23 @@ export const FIRST_CONFIG = `# swtpm-mirror: every key with its default. Take th
 
 ${configReference('#')}`;
 
+/** What an installation sets in it. */
+export interface FirstSettings {
+  readonly share: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The first configuration with some of its keys switched on. */
+export function firstConfig({ share, uid, gid }: FirstSettings): string {
+  const set = (text: string, key: string, value: string | number): string =>
+    text.replace(new RegExp(`^#${key} = .*?(?= +# )`, 'm'), (line) =>
+      `${key} = ${JSON.stringify(value)}`.padEnd(line.length),
+    );
+  const withShare = set(FIRST_CONFIG, 'share', share);
+  return uid === 0 ? withShare : set(set(withShare, 'uid', uid), 'gid', gid);
+}
+
 function keyLine(mark: string, key: string, schema: z.ZodType): string {
   const value = JSON.stringify(defaultOf(schema) ?? EXAMPLES[key]);
   return `${`${mark}${key} = ${value}`.padEnd(COMMENT_COLUMN)} # ${schema.description ?? ''}`;

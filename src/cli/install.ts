@@ -4,7 +4,8 @@
  * Both may be run again: what is as it should be stays. A file that this program did not write, or that was edited since, is neither
  * replaced nor removed; all are looked at before the first is touched. State and configuration are never removed.
  *
- * What a package of the system's installed belongs to its package manager, and is refused.
+ * What a package of the system's installed belongs to its package manager, and is refused; but for the share
+ * of a first configuration, which no package knows.
  */
 import { chmod, mkdir, readFile, readlink, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -15,15 +16,17 @@ import { readAgentPlace } from '../model/agent-place.js';
 import { DEFAULT_RUN_DIR } from '../model/config-defaults.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CliEnvironment } from './environment.js';
-import { FIRST_CONFIG } from './first-config.js';
+import { FIRST_CONFIG, firstConfig } from './first-config.js';
 import { hookScript, isOwnWork, unitFile, type Installation } from './install-files.js';
 import type { CommonOptions } from './options.js';
+import { chooseStorageUser, type StorageUser } from './storage-user.js';
 
 interface InstallOptions extends CommonOptions {
   readonly root: string;
   readonly node?: string;
   readonly program?: string;
   readonly dryRun?: boolean;
+  readonly share?: string;
 }
 
 /** A file that an installation has. */
@@ -32,8 +35,9 @@ interface OwnFile {
   readonly path: string;
   readonly text: string;
   readonly mode: number;
-  /** `once`: the operator's own as soon as it is there. */
+  /** `once`: the operator's own as soon as it is there, unless it is still as it was written (`untouched`). */
   readonly kept: 'once' | 'current';
+  readonly untouched?: string;
 }
 
 type Action = 'made' | 'updated' | 'unchanged' | 'removed' | 'kept';
@@ -54,8 +58,8 @@ const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
 const PRIVATE_DIRECTORY = 0o700;
 const SHARED_DIRECTORY = 0o755;
 
+const ENABLE = 'run `systemctl daemon-reload` and `systemctl enable --now swtpm-mirror`';
 const AFTER_INSTALL = [
-  'set the share in the configuration, then run `systemctl daemon-reload` and `systemctl enable --now swtpm-mirror`',
   'run `systemctl reload libvirtd` (or virtqemud): then it looks for hooks, and no VM notices; a restart is not needed',
   'see with `swtpm-mirror doctor` that the hook runs: it is proved at the next start or stop of any VM',
 ];
@@ -70,7 +74,7 @@ export function installCommand(environment: CliEnvironment): Command {
     'install',
     'write the systemd unit, the libvirt hook and a first configuration',
     install,
-  );
+  ).option('--share <dir>', 'the share of a first configuration; who works there is found out');
 }
 
 export function uninstallCommand(environment: CliEnvironment): Command {
@@ -82,17 +86,21 @@ export function uninstallCommand(environment: CliEnvironment): Command {
   );
 }
 
+interface Done {
+  readonly changes: Change[];
+  readonly next: readonly string[];
+  /** As whom the host works on the share that it was given. */
+  readonly storage?: StorageUser | undefined;
+}
+
 type Work = (
   files: readonly OwnFile[],
   options: InstallOptions,
-) => Promise<{ changes: Change[]; next: readonly string[] }>;
+  environment: CliEnvironment,
+) => Promise<Done>;
 
-function action(
-  { terminal, program }: CliEnvironment,
-  name: string,
-  description: string,
-  work: Work,
-): Command {
+function action(environment: CliEnvironment, name: string, description: string, work: Work): Command {
+  const { terminal, program } = environment;
   return new Command(name)
     .description(description)
     .option('--root <dir>', 'the root of the system to work on', '/')
@@ -102,18 +110,20 @@ function action(
     .option('--dry-run', 'only say what would be done')
     .option('--json', 'print JSON')
     .action(async (options: InstallOptions) => {
-      if (program.program.startsWith(PACKAGED)) throw packaged(name);
+      const isPackaged = program.program.startsWith(PACKAGED);
+      if (isPackaged && options.share === undefined) throw packaged(name);
       const installation = {
         node: resolve(options.node ?? program.node),
         program: resolve(options.program ?? program.program),
         config: resolve(options.config ?? DEFAULT_CONFIG),
         runDir: await runDirOf(join(options.root, resolve(options.config ?? DEFAULT_CONFIG))),
       };
-      const { changes, next } = await work(filesOf(installation), options);
+      const files = filesOf(installation).filter(({ kept }) => !isPackaged || kept === 'once');
+      const { changes, next, storage } = await work(files, options, environment);
       terminal.out(
         options.json
-          ? `${JSON.stringify({ dryRun: options.dryRun ?? false, changes, next })}\n`
-          : text(changes, next),
+          ? `${JSON.stringify({ dryRun: options.dryRun ?? false, changes, ...(storage && { storage }), next })}\n`
+          : text(changes, next, storage),
       );
     });
 }
@@ -136,13 +146,15 @@ function packaged(name: string): MirrorError {
 
 function filesOf(installation: Installation): OwnFile[] {
   return [
-    { path: installation.config, text: FIRST_CONFIG, mode: 0o600, kept: 'once' },
+    { path: installation.config, text: FIRST_CONFIG, mode: 0o600, kept: 'once', untouched: FIRST_CONFIG },
     { path: UNIT, text: unitFile(installation), mode: 0o644, kept: 'current' },
     { path: HOOK, text: hookScript(installation), mode: 0o755, kept: 'current' },
   ];
 }
 
-const install: Work = async (files, { root, dryRun }) => {
+const install: Work = async (given, options, environment) => {
+  const { root, dryRun } = options;
+  const { files, storage } = await withShare(given, options, environment);
   const planned = await Promise.all(files.map((file) => plan(file, root)));
   if (!dryRun) {
     await makeDirectory(join(root, STATE_DIRECTORY), PRIVATE_DIRECTORY);
@@ -152,8 +164,35 @@ const install: Work = async (files, { root, dryRun }) => {
     // Of another system's root nobody can tell from here how it will be mounted.
     if (resolve(root) === '/') await expectHookRuns();
   }
-  return { changes: planned.map(({ change }) => change), next: AFTER_INSTALL };
+  const begin = storage ? ENABLE : `set the share in the configuration, then ${ENABLE}`;
+  return { changes: planned.map(({ change }) => change), next: [begin, ...AFTER_INSTALL], storage };
 };
+
+/**
+ * Puts the share that was named into the first configuration, with the user who shall work there.
+ *
+ * @throws MirrorError `USAGE` where the configuration is the operator's by now
+ */
+async function withShare(
+  files: readonly OwnFile[],
+  { root, share, dryRun = false }: InstallOptions,
+  { fs, tryWriting }: CliEnvironment,
+): Promise<{ readonly files: readonly OwnFile[]; readonly storage?: StorageUser }> {
+  const config = files.find(({ kept }) => kept === 'once');
+  if (share === undefined || !config) return { files };
+  const present = await readIfAny(join(root, config.path));
+  if (present !== undefined && present !== config.untouched) throw ownConfig(config.path);
+  const path = resolve(share);
+  const storage = await chooseStorageUser({ directory: join(root, path), fs, dryRun, tryWriting });
+  const text = firstConfig({ share: path, ...storage });
+  return { files: files.map((file) => (file === config ? { ...file, text } : file)), storage };
+}
+
+function ownConfig(path: string): MirrorError {
+  return new MirrorError('USAGE', `${path} is there already, and --share changes none`, {
+    next: 'set `share`, `storage.uid` and `storage.gid` in it yourself, and run `install` without --share',
+  });
+}
 
 /**
  * A hook that cannot be executed refuses every start, and lets a restarted libvirtd end every running VM.
@@ -201,8 +240,8 @@ async function plan(file: OwnFile, root: string): Promise<Planned> {
   const present = await readIfAny(join(root, file.path));
   const decided = (action: Action): Planned => ({ file, change: { path: file.path, action } });
   if (present === undefined) return decided('made');
-  if (file.kept === 'once') return decided('kept');
-  if (present === file.text) return decided('unchanged');
+  if (present === file.text) return decided(file.kept === 'once' ? 'kept' : 'unchanged');
+  if (file.kept === 'once') return decided(present === file.untouched ? 'updated' : 'kept');
   if (isOwnWork(present)) return decided('updated');
   throw new MirrorError(
     'USAGE',
@@ -272,7 +311,11 @@ function hostError(path: string, cause: unknown): unknown {
   });
 }
 
-function text(changes: readonly Change[], next: readonly string[]): string {
+function text(changes: readonly Change[], next: readonly string[], storage: StorageUser | undefined): string {
   const lines = changes.map(({ path, action }) => `${action.padEnd(9)} ${path}\n`);
+  if (storage) {
+    const who = storage.uid === 0 ? 'root' : `user ${String(storage.uid)}`;
+    lines.push(`works on the share as ${who}: ${storage.why}\n`);
+  }
   return `${lines.join('')}next:\n${next.map((step) => `  ${step}\n`).join('')}`;
 }

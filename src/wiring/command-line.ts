@@ -55,6 +55,7 @@ import { StorageClient } from '../storage/storage-client.js';
 import { configuredLimits } from '../storage/storage-limits.js';
 import type { StorageEvent } from '../storage/storage-events.js';
 import type { StorageParameters } from '../storage/wire.js';
+import { tryWriting } from '../storage/write-trial-adapter.js';
 import { compressor } from './compressor.js';
 import { configPath, readConfigFile } from './config-file.js';
 import { openSealing, readSealingKeys } from './sealing-keys.js';
@@ -355,6 +356,7 @@ const environment: Omit<CliEnvironment, 'readInput'> = {
   configPath: (asked) => resolve(configPath(asked)),
   openContext,
   openShare,
+  tryWriting,
   peekIdentity,
   separateIdentity,
   openSealing: openSealingOf,

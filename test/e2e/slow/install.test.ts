@@ -1,10 +1,22 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFile, mkdir, readdir, readFile, rm, rmdir, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  rmdir,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FIRST_CONFIG } from '../../../src/cli/first-config.js';
 import { hookScript, isOwnWork, marked, unitFile } from '../../../src/cli/install-files.js';
+import { OWN_ID } from '../../../src/cli/storage-user.js';
 import { CONFIG_KEYS } from '../../../src/model/config-schema.js';
 import { parseConfig } from '../../../src/model/config.js';
 import { ownUuid } from '../../fixtures/domain-uuid.js';
@@ -43,6 +55,34 @@ async function changes(root: string, ...args: readonly string[]): Promise<Record
 async function modeOf(root: string, path: string): Promise<string> {
   return ((await stat(join(root, path))).mode & 0o777).toString(8);
 }
+
+t.test(
+  'a new host works on its share as nobody else, where it was told the share',
+  { skip: process.getuid?.() !== 0 },
+  async (t) => {
+    const root = await temporaryDirectory(t);
+    await mkdir(join(root, 'mnt/tpm'), { recursive: true });
+    await chmod(root, 0o755);
+    const tell = async (...args: readonly string[]): Promise<{ storage?: object }> => {
+      const { stdout, stderr } = await run(root, 'install', '--share', '/mnt/tpm', '--json', ...args);
+      t.equal(stderr, '');
+      return JSON.parse(stdout) as { storage?: object };
+    };
+    t.match(await tell('--dry-run'), { storage: { uid: OWN_ID, why: /would be given/ } });
+    t.strictSame(await readdir(root), ['mnt'], 'a dry run makes nothing');
+    t.strictSame(await changes(root, 'install'), { [CONFIG]: 'made', [UNIT]: 'made', [HOOK]: 'made' });
+    t.match(await tell(), {
+      changes: [{ action: 'updated' }, { action: 'unchanged' }, { action: 'unchanged' }],
+      storage: { uid: OWN_ID, gid: OWN_ID, why: /has been given/ },
+    });
+    const config = parseConfig(await readFile(join(root, CONFIG), 'utf8'), { hostName: 'a', path: '' });
+    t.match(config, { share: '/mnt/tpm', storage: { uid: OWN_ID, gid: OWN_ID } });
+    t.equal((await stat(join(root, 'mnt/tpm'))).uid, OWN_ID);
+    const again = await run(root, 'install', '--share', '/mnt/other');
+    t.match(again, { status: 2, stderr: /is there already/ }, 'an existing one is the operator’s');
+    t.match(await changes(root, 'install'), { [CONFIG]: 'kept' });
+  },
+);
 
 t.test('an installation is made once, and running it again changes nothing', async (t) => {
   const root = await temporaryDirectory(t);
