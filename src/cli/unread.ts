@@ -10,8 +10,12 @@ const UNOPENED: Readonly<Partial<Record<ErrorRecord['code'], string>>> = {
   PLAIN_REFUSED: 'stored in the clear: refused',
 };
 
+/** What an archive says that does not say whether it is damaged. */
+const UNANSWERED: ReadonlySet<string> = new Set(['SHARE_TIMEOUT', 'SHARE_UNAVAILABLE', 'SHARE_DENIED']);
+
 export function unreadText({ code, message }: ErrorRecord): string {
-  return UNOPENED[code] ?? `DAMAGED: ${message}`;
+  const what = UNANSWERED.has(code) ? 'NOT READ' : 'DAMAGED';
+  return UNOPENED[code] ?? `${what}: ${message}`;
 }
 
 export function unreadJson(error: ErrorRecord | undefined): object {

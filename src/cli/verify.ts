@@ -27,6 +27,9 @@ const FINDINGS: ReadonlySet<ErrorCode> = new Set([
   'PLAIN_REFUSED',
 ]);
 
+/** The same, where the share itself answers. */
+const UNANSWERED: ReadonlySet<ErrorCode> = new Set(['SHARE_TIMEOUT', 'SHARE_UNAVAILABLE', 'SHARE_DENIED']);
+
 export function verifyCommand(environment: CliEnvironment): Command {
   return withAllHosts(
     command('verify [domain]', 'read back and check every generation, snapshot and diverged copy'),
@@ -104,7 +107,8 @@ async function verifyOne(share: ShareService, uuid: DomainUuid): Promise<Finding
     if (code === 'NO_SUCH_DOMAIN') {
       return { uuid, checked: 0, unopened: 0, damaged: [], problems: [], strangers: [] };
     }
-    if (!FINDINGS.has(code)) throw error;
+    if (UNANSWERED.has(code)) await share.identify({});
+    else if (!FINDINGS.has(code)) throw error;
     return { uuid, checked: 0, unopened: 0, damaged: [], problems: [{ code, message }], strangers: [] };
   }
 }

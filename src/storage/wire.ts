@@ -21,6 +21,8 @@ export interface StorageParameters {
   /** These two as in `ShareContext`. */
   readonly expiryMs?: number | undefined;
   readonly isTimeObserved?: boolean | undefined;
+  /** How long one generation may take to be read where others are read beside it, ms; `undefined`: unbounded. */
+  readonly generationReadMs?: number | undefined;
   /** The share that this host knows, when it knows one. */
   readonly shareId?: string | undefined;
   /** Who the storage process becomes; 0 leaves it as it is. */

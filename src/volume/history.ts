@@ -5,13 +5,13 @@
  * generations first. So the missing ones below all others, if not of the head's own epoch, count as pruned.
  */
 import type { Manifest } from '../bundle/manifest.js';
-import { asMirrorError } from '../model/errors.js';
 import { formatGenerationName, type GenerationName, type Slot } from '../model/generation-name.js';
 import type { DomainUuid, SnapshotName } from '../model/identifiers.js';
 import type { LogEntry, PublishEntry } from '../model/log-entry.js';
 import type { VolumeLog } from '../model/volume-log.js';
 import { listDiverged } from './diverged.js';
-import { isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { ArchiveReads, type Attempt } from './archive-reads.js';
+import { noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { readLog } from './log.js';
 import { fetchPin, isSame, pinNames } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
@@ -23,20 +23,25 @@ export async function history(context: ShareContext, uuid: DomainUuid): Promise<
   const log = await readLog(context, uuid, 'all');
   if (!log) throw noSuchVolume(uuid);
   const pruned = await prunedSlots(context, uuid, log);
-  const pins = await pinnedGenerations(context, uuid);
+  const reads = new ArchiveReads(context, uuid);
+  const pins = await pinnedGenerations(context, uuid, reads);
   const lines: HistoryEntry[] = [];
   for (const entry of log.entries) {
     if (entry.kind !== 'publish') lines.push(signedLine(entry));
-    else if (!pruned.has(entry.slot)) lines.push(await publishLine(context, uuid, log, entry, pins));
+    else if (!pruned.has(entry.slot)) {
+      lines.push(await publishLine({ context, uuid, log, pins, reads }, entry));
+    }
   }
   for (const name of await listDiverged(context, uuid)) {
     const path = `${volumePaths(context, uuid).diverged}/${name.file}`;
     lines.push(
-      await generationLine(
+      generationLine(
         'diverged',
         name.generation,
         false,
-        readArchive(context, uuid, name.generation, path),
+        await reads.attempt(`diverged copy ${name.file}`, () =>
+          readArchive(context, uuid, name.generation, path),
+        ),
       ),
     );
   }
@@ -46,40 +51,40 @@ export async function history(context: ShareContext, uuid: DomainUuid): Promise<
     .sort((a, b) => b.slot - a.slot || Number(a.kind === 'diverged') - Number(b.kind === 'diverged'));
 }
 
+interface Story {
+  readonly context: ShareContext;
+  readonly uuid: DomainUuid;
+  readonly log: VolumeLog;
+  readonly pins: readonly PinnedGeneration[];
+  readonly reads: ArchiveReads;
+}
+
 async function publishLine(
-  context: ShareContext,
-  uuid: DomainUuid,
-  log: VolumeLog,
+  { context, uuid, log, pins, reads }: Story,
   { generation }: PublishEntry,
-  pins: readonly PinnedGeneration[],
 ): Promise<HistoryEntry> {
   const counts = log.published.some((entry) => entry.generation === generation);
-  const reading = readGeneration(context, uuid, generation);
-  const line = await generationLine(
-    counts ? 'publish' : 'diverged',
-    generation,
-    generation === log.head,
-    reading,
+  const attempt = await reads.attempt(`generation ${String(generation.slot)}`, () =>
+    readGeneration(context, uuid, generation),
   );
+  const line = generationLine(counts ? 'publish' : 'diverged', generation, generation === log.head, attempt);
   return { ...line, pins: pins.filter((pin) => isSame(pin.generation, generation)).map(({ name }) => name) };
 }
 
-async function generationLine(
+function generationLine(
   kind: 'publish' | 'diverged',
   name: GenerationName,
   head: boolean,
-  reading: Promise<Generation>,
-): Promise<HistoryEntry> {
+  attempt: Attempt<Generation>,
+): HistoryEntry {
   const known = { kind, slot: name.slot, epoch: name.epoch, host: name.host, head, pins: [] };
-  try {
-    const { manifest, bytes } = await reading;
-    const unread = unreadParts(manifest);
-    const { time, reason, digest } = manifest;
-    return { ...known, time, reason, bytes, sha256: digest, ...(unread.length > 0 && { unread }) };
-  } catch (error) {
-    if (!isUnreadable(error)) throw error;
-    return { ...known, time: '', reason: '', damage: asMirrorError(error).toRecord() };
+  if (attempt.kind !== 'read') {
+    return { ...known, time: '', reason: '', damage: attempt.error.toRecord() };
   }
+  const { manifest, bytes } = attempt.value;
+  const unread = unreadParts(manifest);
+  const { time, reason, digest } = manifest;
+  return { ...known, time, reason, bytes, sha256: digest, ...(unread.length > 0 && { unread }) };
 }
 
 function unreadParts({ files, absent = [] }: Manifest): UnreadPart[] {
@@ -128,14 +133,15 @@ interface PinnedGeneration {
 }
 
 /** Those that can be read. */
-async function pinnedGenerations(context: ShareContext, uuid: DomainUuid): Promise<PinnedGeneration[]> {
+async function pinnedGenerations(
+  context: ShareContext,
+  uuid: DomainUuid,
+  reads: ArchiveReads,
+): Promise<PinnedGeneration[]> {
   const pins: PinnedGeneration[] = [];
   for (const name of await pinNames(context, uuid)) {
-    try {
-      pins.push({ name, generation: (await fetchPin(context, { uuid, name })).name });
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-    }
+    const attempt = await reads.attempt(`snapshot ${name}`, () => fetchPin(context, { uuid, name }));
+    if (attempt.kind === 'read') pins.push({ name, generation: attempt.value.name });
   }
   return pins;
 }

@@ -10,6 +10,7 @@
 import { MirrorError } from '../model/errors.js';
 import type { HostName } from '../model/identifiers.js';
 import type { ShareContext } from './share-context.js';
+import { within } from './within.js';
 
 export class HostReads {
   readonly #context: Pick<ShareContext, 'clock' | 'hostReadMs'>;
@@ -24,17 +25,18 @@ export class HostReads {
     const { clock, hostReadMs } = this.#context;
     if (hostReadMs === undefined) return await read();
     if (this.#hung.has(host)) throw noAnswer(host, hostReadMs);
-    const reading = read();
-    return await new Promise<Result>((resolve, reject) => {
-      const cancel = clock.after(hostReadMs, () => {
-        this.#hung.add(host);
-        reject(noAnswer(host, hostReadMs));
-      });
-      reading.then(resolve, reject).finally(() => {
-        cancel();
+    const late = (): MirrorError => {
+      this.#hung.add(host);
+      return noAnswer(host, hostReadMs);
+    };
+    const reading = async (): Promise<Result> => {
+      try {
+        return await read();
+      } finally {
         this.#hung.delete(host);
-      });
-    });
+      }
+    };
+    return await within(clock, hostReadMs, reading, late);
   }
 }
 

@@ -8,7 +8,7 @@
  * I3 Pruning, sweeping and late removals of fenced hosts know `gen/` and `log/` alone; a pin goes by `unpin` or `purge`.
  */
 import { SEALED_BYTES_MAX } from '../bundle/sealing.js';
-import { asMirrorError, errnoOf, isVolumeUnfit, MirrorError } from '../model/errors.js';
+import { errnoOf, isVolumeUnfit, MirrorError } from '../model/errors.js';
 import {
   contentPrefixes,
   formatGenerationName,
@@ -18,7 +18,8 @@ import {
 import { tpmDigest } from '../model/hash.js';
 import { isSnapshotName, type DomainUuid, type SnapshotName } from '../model/identifiers.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
-import { fetch, isDamage, isUnreadable, noSuchVolume, openStored } from './fetch.js';
+import { ArchiveReads } from './archive-reads.js';
+import { fetch, isDamage, noSuchVolume, openStored } from './fetch.js';
 import { ensureDirectory, readWhole } from './files.js';
 import { readLog } from './log.js';
 import type { MakePinCall, Pin, PinCall } from './share-administration.js';
@@ -79,7 +80,11 @@ export async function fetchPin(context: ShareContext, call: PinCall): Promise<Ge
 }
 
 /** Every pin of a volume, by name; damaged ones too. */
-export async function listPins(context: ShareContext, uuid: DomainUuid): Promise<Pin[]> {
+export async function listPins(
+  context: ShareContext,
+  uuid: DomainUuid,
+  reads = new ArchiveReads(context, uuid),
+): Promise<Pin[]> {
   const names = await pinNames(context, uuid);
   const log = await logIfReadable(context, uuid);
   const files = new Set(
@@ -91,13 +96,12 @@ export async function listPins(context: ShareContext, uuid: DomainUuid): Promise
     );
   const pins: Pin[] = [];
   for (const name of names) {
-    try {
-      const generation = await fetchPin(context, { uuid, name });
-      const { manifest, bytes } = generation;
-      pins.push({ name, manifest, bytes, inLog: inLog(generation.name) });
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      pins.push({ name, damage: asMirrorError(error).toRecord(), inLog: false });
+    const attempt = await reads.attempt(`snapshot ${name}`, () => fetchPin(context, { uuid, name }));
+    if (attempt.kind === 'read') {
+      const { manifest, bytes, name: generation } = attempt.value;
+      pins.push({ name, manifest, bytes, inLog: inLog(generation) });
+    } else {
+      pins.push({ name, damage: attempt.error.toRecord(), inLog: false });
     }
   }
   return pins;

@@ -25,6 +25,8 @@ export interface ShareContext {
   readonly clock: Clock;
   /** How long one host's record or heartbeat may take to be read before others go on without it, ms; `undefined`: unbounded. */
   readonly hostReadMs?: number | undefined;
+  /** The same for one generation, where others are read beside it. */
+  readonly generationReadMs?: number | undefined;
   readonly random: Random;
   /** What generations are encrypted with; `undefined`: they are written in the clear, and sealed ones cannot be opened. */
   readonly sealing?: Sealing | undefined;

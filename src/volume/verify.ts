@@ -4,13 +4,16 @@
  * A log that cannot be read hides which generations count. Then every archive in `gen/` is checked by itself: they are what the volume is
  * mended with.
  *
+ * One that cannot be read, or does not answer, is a finding like any other (`archive-reads.ts`).
+ *
  * Of a generation that is sealed for other keys than this host's, only what shows without a key is checked: header and length (`age-header.ts`).
  */
-import { asMirrorError, isVolumeUnfit, type ErrorRecord } from '../model/errors.js';
+import { asMirrorError, isVolumeUnfit, type ErrorRecord, type MirrorError } from '../model/errors.js';
 import { parseGenerationName, type GenerationName } from '../model/generation-name.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import type { VolumeLog } from '../model/volume-log.js';
-import { isUnopened, isUnreadable, noSuchVolume, readArchive, readGeneration } from './fetch.js';
+import { ArchiveReads } from './archive-reads.js';
+import { isUnopened, noSuchVolume, readArchive, readGeneration } from './fetch.js';
 import { listDiverged } from './diverged.js';
 import { prunedSlots } from './history.js';
 import { readLog } from './log.js';
@@ -19,18 +22,18 @@ import { volumePaths, type ShareContext } from './share-context.js';
 import { strangersIn } from './strangers.js';
 import type { DamagedGeneration, VerifyResult } from './share-store.js';
 
-/** @throws MirrorError `NO_SUCH_DOMAIN`; `SHARE_*` when the share does not answer, which is no verdict */
+/** @throws MirrorError `NO_SUCH_DOMAIN`; `SHARE_*` when the share as such does not answer, which is no verdict */
 export async function verify(context: ShareContext, uuid: DomainUuid): Promise<VerifyResult> {
-  const checks = new Checks();
+  const checks = new Checks(new ArchiveReads(context, uuid));
   const { log, problem } = await logOrProblem(context, uuid);
   const { gen, diverged } = volumePaths(context, uuid);
   for (const name of log ? await inLog(context, uuid, log) : await inDirectory(context, gen)) {
-    await checks.check(name, readGeneration(context, uuid, name));
+    await checks.check(name, () => readGeneration(context, uuid, name));
   }
   for (const { file, generation } of await listDiverged(context, uuid)) {
-    await checks.check(generation, readArchive(context, uuid, generation, `${diverged}/${file}`));
+    await checks.check(generation, () => readArchive(context, uuid, generation, `${diverged}/${file}`));
   }
-  const pins = await listPins(context, uuid);
+  const pins = await listPins(context, uuid, checks.reads);
   const damagedPins = pins.flatMap(({ name, damage }) =>
     damage && damage.code !== 'KEY_MISSING'
       ? [{ ...damage, message: `snapshot ${name}: ${damage.message}` }]
@@ -41,25 +44,41 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
     checked: checks.count + pins.length,
     unopened: checks.unopened + pins.filter(({ damage }) => damage?.code === 'KEY_MISSING').length,
     damaged: checks.damaged,
-    problems: [...(problem ? [problem] : []), ...damagedPins],
+    problems: [...(problem ? [problem] : []), ...checks.skipped(), ...damagedPins],
     strangers: log ? await strangersIn(context, log) : [],
   };
 }
 
 class Checks {
+  readonly reads: ArchiveReads;
   count = 0;
   unopened = 0;
   readonly damaged: DamagedGeneration[] = [];
+  readonly #skipped: MirrorError[] = [];
 
-  async check(name: GenerationName, reading: Promise<unknown>): Promise<void> {
-    this.count++;
-    try {
-      await reading;
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      if (isUnopened(error)) this.unopened++;
-      else this.damaged.push({ name, error: asMirrorError(error).toRecord() });
+  constructor(reads: ArchiveReads) {
+    this.reads = reads;
+  }
+
+  async check(name: GenerationName, reading: () => Promise<unknown>): Promise<void> {
+    const attempt = await this.reads.attempt(`generation ${String(name.slot)}`, reading);
+    if (attempt.kind === 'skipped') {
+      this.#skipped.push(attempt.error);
+      return;
     }
+    this.count++;
+    if (attempt.kind === 'read') return;
+    if (isUnopened(attempt.error)) this.unopened++;
+    else this.damaged.push({ name, error: attempt.error.toRecord() });
+  }
+
+  /** One finding for all that no time was left for. */
+  skipped(): ErrorRecord[] {
+    const [first] = this.#skipped;
+    if (!first) return [];
+    const { length } = this.#skipped;
+    const more = length > 1 ? `, nor were ${String(length - 1)} more after it` : '';
+    return [{ ...first.toRecord(), message: `${first.message}${more}` }];
   }
 }
 

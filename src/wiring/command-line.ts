@@ -143,6 +143,7 @@ function openShareAs(
         uid: storage.uid,
         gid: storage.gid,
         expiryMs: timing.hostExpiryMs,
+        generationReadMs: timing.shareDeadlineMs,
         isTimeObserved: storage.heartbeatAge === 'observed',
       },
       shareId,

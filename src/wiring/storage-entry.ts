@@ -19,7 +19,7 @@ export function serveShare(): void {
   runStorageProcess({
     channel: parentChannel(),
     confine: confineProcess,
-    open: ({ root, self, expiryMs, isTimeObserved = false, shareId, keys }) =>
+    open: ({ root, self, expiryMs, isTimeObserved = false, generationReadMs, shareId, keys }) =>
       createLocalShareStore({
         fs,
         root,
@@ -30,6 +30,7 @@ export function serveShare(): void {
         shareId,
         clock: systemClock,
         hostReadMs: HOST_READ_MS,
+        generationReadMs,
         random: systemRandom,
         ...(keys && { sealing: openSealing(keys) }),
       }),

@@ -72,7 +72,7 @@ t.test('verify reads diverged copies too', async (t) => {
 });
 
 t.test('a share that does not answer is no verdict on a volume', async (t) => {
-  for (const site of ['fetch:open', 'fetch:read', 'history:readdir-gen', 'diverged:readdir'] as const) {
+  for (const site of ['log:readdir', 'history:readdir-gen', 'diverged:readdir'] as const) {
     const { hosts } = await twoEpochs();
     for (const ask of ['verify', 'history'] as const) {
       const inject = injectAt(site, { kind: 'fail', code: 'EIO', executed: false });
