@@ -11,6 +11,7 @@ import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../mod
 import type { NvramForm } from '../model/nvram.js';
 import type { UnreadPart } from '../model/parts.js';
 import type { RunClaim } from '../model/run-claim.js';
+import { UNSTORED_FAULTS, type UnstoredFault } from '../model/state-fault.js';
 import type { TakeOver } from '../model/take-over.js';
 
 /**
@@ -93,6 +94,7 @@ export interface JournalRecord {
 export interface UnstoredState {
   /** RFC 3339 UTC. */
   readonly at: string;
+  readonly fault: UnstoredFault;
   /** What was wrong with it, in one sentence. */
   readonly why: string;
   /** Directory of a copy in this host's state directory; `null` where none could be made. */
@@ -147,7 +149,12 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
   digest: SHA256.nullable(),
   finalTpm: SHA256.nullable().default(null),
   unstored: z
-    .strictObject({ at: z.string(), why: z.string(), copy: z.string().nullable() })
+    .strictObject({
+      at: z.string(),
+      fault: z.enum(UNSTORED_FAULTS),
+      why: z.string(),
+      copy: z.string().nullable(),
+    })
     .nullable()
     .default(null),
   publishedAt: z.string().nullable().default(null),

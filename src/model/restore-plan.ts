@@ -26,7 +26,7 @@
 import type { ErrorCode } from './errors.js';
 import type { LocalOrigin } from './local-origin.js';
 import type { LocalRelation } from './local-relation.js';
-import { faultCode, type StateFault } from './state-fault.js';
+import { faultCode, mayBeWhole, type StateFault, type UnstoredFault } from './state-fault.js';
 
 export type SharePresence = 'verified' | 'unreachable' | 'not-initialized' | 'wrong';
 
@@ -96,8 +96,8 @@ export interface JournalFacts {
   readonly neverHeld?: boolean;
   /** The domain's last run here ended with its migration to another host, which has its newest state. */
   readonly handedOver?: boolean;
-  /** The last run here ended with a state that could not be stored: the head is older. @default false */
-  readonly unstored?: boolean;
+  /** The last run here ended with a state that could not be stored, because of this: the head is older. */
+  readonly unstored?: UnstoredFault | undefined;
   /** The host was restarted since: a power loss may have taken its files, which swtpm does not sync, back in time. */
   readonly rebooted?: boolean;
 }
@@ -168,7 +168,11 @@ export function planRestore(facts: RestoreFacts): RestoreDecision {
 
 /** Whether the domain would go back behind what its last run here left (I9). */
 function losesUnstored({ kind }: RestoreDecision, facts: RestoreFacts): boolean {
-  if (facts.journal?.unstored !== true || isLost(facts)) return false;
+  const { journal, local } = facts;
+  const unstored = journal?.unstored;
+  if (!unstored || isLost(facts)) return false;
+  // What could not be read lies there, and turns out to be nothing.
+  if (local.kind === 'faulty' && isProvedTorn(local) && !mayBeWhole(unstored)) return false;
   return kind === 'restore-spooled' || STARTS_FROM_THE_HEAD.has(kind);
 }
 

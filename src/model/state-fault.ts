@@ -16,6 +16,16 @@ export const STATE_FAULTS = ['torn', 'zeroed', 'damaged', 'not-understood', 'unr
 
 export type StateFault = (typeof STATE_FAULTS)[number];
 
+/** Why a final state could not be stored. Of a torn one nothing is left that could be. */
+export const UNSTORED_FAULTS = ['zeroed', 'damaged', 'not-understood', 'unreadable'] as const;
+
+export type UnstoredFault = (typeof UNSTORED_FAULTS)[number];
+
+/** Whether its bytes were read, and may be those of a whole state: a torn file in its place is another one. */
+export function mayBeWhole(fault: UnstoredFault): boolean {
+  return fault === 'damaged' || fault === 'not-understood';
+}
+
 /** `STATE_NOT_UNDERSTOOD` for what may be whole, `STATE_INVALID` for everything else. */
 export function faultCode(fault: StateFault): ErrorCode {
   return fault === 'not-understood' ? 'STATE_NOT_UNDERSTOOD' : 'STATE_INVALID';

@@ -8,7 +8,7 @@
 import type { Arrival } from '../../host/journal-record.js';
 import { asMirrorError, type MirrorError, type ErrorCode } from '../../model/errors.js';
 import type { DomainUuid } from '../../model/identifiers.js';
-import { stateFaultOf } from '../../model/state-fault.js';
+import { mayBeWhole, stateFaultOf } from '../../model/state-fault.js';
 import { step } from '../../model/lifecycle.js';
 import {
   STOPPED,
@@ -380,10 +380,16 @@ export class DomainRun {
    */
   async #noteUnstored(cause: MirrorError): Promise<void> {
     const copy = (await this.#keepCopy(cause)) ?? null;
-    // Of what is torn nothing is left that could be lost.
-    if (stateFaultOf(cause) === 'torn') return;
+    const fault = stateFaultOf(cause) ?? 'unreadable';
+    if (fault === 'torn') {
+      // Of what is torn nothing is left that could be lost; and it is what could not be read before.
+      const known = this.record.current?.unstored ?? undefined;
+      if (known && !mayBeWhole(known.fault)) this.record.change({ unstored: null });
+      return;
+    }
     const at = new Date(this.#context.clock.nowMs()).toISOString();
-    this.record.change({ unstored: { at, why: cause.message.slice(0, WHY_CHARACTERS_MAX), copy } });
+    const why = cause.message.slice(0, WHY_CHARACTERS_MAX);
+    this.record.change({ unstored: { at, fault, why, copy } });
   }
 
   async #keepCopy({ code, message }: MirrorError): Promise<string | undefined> {

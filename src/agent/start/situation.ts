@@ -219,6 +219,6 @@ function journalFacts(record: JournalRecord, bootId: string): RestoreFacts['jour
     neverHeld: record.fenced !== null && record.epoch === 0 && record.slot === 0,
     handedOver: record.phase === 'handed-over' || record.phase === 'away',
     rebooted: record.bootId !== bootId,
-    unstored: record.unstored !== null,
+    unstored: record.unstored?.fault,
   };
 }

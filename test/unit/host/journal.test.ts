@@ -21,7 +21,12 @@ const RECORD: JournalRecord = {
   claiming: false,
   slot: 7,
   finalTpm: null,
-  unstored: { at: '2026-01-01T00:00:00Z', why: 'its format is not known', copy: '/var/lib/set-aside/1' },
+  unstored: {
+    at: '2026-01-01T00:00:00Z',
+    fault: 'not-understood',
+    why: 'its format is not known',
+    copy: '/var/lib/set-aside/1',
+  },
   publishedAt: '2026-02-28T23:59:59.000Z',
   digest: 'a'.repeat(64),
   identity: 'b'.repeat(64),

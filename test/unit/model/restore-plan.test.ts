@@ -39,7 +39,9 @@ const JOURNALS: readonly (JournalFacts | undefined)[] = [
       [undefined, TPM_A, TPM_B].flatMap((identity) => [
         ...BOTH.flatMap((ran) => BOTH.map((fenced) => ({ slot, digest, identity, ran, fenced }))),
         { slot, digest, identity, ran: false, fenced: false, handedOver: true },
-        ...(slot === HEAD_SLOT ? [{ slot, digest, identity, ran: true, fenced: false, unstored: true }] : []),
+        ...(['not-understood', 'unreadable'] as const)
+          .filter(() => slot === HEAD_SLOT)
+          .map((unstored) => ({ slot, digest, identity, ran: true, fenced: false, unstored })),
       ]),
     ),
   ),
@@ -210,7 +212,11 @@ const RULES: Readonly<Record<string, (meaning: Meaning) => boolean>> = {
   'G5: what only the spool has is not passed over, unless another host had the volume since': (it) =>
     !it.verified || !it.facts.spooled || it.valid !== undefined || it.anotherHadIt || it.kind === 'refuse',
   'G5: what the last run here left and could not store is not passed over, unless another host had the volume since':
-    (it) => it.facts.journal?.unstored !== true || it.anotherHadIt || STAYS_LOCAL.has(it.kind),
+    ({ kind, anotherHadIt, facts: { journal, local } }) => {
+      const isTornItself =
+        journal?.unstored === 'unreadable' && local.kind === 'faulty' && local.fault === 'torn';
+      return !journal?.unstored || isTornItself || anotherHadIt || STAYS_LOCAL.has(kind);
+    },
   'G6: a damaged head is never restored, and an older generation by policy alone': ({
     kind,
     facts: { volume, policy },
