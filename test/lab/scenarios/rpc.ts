@@ -26,8 +26,8 @@ const RESTORE_FLOOR = 3;
  * Of a start on a host that knows nothing yet of the volume, with its eleven log entries, and of one where it ran last:
  * what this program asks for. What the client asks by itself (`ASKED_BY_THE_CLIENT`) comes on top.
  */
-const COLD_START_MAX = 26;
-const WARM_START_MAX = 8;
+const COLD_START_MAX = 28;
+const WARM_START_MAX = 9;
 /** When its caches have aged, or a delegation goes back: it depends on how long things take. */
 const ASKED_BY_THE_CLIENT = ['GETATTR', 'DELEGRETURN'];
 /** So long that no heartbeat falls into the count of something else. */
