@@ -44,7 +44,31 @@ export interface Beater {
   readonly addresses: readonly string[];
   /** Counts the beats of a storage process. */
   readonly beats: number;
+  /** Another instance under this identity that this one does not know to be dead: its later programs are to know it, too. */
+  readonly found?: FoundInstance | undefined;
 }
+
+/** Another instance under one's own identity, as one text tells it to the programs that follow. */
+export interface FoundInstance {
+  readonly instance: InstanceId;
+  readonly host: HostName;
+  readonly bootId: string;
+  readonly hardware: string;
+  readonly addresses: readonly string[];
+  readonly isSeen: boolean;
+  /** Since its last beat, as far as is known, ms. */
+  readonly silentMs: number;
+}
+
+const FOUND: z.ZodType<FoundInstance> = z.object({
+  instance: z.custom<InstanceId>((value) => typeof value === 'string' && isInstanceId(value)),
+  host: z.custom<HostName>((value) => typeof value === 'string' && isHostName(value)),
+  bootId: z.string().max(64),
+  hardware: z.string().max(64),
+  addresses: z.array(z.string().max(64)).max(1),
+  isSeen: z.boolean(),
+  silentMs: z.number().nonnegative(),
+});
 
 const BEATER = z.object({
   at: z.string(),
@@ -55,6 +79,7 @@ const BEATER = z.object({
   hardware: z.string().max(64),
   addresses: z.array(z.string().max(64)).max(ADDRESSES_MAX),
   beats: z.number(),
+  found: FOUND.optional().catch(undefined),
 });
 
 /** @param bytes a multiple of `BEAT_STEP` */
@@ -62,9 +87,12 @@ export function formatBeat(version: string | undefined, by: Beater, bytes: numbe
   const { at } = by;
   const words = [at, ...(version === undefined ? [] : [version])].join(' ');
   const line = `${words.slice(0, LINE_BYTES - 1)}\n`.padStart(LINE_BYTES, ' ');
-  const addresses = by.addresses.slice(0, ADDRESSES_MAX);
-  const json = `${JSON.stringify({ ...by, at, addresses })}\n`;
-  return new TextEncoder().encode(line + json.padStart(bytes - LINE_BYTES, ' '));
+  const found = by.found && { ...by.found, addresses: by.found.addresses.slice(0, 1) };
+  // Addresses are for people; what tells the instances always fits.
+  const json = [by.addresses.slice(0, ADDRESSES_MAX), []]
+    .map((addresses) => `${JSON.stringify({ ...by, at, addresses, found })}\n`)
+    .find((text, last) => last === 1 || text.length < BEAT_STEP - LINE_BYTES);
+  return new TextEncoder().encode(line + (json ?? '').padStart(bytes - LINE_BYTES, ' '));
 }
 
 /** @returns `undefined` for what is no heartbeat's text */

@@ -6,6 +6,8 @@
  *
  * I1 Only time during which the share answered this process counts. While it answers nobody, nobody
  *    can beat, and when it comes back every host looks silent.
+ * I2 An answer that was held up tells what was so when it was asked for, at least; nothing of the
+ *    time after that. Silence is counted from one answer to the question before the next.
  */
 import type { Clock } from '../model/environment.js';
 
@@ -51,11 +53,16 @@ export class HostWatch {
     this.#time = time;
   }
 
-  /** A host's heartbeat says this now. @returns for how long it has said nothing else, ms; 0 at the first look */
-  saw(host: string, content: string): number {
+  /**
+   * A host's heartbeat said this (I2).
+   *
+   * @param askedMs when it was asked for, by the share's own time
+   * @returns for how long it is known to have said nothing else, ms; 0 at the first look
+   */
+  saw(host: string, content: string, askedMs: number): number {
     const nowMs = this.#time.answered();
     const seen = this.#seen.get(host);
-    if (seen?.content === content) return nowMs - seen.sinceMs;
+    if (seen?.content === content) return Math.max(0, askedMs - seen.sinceMs);
     this.#seen.set(host, { content, sinceMs: nowMs });
     return 0;
   }

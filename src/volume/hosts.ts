@@ -266,6 +266,7 @@ export class Heartbeat {
   /** @param serverNs the clock that stamps all hosts' files; `undefined`: there is none */
   async #readPresence(name: HostName, serverNs: bigint | undefined): Promise<Presence | undefined> {
     const { fs } = this.#context;
+    const askedMs = this.#time.now;
     try {
       // Opening revalidates what this client has cached; a plain stat could be half a minute old.
       const path = `${hostPath(this.#context, name)}/heartbeat`;
@@ -274,7 +275,7 @@ export class Heartbeat {
         const { mtimeNs, kind } = await file.stat('heartbeat:stat-other');
         if (kind !== 'file') throw notAFile();
         const data = await file.read('heartbeat:read-other', BEAT_BYTES_MAX, 0);
-        const unchangedMs = this.#watch.saw(name, Buffer.from(data).toString('latin1'));
+        const unchangedMs = this.#watch.saw(name, Buffer.from(data).toString('latin1'), askedMs);
         const ageMs = serverNs === undefined ? 0 : Number((serverNs - mtimeNs) / NS_PER_MS);
         const beat = parseBeat(data);
         return {

@@ -14,10 +14,14 @@
  * I2 An instance counts as dead when its beat has not changed for the host's expiry. One of an
  *    earlier boot of the same hardware need not be waited for that long, since no machine runs
  *    two boots: a part of the expiry, in which a living double would beat.
+ * I3 The programs of an instance come and go, and beat into one file: what one of them has found, and
+ *    does not know to be dead, stands in its text, and the next one goes on from there.
+ * I4 A text that is longer than the file extends it first, so that a full share leaves whole what was
+ *    found there.
  * Not guaranteed: that a double is seen while it is cut off. It is another host then, which may have
  * expired; entries of the log tell its instance apart (`host-identity.ts`).
  */
-import { FILE_MODE, writeAll } from '../model/durable-file.js';
+import { FILE_MODE, ShortWriteError, writeAll } from '../model/durable-file.js';
 import { errnoOf } from '../model/errors.js';
 import type { FileStat, OpenFile } from '../model/filesystem.js';
 import {
@@ -28,6 +32,7 @@ import {
   parseBeat,
   parseLastBeater,
   type Beater,
+  type FoundInstance,
 } from '../model/heartbeat-text.js';
 import type { ShareTime } from './host-watch.js';
 import type { ShareContext } from './share-context.js';
@@ -47,7 +52,7 @@ export interface Double extends Pick<Beater, 'host' | 'bootId' | 'addresses' | '
 }
 
 interface Other {
-  readonly beater: Beater;
+  readonly beater: Omit<FoundInstance, 'isSeen' | 'silentMs'> & Partial<Pick<Beater, 'at' | 'beats'>>;
   readonly isSeen: boolean;
   /** When that was seen, by the share's time. */
   readonly atMs: number;
@@ -62,6 +67,8 @@ export class OwnBeat {
   readonly #hasServerTime: () => Promise<boolean>;
   #file: OpenFile | undefined;
   #bytes = BEAT_STEP;
+  /** As far as is known. */
+  #fileBytes = 0;
   #beats = 0;
   #other: Other | undefined;
   /** Of what was found at the first beat. */
@@ -124,7 +131,7 @@ export class OwnBeat {
     return undefined;
   }
 
-  #patienceMs({ bootId, hardware }: Beater, hostExpiryMs: number): number {
+  #patienceMs({ bootId, hardware }: Other['beater'], hostExpiryMs: number): number {
     const { self } = this.#context;
     const isFormerBoot = bootId !== self.bootId && hardware !== '' && hardware === self.hardware;
     return isFormerBoot ? hostExpiryMs * FORMER_BOOT_PART : hostExpiryMs;
@@ -166,11 +173,14 @@ export class OwnBeat {
       this.#other = { beater: by, isSeen: false, atMs: this.#time.answered(), ageMs: 0 };
       this.#foundMtimeNs = found.stat.mtimeNs;
     }
+    this.#goOnFrom(last);
     const size = found?.stat.size ?? 0;
+    this.#fileBytes = size;
     // Programs of one instance write texts of one length.
     const bytes = last?.instance === self.instance ? size : nextBeatBytes(size);
     this.#bytes = bytes ?? BEAT_STEP;
     const mode = bytes === undefined ? 'create' : 'overwrite';
+    if (bytes === undefined) this.#fileBytes = 0;
     return await fs.open('heartbeat:open', this.#path, mode, FILE_MODE);
   }
 
@@ -179,10 +189,42 @@ export class OwnBeat {
     const { id, instance, name: host, bootId, hardware, addresses } = self;
     const at = new Date(clock.nowMs()).toISOString();
     const beats = (this.#beats += 1);
-    const by = { at, id, instance, host, bootId, hardware, addresses, beats };
-    await writeAll(file, 'heartbeat:write', formatBeat(version, by, this.#bytes));
+    const by = { at, id, instance, host, bootId, hardware, addresses, beats, found: this.#found() };
+    const text = formatBeat(version, by, this.#bytes);
+    await this.#extend(file, text);
+    await writeAll(file, 'heartbeat:write', text);
     await file.sync('heartbeat:fsync');
+    this.#fileBytes = Math.max(this.#fileBytes, text.length);
     return await file.stat('heartbeat:stat');
+  }
+
+  /** The end of a text that is longer than the file (I4). */
+  async #extend(file: OpenFile, text: Uint8Array): Promise<void> {
+    let position = this.#fileBytes;
+    if (position === 0 || position >= text.length) return;
+    while (position < text.length) {
+      const written = await file.write('heartbeat:extend', text.subarray(position), position);
+      if (written <= 0) throw new ShortWriteError(`no space left on device, wrote ${position} bytes`);
+      position += written;
+    }
+    await file.sync('heartbeat:fsync-extended');
+    this.#fileBytes = text.length;
+  }
+
+  /** For the programs of this instance that follow (I3). */
+  #found(): FoundInstance | undefined {
+    if (!this.#other) return undefined;
+    const { beater, isSeen, atMs, ageMs } = this.#other;
+    const { instance, host, bootId, hardware, addresses } = beater;
+    const silentMs = Math.round(ageMs + this.#time.now - atMs);
+    return { instance, host, bootId, hardware, addresses, isSeen, silentMs };
+  }
+
+  /** @param last whoever wrote the file's end: a program of this instance may have found another one (I3) */
+  #goOnFrom(last: Beater | undefined): void {
+    if (this.#other || last?.instance !== this.#context.self.instance || !last.found) return;
+    const { isSeen, silentMs, ...beater } = last.found;
+    this.#other = { beater, isSeen, atMs: this.#time.answered(), ageMs: silentMs };
   }
 
   /** What was found may have been silent for long, which the server's clock tells. */
@@ -210,6 +252,7 @@ export class OwnBeat {
       await this.close();
       this.#file = await this.#context.fs.open('heartbeat:open', this.#path, 'create', FILE_MODE);
     }
+    this.#fileBytes = bytes === undefined ? 0 : stat.size;
     this.#bytes = bytes ?? BEAT_STEP;
     const file = (this.#file ??= await this.#open());
     // At once, and longer: the other one is to learn it, too.

@@ -3,6 +3,7 @@
  */
 import type { AgentHost } from './agent-host.js';
 import { migrate } from './migration.js';
+import { resolveByHand } from './operator.js';
 import type { Action } from './schedule.js';
 import { placeState } from './second-writer.js';
 import type { Domain, Site } from './site.js';
@@ -50,6 +51,10 @@ function actOnHost(site: Site, host: AgentHost, action: HostAction): void {
       break;
     case 'start-agent':
       host.startAgent();
+      break;
+    case 'install-swtpm':
+      site.coverage.count(`swtpm installed: ${action.version}`);
+      host.swtpm = action.version;
       break;
     case 'rename':
       site.coverage.count('host renamed');
@@ -131,7 +136,16 @@ function actOnDomain(site: Site, host: AgentHost, domain: Domain, action: Domain
       );
       break;
     case 'place':
-      begun(site, host, 'state placed', placeState(site, host, domain, action.older));
+      begun(site, host, 'state placed', placeState(site, host, domain, action));
+      break;
+    case 'resolve':
+      begun(site, host, `resolve, ${action.keep}`, resolveByHand(site, host, domain, action.keep));
+      break;
+    case 'save':
+      begun(site, host, 'saved to a file', hypervisor.save(domain));
+      break;
+    case 'restore-saved':
+      begun(site, host, 'restore of a save file', hypervisor.restoreSaved(domain));
       break;
     case 'take-over':
       begun(site, host, action.force ? 'forced take-over' : 'take-over', host.takeOver(uuid, action.force));

@@ -13,6 +13,7 @@ import {
   type InstanceId,
 } from '../../src/model/host-identity.js';
 import { parseHostName } from '../../src/model/identifiers.js';
+import type { LibtpmsVersion } from '../../src/model/tpm-format.js';
 import { parseConfig, type Config } from '../../src/model/config.js';
 import { hostIdOf, instanceOf } from '../fixtures/host-identity.js';
 import { agentProgram, ChangeEvents, type AgentProgram, type ProgramSurroundings } from './agent-program.js';
@@ -20,7 +21,7 @@ import { Arms, type ArmedFault } from './arms.js';
 import { EPOCH_MS } from './clock.js';
 import { SimulatedLocks } from './domain-locks.js';
 import { Hooks, type RunningAgent } from './hooks.js';
-import { Hypervisor } from './hypervisor.js';
+import { Hypervisor, type SaveFiles } from './hypervisor.js';
 import type { Call, Injection, Injector } from './injection.js';
 import { LocalView, STATE_DIRECTORY, SWTPM_DIRECTORY } from './local-view.js';
 import type { CrashModel } from './metadata-journal.js';
@@ -30,8 +31,14 @@ import type { Site } from './site.js';
 import { sleep } from '../../src/model/environment.js';
 import type { RunClaim } from '../../src/model/run-claim.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
-import type { TpmRun } from './tpm.js';
+import type { SwtpmVersion, TpmRun } from './tpm.js';
 import type { RunningProgram, SimulatedHost } from './world.js';
+
+const LIBTPMS: Readonly<Record<SwtpmVersion, LibtpmsVersion>> = {
+  old: { major: 0, minor: 9, text: '0.9.2' },
+  current: { major: 0, minor: 10, text: '0.10.0' },
+  newer: { major: 0, minor: 12, text: '0.12.0' },
+};
 
 export class AgentHost implements WatchedHost {
   readonly name: string;
@@ -41,6 +48,8 @@ export class AgentHost implements WatchedHost {
   readonly #site: Site;
   readonly #host: SimulatedHost;
   readonly #programs = new Set<SimulatedProcess>();
+  /** On its disk, and synced. */
+  readonly #saved: SaveFiles = new Map();
   #powerLossListeners: (() => void)[] = [];
   #locks = new SimulatedLocks();
   /** What it is called now, and was called before. */
@@ -50,6 +59,8 @@ export class AgentHost implements WatchedHost {
   /** Of the machine that its disk was installed on. */
   #machineId: string;
   #isSpare: boolean;
+  /** What is installed; `undefined`: one that writes as every version can read it. */
+  swtpm: SwtpmVersion | undefined;
   #boots = 0;
   #bootedAtMs = 0;
   /** The agent was told to end. */
@@ -59,12 +70,15 @@ export class AgentHost implements WatchedHost {
   #hypervisor: Hypervisor | undefined;
   #agent: (RunningAgent & { readonly program: AgentProgram }) | undefined;
 
-  /** @param isSpare it has no power until it is made a copy of another host */
-  constructor(site: Site, host: SimulatedHost, isSpare: boolean, strike: (fault: ArmedFault) => void) {
+  /** @param at its place among the schedule's hosts */
+  constructor(site: Site, host: SimulatedHost, at: number, strike: (fault: ArmedFault) => void) {
     this.name = host.name;
     this.#labels = [host.name];
     this.#machineId = `machine of ${host.name}`;
-    this.#isSpare = isSpare;
+    const { options } = site.schedule;
+    // It has no power until it is made a copy of another host.
+    this.#isSpare = options.spare === true && at === options.hosts - 1;
+    this.swtpm = options.swtpm?.[at];
     this.local = new LocalView(host.disk.tree.root, site.ledger);
     this.arms = new Arms(strike);
     this.#site = site;
@@ -171,6 +185,8 @@ export class AgentHost implements WatchedHost {
       host: this.name,
       hooks,
       random: this.#site.world.random.fork(`hypervisor ${this.name} ${this.#boots}`),
+      swtpm: () => this.swtpm,
+      saved: this.#saved,
       start: () => this.#start(false),
       onChange: (uuid) => {
         this.events.changed(uuid);
@@ -280,6 +296,11 @@ export class AgentHost implements WatchedHost {
     return outcome.kind === 'claimed';
   }
 
+  /** A command of somebody's on this host. */
+  command(): AgentProgram {
+    return this.#open();
+  }
+
   /** Nothing of this product runs for a while. */
   pause(ms: number): void {
     const paused = [...this.#programs];
@@ -315,6 +336,10 @@ export class AgentHost implements WatchedHost {
   /** No state file can be read, or all can again. */
   blind(isBlind: boolean): void {
     this.#isBlind = isBlind;
+  }
+
+  get isFull(): boolean {
+    return this.#host.disk.tree.capacityBytes === 0;
   }
 
   /** Takes all space that is left, or gives it back. */
@@ -356,6 +381,7 @@ export class AgentHost implements WatchedHost {
       bootId: this.#bootId,
       bootedAtMs: this.#bootedAtMs,
       ...this.#identity(isAgent),
+      libtpms: this.swtpm && (() => Promise.resolve(LIBTPMS[this.swtpm ?? 'current'])),
       running: () => this.#hypervisor?.running ?? new Set(),
       takesGuestIn: (uuid) => this.#hypervisor?.guest(uuid)?.run.isIncoming,
       runMetadata: ({ clock, random }) => ({

@@ -14,6 +14,7 @@ import type { HostIdentity } from '../../src/model/host-identity.js';
 import type { DomainUuid } from '../../src/model/identifiers.js';
 import { StorageClient } from '../../src/storage/storage-client.js';
 import { configuredLimits } from '../../src/storage/storage-limits.js';
+import type { ShareAdministration } from '../../src/volume/share-administration.js';
 import type { ShareStore } from '../../src/volume/share-store.js';
 import { storageFork, type StorageForkOptions } from './storage-fork.js';
 import { systemError } from './system-error.js';
@@ -29,6 +30,7 @@ export interface ProgramSurroundings {
   readonly identity: HostIdentity;
   /** What is new about who the host is, and its memory of that. */
   readonly names: AgentContext['names'];
+  readonly libtpms: AgentContext['libtpms'];
   readonly running: () => ReadonlySet<DomainUuid>;
   /** Whether a domain's VM was started to take a guest in. */
   readonly takesGuestIn: (uuid: DomainUuid) => boolean | undefined;
@@ -51,6 +53,10 @@ export interface ProgramSurroundings {
 export interface AgentProgram {
   readonly program: RunningProgram;
   readonly context: AgentContext;
+  /** The same share as the context's. */
+  readonly administration: ShareAdministration;
+  /** Removes all that this host remembers of a domain. */
+  forgetDomain(uuid: DomainUuid): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -71,17 +77,20 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     limits: configuredLimits(config),
   });
   const host = { fs, clock, random, stateDirectory: stateDir };
+  const journal = new FileJournal(host);
+  const spool = new Spool(host, { spoolBytesMax: limits.spoolBytesMax });
   const context: AgentContext = {
     config,
     identity,
     ...(surroundings.names && { names: surroundings.names }),
+    ...(surroundings.libtpms && { libtpms: surroundings.libtpms }),
     bootId,
     bootedAtMs,
     share: observe(client),
     snapshots: client,
     knownShare: new FileKnownShare(host, replaceOn(fs)),
-    journal: new FileJournal(host),
-    spool: new Spool(host, { spoolBytesMax: limits.spoolBytesMax }),
+    journal,
+    spool,
     files: hostStateFiles(host, config, client),
     running: {
       list: () => Promise.resolve(surroundings.running()),
@@ -101,7 +110,12 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     random,
     log: surroundings.log,
   };
-  return { program, context, close: () => client.close() };
+  const forgetDomain = async (uuid: DomainUuid): Promise<void> => {
+    const entries = (await spool.list()).filter((entry) => entry.uuid === uuid);
+    for (const { name } of entries) await spool.remove(uuid, name);
+    await journal.remove(uuid);
+  };
+  return { program, context, administration: client, forgetDomain, close: () => client.close() };
 }
 
 /** As write-file-atomic does it. A record is one short write, which a file system takes whole or not at all. */

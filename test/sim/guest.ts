@@ -11,7 +11,7 @@ import type { FileSystem } from '../../src/model/filesystem.js';
 import { PERMALL } from './local-view.js';
 import type { Loaded } from './oracle.js';
 import type { Range, SeededRandom } from './random.js';
-import type { TpmLedger, TpmRun, TpmState } from './tpm.js';
+import { formatBy, reads, type SwtpmVersion, type TpmLedger, type TpmRun, type TpmState } from './tpm.js';
 import type { RunningProgram } from './world.js';
 
 const DIRECTORY_MODE = 0o700;
@@ -24,6 +24,8 @@ export interface GuestOptions {
   readonly directory: string;
   readonly run: TpmRun;
   readonly ledger: TpmLedger;
+  /** The swtpm of its host; `undefined`: one that writes as every version can read it. */
+  readonly swtpm: SwtpmVersion | undefined;
   readonly random: SeededRandom;
   /** How long it rests between two changes of its own; `undefined` when it makes none any more. */
   readonly restMs: () => Range | undefined;
@@ -57,17 +59,30 @@ export class Guest {
     await this.#makeDirectories();
     const data = await this.#readFile();
     if (!data) {
-      await this.#store(this.#options.ledger.blank(this.run, this.#options.nowMs()));
+      const { ledger, swtpm, nowMs } = this.#options;
+      await this.#store(ledger.blank(this.run, nowMs(), swtpm && formatBy(swtpm, undefined)));
       return this.#state ? 'blank' : 'failed';
     }
-    this.#state = this.#options.ledger.stateOf(data);
-    return this.#state ?? 'refused';
+    const found = this.#options.ledger.stateOf(data);
+    if (!found || !this.canRead(found)) return 'refused';
+    this.#state = found;
+    return found;
+  }
+
+  /** Whether its swtpm can. */
+  canRead(state: TpmState): boolean {
+    return reads(this.#options.swtpm ?? 'current', state);
+  }
+
+  #next(parent: TpmState): TpmState {
+    const { ledger, swtpm, nowMs } = this.#options;
+    return ledger.next(parent, this.run, nowMs(), swtpm && formatBy(swtpm, parent));
   }
 
   /** Takes over a migrating domain's state. */
   async receive(state: TpmState): Promise<void> {
     await this.#makeDirectories();
-    const received = this.#options.ledger.next(state, this.run, this.#options.nowMs());
+    const received = this.#next(state);
     await this.#store(received);
     // What its disk did not take is in its memory all the same, and stored with the next change.
     this.#state ??= received;
@@ -118,9 +133,9 @@ export class Guest {
   }
 
   async #change(): Promise<void> {
-    const { program, random, ledger, nowMs } = this.#options;
+    const { program, random } = this.#options;
     await sleep(program.clock, random.between([0.1, 3]));
-    if (this.#state) await this.#store(ledger.next(this.#state, this.run, nowMs()));
+    if (this.#state) await this.#store(this.#next(this.#state));
   }
 
   async #store(state: TpmState): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import type { Prepared } from '../../src/agent/start/prepared.js';
 import type { StopOutcome } from '../../src/agent/domain/ending.js';
+import { expectSavedIsNewest } from '../../src/agent/start/saved-state.js';
 import { Replicator } from '../../src/agent/domain/replicator.js';
 import type { Supervisor } from '../../src/agent/watch/supervisor.js';
 import { MirrorError } from '../../src/model/errors.js';
@@ -42,6 +43,18 @@ export class Hooks {
       (agent) => agent.prepare(uuid, request),
       (replicator) => replicator.prepare(request),
     );
+  }
+
+  /** The domain is about to be restored from a save file. */
+  restoring(uuid: DomainUuid, claim: RunClaim | undefined): Promise<void> {
+    const agent = this.#host.agent();
+    if (agent) return whileItLives(agent.process, () => agent.supervisor.restoring(uuid, claim));
+    const { program, context, close } = this.#host.open();
+    return whileItLives(program.process, () =>
+      expectSavedIsNewest(context, uuid, claim).finally(close),
+    ).finally(() => {
+      program.process.kill();
+    });
   }
 
   /** The domain's processes run; of a migration's destination that says nothing yet. */

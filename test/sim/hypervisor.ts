@@ -17,9 +17,17 @@ import type { Hooks } from './hooks.js';
 import { SWTPM_DIRECTORY } from './local-view.js';
 import type { SeededRandom } from './random.js';
 import type { Domain, Site } from './site.js';
-import type { TpmRun, TpmState } from './tpm.js';
+import type { SwtpmVersion, TpmRun, TpmState } from './tpm.js';
 import type { RunClaim } from '../../src/model/run-claim.js';
 import type { RunningProgram } from './world.js';
+
+/** A guest in a file, with what was in its metadata. */
+interface SavedGuest {
+  readonly state: TpmState;
+  readonly runClaim: RunClaim | undefined;
+}
+
+export type SaveFiles = Map<DomainUuid, SavedGuest>;
 
 /** How long an announcement counts. */
 const ANNOUNCED_MS = 60_000;
@@ -32,6 +40,9 @@ export interface HypervisorOptions {
   /** Starts a process of this host. */
   readonly start: () => RunningProgram;
   readonly onChange: (uuid: DomainUuid) => void;
+  /** What is installed on this host. */
+  readonly swtpm: () => SwtpmVersion | undefined;
+  readonly saved: SaveFiles;
 }
 
 /** Where a start fails: nowhere, or behind its swtpm. */
@@ -128,6 +139,69 @@ export class Hypervisor {
     });
   }
 
+  /** `virsh managedsave`: its memory, and its TPM's, go to a file, and it ends. */
+  save(domain: Domain): Promise<boolean> | undefined {
+    const { uuid } = domain;
+    const guest = this.#guests.get(uuid);
+    if (!guest?.run.began || !guest.hasTpm) return undefined;
+    return this.job(domain, async () => {
+      const runClaim = this.runClaimOf(guest);
+      const state = await this.wait(guest.end());
+      if (state) this.#options.saved.set(uuid, { state, runClaim });
+      this.#guests.delete(uuid);
+      return await this.afterStop(domain, guest.run, 'saved');
+    });
+  }
+
+  /** A start that brings its TPM with it. @returns `undefined` where there is no file, or one that says nothing of its age */
+  restoreSaved(domain: Domain): Promise<boolean> | undefined {
+    const { site, host, saved } = this.#options;
+    const { uuid } = domain;
+    const file = saved.get(uuid);
+    if (!file || this.#guests.has(uuid)) return undefined;
+    const isNewest = (): boolean => site.oracle.isNewest(uuid, file.state);
+    // What has no claim is let through, whatever it is: whoever restores it knows that.
+    if (!file.runClaim && !isNewest()) return undefined;
+    return this.job(domain, async () => {
+      try {
+        await this.wait(this.hooks.restoring(uuid, file.runClaim));
+      } catch (error) {
+        site.told(host, 'restore', error);
+        return false;
+      }
+      const prepared = await this.#prepare(domain, file.runClaim);
+      if (!prepared) return false;
+      const isKnown = prepared.hold.kind === 'held' || site.oracle.hadState(uuid);
+      const guest = this.open(domain, { isKnown, isPastHook: false, isIncoming: true });
+      if (guest.canRead(file.state) && (await this.#takeIn(guest, file, prepared))) {
+        saved.delete(uuid);
+        return true;
+      }
+      this.#kill(guest);
+      await this.tellStopped(domain, guest.run, 'failed');
+      return false;
+    });
+  }
+
+  async #takeIn(guest: Guest, { state, runClaim }: SavedGuest, prepared: Prepared): Promise<boolean> {
+    const { site, host } = this.#options;
+    const { run } = guest;
+    this.setRunClaim(guest, runClaim);
+    run.began = true;
+    await this.wait(guest.receive(state));
+    site.oracle.began(guest.state);
+    site.oracle.savedTakenIn(run, state, prepared);
+    guest.begin();
+    try {
+      await this.wait(this.hooks.launched(run.uuid));
+      site.oracle.started(run);
+      return true;
+    } catch (error) {
+      site.told(host, 'started', error);
+      return false;
+    }
+  }
+
   /** The guest is gone without a word; libvirt may notice. */
   crash(domain: Domain, noticed: boolean): Promise<boolean> | undefined {
     const guest = this.#guests.get(domain.uuid);
@@ -166,6 +240,7 @@ export class Hypervisor {
       return true;
     } catch (error) {
       site.told(host, 'stop', error);
+      if (!site.host(host).isFull) site.oracle.stopFailed(run, final, asMirrorError(error).code);
       return false;
     }
   }
@@ -189,12 +264,13 @@ export class Hypervisor {
 
   /** A guest's swtpm, running and without a state yet. */
   open({ uuid }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>): Guest {
-    const { site, host, start, random, onChange } = this.#options;
+    const { site, host, start, random, onChange, swtpm } = this.#options;
     const guest = new Guest({
       program: start(),
       directory: `${SWTPM_DIRECTORY}/${uuid}`,
       run: site.newRun(uuid, host, how),
       ledger: site.ledger,
+      swtpm: swtpm(),
       random,
       restMs: () => site.restMs,
       nowMs: () => site.nowMs,
@@ -250,12 +326,12 @@ export class Hypervisor {
     return sleep(this.program.clock, this.#options.random.between([0, upToMs]));
   }
 
-  async #prepare(domain: Domain): Promise<Prepared | undefined> {
+  async #prepare(domain: Domain, runClaim?: RunClaim): Promise<Prepared | undefined> {
     const { site, host } = this.#options;
     site.oracle.prepareAsked(host, domain.uuid);
     try {
       const incoming = this.takeAnnouncement(domain.uuid);
-      const prepared = await this.wait(this.hooks.prepare(domain.uuid, { incoming }));
+      const prepared = await this.wait(this.hooks.prepare(domain.uuid, { incoming, runClaim }));
       site.oracle.prepareAnswered(host, domain.uuid, prepared);
       site.coverage.count(`prepare: ${prepared.decision}`);
       return prepared;

@@ -46,6 +46,13 @@ export class LocalView {
     });
   }
 
+  /** States of which a copy was kept in the host's state directory, because nothing could store them. */
+  keptAside(uuid: string): TpmState[] {
+    const directory = this.#find(`${STATE_DIRECTORY}/set-aside/${uuid}`);
+    if (directory?.kind !== 'directory') return [];
+    return filesNamed(directory, PERMALL).flatMap((data) => this.#ledger.stateOf(data) ?? []);
+  }
+
   /** Digest of the TPM that the last run here left, as far as the journal knows it. */
   finalTpm(uuid: string): string | undefined {
     const record = this.journal(uuid);
@@ -70,4 +77,11 @@ export class LocalView {
     }
     return at;
   }
+}
+
+function filesNamed(directory: DirectoryInode, wanted: string): Uint8Array[] {
+  return [...directory.entries].flatMap(([name, inode]) => {
+    if (inode.kind === 'directory') return filesNamed(inode, wanted);
+    return inode.kind === 'file' && name === wanted ? [inode.data] : [];
+  });
 }

@@ -13,7 +13,7 @@ import type { AgentHost } from './agent-host.js';
 import type { Guest } from './guest.js';
 import type { RunClaim } from '../../src/model/run-claim.js';
 import type { Domain, Site } from './site.js';
-import type { TpmRun, TpmState } from './tpm.js';
+import { reads, type TpmRun, type TpmState } from './tpm.js';
 
 export interface MigrationOptions {
   readonly fails: boolean;
@@ -31,7 +31,8 @@ export function migrate(
   const from = source.hypervisor;
   const to = target.hypervisor;
   const guest = from?.guest(domain.uuid);
-  const isTargetFree = to && !to.isBusy(domain.uuid) && !to.guest(domain.uuid);
+  const isReadable = !guest?.state || reads(target.swtpm ?? 'current', guest.state);
+  const isTargetFree = isReadable && to && !to.isBusy(domain.uuid) && !to.guest(domain.uuid);
   // Without its swtpm QEMU has no state of the TPM to send.
   if (!from || !guest?.hasTpm || !isTargetFree || source === target) return undefined;
   let travelled: (state: TpmState | undefined) => void = () => undefined;

@@ -13,6 +13,7 @@ import type { Capture } from '../../src/model/capture.js';
 import type { CommitOutcome, PublishCall, ShareStore } from '../../src/volume/share-store.js';
 import type { Coverage } from './coverage.js';
 import type { LocalView } from './local-view.js';
+import type { Choice } from './operator.js';
 import type { LogView, MachineOf, SlotEntry } from './log-view.js';
 import { ShareWatch, type ShareListener, type WatchedVolume } from './share-watch.js';
 import { contains, describeState, type TpmLedger, type TpmRun, type TpmState } from './tpm.js';
@@ -58,6 +59,10 @@ export interface SaidPoint {
 const DEAD_FOR_EXPIRIES = 3;
 /** Of each machine. */
 const BEATS_KEPT = 40;
+/** Why a final state could not be stored. */
+const UNSTORABLE = ['STATE_NOT_UNDERSTOOD', 'STATE_INVALID'];
+/** Why nobody knows what it was. */
+const UNREADABLE = ['HOST_IO', 'STATE_UNSTABLE', 'STATE_NOT_STORED'];
 /** From the beginning of a change to the word of it: a disk takes its time. */
 const NOTICED_WITHIN_MS = 1000;
 
@@ -84,6 +89,12 @@ export class Oracle implements ShareListener {
   /** Of those, what no run wrote. */
   readonly #made = new WeakSet<TpmState>();
   readonly #published = new WeakSet<TpmState>();
+  /** Where the final state of a run could not be stored, by host and domain. */
+  readonly #unstored = new Set<string>();
+  /** Domains whose state somebody chose. */
+  readonly #chosen = new Set<string>();
+  /** What such a choice put in another one's place. */
+  readonly #keptByChoice: { readonly uuid: string; readonly state: TpmState }[] = [];
   /** Of each machine's agent: when its last beats that succeeded began and ended. */
   readonly #beats = new Map<string, readonly { readonly begunMs: number; readonly endedMs: number }[]>();
   /** When each machine last wrote to the share's server. */
@@ -92,6 +103,8 @@ export class Oracle implements ShareListener {
   readonly #claimAskedMs = new Map<string, number>();
   /** Starts that were asked for while such a state lay there, by host and domain. */
   readonly #toBeRefused = new Map<string, TpmState>();
+  /** What lay there when a start was last asked for, by host and domain. */
+  readonly #layThere = new Map<string, TpmState | undefined>();
   #violation: Violation | undefined;
 
   constructor(options: OracleOptions) {
@@ -142,6 +155,70 @@ export class Oracle implements ShareListener {
     return this.share.headState(this.share.volume(uuid)) === state ? undefined : state;
   }
 
+  /** Somebody chooses what the domain goes on with. */
+  resolving(uuid: string, keep: Choice): void {
+    if (keep !== 'head') this.#chosen.add(uuid);
+  }
+
+  mayBeChosen(uuid: string): boolean {
+    return this.#chosen.has(uuid);
+  }
+
+  /** @param local what lay there and was to become the head, where that was the choice */
+  resolved(uuid: string, host: string, local: TpmState | undefined): void {
+    this.forgetPlaced(host, uuid);
+    for (let at = local; at; at = at.parent) this.#made.delete(at);
+    const head = this.share.headState(this.share.volume(uuid));
+    if (local && head !== local) {
+      this.#broken(
+        'G5',
+        uuid,
+        `${describeState(local)} was chosen on ${host}, the head is ${describeState(head)}`,
+      );
+    }
+    this.check();
+  }
+
+  /** What is put in the head's place by choice: what the head had is kept beside it from then on. */
+  #chosenAs(volume: WatchedVolume, state: TpmState | undefined): void {
+    const { uuid } = volume;
+    const before = this.#acknowledged.get(uuid) ?? [];
+    this.#had.add(uuid);
+    this.#acknowledged.set(uuid, state ? [state] : []);
+    for (let at = state; at; at = at.parent) this.#made.delete(at);
+    for (const lost of before) {
+      if (!this.#isOnShare(uuid, lost)) {
+        this.#broken('G5', uuid, `${describeState(lost)} was the head before a choice, and is kept nowhere`);
+      }
+      this.#keptByChoice.push({ uuid, state: lost });
+    }
+  }
+
+  /** Whether what lies on a host's disk, or was kept aside there, is in a format that this program does not know. */
+  isNotUnderstood(host: string, uuid: string): boolean {
+    const { local } = this.#options.host(host);
+    return [local.state(uuid), ...local.keptAside(uuid)].some((state) => state?.format === 'newer');
+  }
+
+  /** Whether a run there once ended with a state that could not be stored. */
+  wasUnstored(host: string, uuid: string): boolean {
+    return this.#unstored.has(`${host} ${uuid}`);
+  }
+
+  /** Whether nothing that the head has is missing in it. */
+  isNewest(uuid: string, state: TpmState): boolean {
+    const head = this.share.headState(this.share.volume(uuid));
+    return head === undefined || contains(state, head);
+  }
+
+  /** A guest was restored from a save file, and brought this TPM. */
+  savedTakenIn(run: TpmRun, state: TpmState, { decision, hold }: Prepared): void {
+    if (hold.kind !== 'held' || this.isNewest(run.uuid, state)) return;
+    const what = `${run.host} restored ${describeState(state)} from a save file (${decision})`;
+    const head = this.share.headState(this.share.volume(run.uuid));
+    this.#broken('G4', run.uuid, `${what}, the head is ${describeState(head)}`);
+  }
+
   /** After a crash of the server, or of the disk that serves as the share. */
   crashed(): void {
     this.share.resync();
@@ -153,6 +230,10 @@ export class Oracle implements ShareListener {
     for (const volume of this.share.volumes) this.share.check(volume);
     for (const [uuid, states] of this.#acknowledged) {
       for (const state of states) this.#expectInHead(uuid, state, 'G2');
+    }
+    for (const { uuid, state } of this.#keptByChoice) {
+      if (this.#isOnShare(uuid, state)) continue;
+      this.#broken('G5', uuid, `${describeState(state)} was the head before a choice, and is kept nowhere`);
     }
     for (const { host, uuid, state, answer } of this.#owed) {
       if (this.isStored(host, uuid, state)) continue;
@@ -217,7 +298,11 @@ export class Oracle implements ShareListener {
     const { uuid } = volume;
     this.#expectOfHolder(volume, entry, before);
     if (entry.kind === 'claim') this.#expectSilent(volume, entry, before);
-    if (entry.kind === 'publish') {
+    if (entry.kind === 'publish' && this.share.isChosen(volume, entry)) {
+      const state = this.share.stateOfEntry(volume, entry);
+      if (state) this.#published.add(state);
+      if (volume.view.head === entry) this.#chosenAs(volume, state);
+    } else if (entry.kind === 'publish') {
       const state = this.share.stateOfEntry(volume, entry);
       if (state) this.#published.add(state);
       this.#expectBegun(volume, entry);
@@ -232,6 +317,7 @@ export class Oracle implements ShareListener {
 
   prepareAsked(host: string, uuid: string): void {
     this.#prepareAsked.set(`${host} ${uuid}`, this.#options.nowMs());
+    this.#layThere.set(`${host} ${uuid}`, this.#options.host(host).local.state(uuid));
     const placed = this.placedOn(host, uuid);
     if (placed) this.#toBeRefused.set(`${host} ${uuid}`, placed);
     else this.#toBeRefused.delete(`${host} ${uuid}`);
@@ -239,6 +325,18 @@ export class Oracle implements ShareListener {
 
   prepareAnswered(host: string, uuid: string, { decision, hold }: Prepared): void {
     if (hold.kind === 'held') this.#expectClaim(host, uuid, hold.epoch);
+    const { format } = this.#options.host(host).local.state(uuid) ?? {};
+    if (format === 'newer' && decision !== 'wait-incoming') {
+      this.#broken('G5', uuid, `${host} starts it (${decision}) from what this program does not understand`);
+    }
+    const lay = this.#layThere.get(`${host} ${uuid}`);
+    if (lay?.format === 'newer' && decision !== 'wait-incoming') {
+      this.#broken(
+        'G5',
+        uuid,
+        `${host} starts it (${decision}) over ${describeState(lay)}, which nobody understands`,
+      );
+    }
     const placed = this.#toBeRefused.get(`${host} ${uuid}`);
     if (placed && decision !== 'wait-incoming') {
       this.#broken(
@@ -320,6 +418,24 @@ export class Oracle implements ShareListener {
       );
     }
     this.check();
+  }
+
+  /**
+   * A stop failed because its final state could not be read or is not understood. Whoever manages
+   * the domain may delete it now.
+   */
+  stopFailed({ host, uuid, toldStartedAtMs }: TpmRun, final: TpmState | undefined, code: string): void {
+    const { local } = this.#options.host(host);
+    if (UNSTORABLE.includes(code) || UNREADABLE.includes(code)) this.#unstored.add(`${host} ${uuid}`);
+    const state = final && lastOfARun(final);
+    if (!state || toldStartedAtMs === undefined || !UNSTORABLE.includes(code)) return;
+    if (this.isStored(host, uuid, state) || local.keptAside(uuid).some((kept) => contains(kept, state)))
+      return;
+    this.#broken(
+      'G5',
+      uuid,
+      `${describeState(state)}, of which the stop on ${host} says ${code}, is kept nowhere`,
+    );
   }
 
   /** What is started there past the hooks, before the volume is given up, is a second run of a domain that runs elsewhere: it stays on the disk. */

@@ -9,7 +9,8 @@ import type { Counts } from './coverage.js';
 import { EMPTY_LOG, type LogView } from './log-view.js';
 import type { Schedule } from './schedule.js';
 import { Site, type Domain } from './site.js';
-import { contains, describeState, type TpmState } from './tpm.js';
+import { resolveByHand } from './operator.js';
+import { contains, describeState, reads, type TpmState } from './tpm.js';
 import { Violation, type Guarantee } from './violation.js';
 
 export interface Played {
@@ -147,7 +148,8 @@ class Play {
     const { oracle } = this.#site;
     // Somebody deleted it, or a power loss took it, before anybody had stored it; another TPM may have come up in its place.
     const isLost = code === 'FOREIGN_TPM' && !oracle.share.headState(oracle.share.volume(domain.uuid));
-    const isGone = isLost || (code === 'NO_STATE' && !host.local.state(domain.uuid));
+    const isForeignFormat = code === 'STATE_NOT_UNDERSTOOD' && oracle.isNotUnderstood(host.name, domain.uuid);
+    const isGone = isLost || isForeignFormat || (code === 'NO_STATE' && !host.local.state(domain.uuid));
     if (!stopped && !isGone) throw broken('liveness', domain, `its stop on ${host.name} failed: ${code}`);
   }
 
@@ -225,13 +227,50 @@ class Play {
       return;
     }
     this.#site.coverage.count(`refused at last: ${code}`);
+    if (head && this.#isChoiceOfTheOperator(host, domain, head, code)) {
+      await this.#resolveAndRestart(host, domain);
+      return;
+    }
     const isExcused = head
-      ? this.#isChoiceOfTheOperator(host, domain, head, code)
-      : REFUSED_WITHOUT_HEAD.includes(code) &&
-        (this.#site.ledger.knows(uuid) || this.#wasTakenOver(domain) || isAbandoned(this.#viewOf(domain)));
+      ? this.#isTooNew(host, head, code)
+      : this.#mayBeRefusedWithoutHead(host, domain, code);
     if (!isExcused) {
       throw broken('liveness', domain, `its start on ${host.name} is refused although all is well: ${code}`);
     }
+  }
+
+  /** Nothing was ever stored, and nobody can say what the domain should go on with. */
+  #mayBeRefusedWithoutHead({ name }: AgentHost, domain: Domain, code: string): boolean {
+    const { oracle, ledger } = this.#site;
+    const { uuid } = domain;
+    if (code === 'STATE_NOT_UNDERSTOOD' || code === 'STATE_NOT_STORED') {
+      return oracle.isNotUnderstood(name, uuid) || oracle.wasUnstored(name, uuid);
+    }
+    const isUnknown = ledger.knows(uuid) || this.#wasTakenOver(domain) || isAbandoned(this.#viewOf(domain));
+    return REFUSED_WITHOUT_HEAD.includes(code) && isUnknown;
+  }
+
+  /** The operator chooses the head, and that is what every refusal says may be done; what lies here is kept. */
+  async #resolveAndRestart(host: AgentHost, domain: Domain): Promise<void> {
+    const { oracle } = this.#site;
+    const lost = host.local.state(domain.uuid);
+    const resolving = resolveByHand(this.#site, host, domain, 'head');
+    if (!resolving) throw broken('liveness', domain, `a job on ${host.name} never ends`);
+    if (!(await this.#outcome(resolving, `the choice of its state on ${host.name} was not answered`))) {
+      const code = this.#site.lastRefusal.get(`${host.name} resolve`) ?? 'no reason';
+      throw broken('liveness', domain, `the choice of the head on ${host.name} is refused: ${code}`);
+    }
+    const isKept =
+      lost &&
+      (oracle.isStored(host.name, domain.uuid, lost) || host.local.keptAside(domain.uuid).includes(lost));
+    if (lost && !isKept)
+      throw broken('G5', domain, `${describeState(lost)} was not chosen, and is kept nowhere`);
+    await this.#restart(domain);
+  }
+
+  /** Its swtpm cannot read what another host's has made. */
+  #isTooNew({ swtpm = 'current' }: AgentHost, head: TpmState, code: string): boolean {
+    return code === 'LIBTPMS_TOO_OLD' && !reads(swtpm, head);
   }
 
   /** The operator puts aside what somebody placed. */
@@ -251,9 +290,11 @@ class Play {
    * before anybody saw it: that may as well be a copy that somebody put there. One that was seen is a generation.
    */
   #isChoiceOfTheOperator(host: AgentHost, { uuid }: Domain, head: TpmState, code: string): boolean {
+    if (code === 'STATE_NOT_STORED') return this.#site.oracle.wasUnstored(host.name, uuid);
     const state = host.local.state(uuid);
     if (!state) return false;
     if (code === 'FOREIGN_TPM') return state.tpm !== head.tpm;
+    if (code === 'STATE_NOT_UNDERSTOOD') return state.format === 'newer';
     const isUnseen = state.run.isPastHook && !this.#site.oracle.wasPublished(uuid, state);
     return code === 'STATE_PLACED' && isUnseen;
   }
@@ -293,7 +334,7 @@ class Play {
         const state = local.state(domain.uuid);
         if (state?.run.toldStartedAtMs === undefined || state.run.host !== name) continue;
         // It went on on another host.
-        if (state.run.handedOver || oracle.wasDeletedByHand(state)) continue;
+        if (state.run.handedOver || oracle.wasDeletedByHand(state) || state.format === 'newer') continue;
         if (!oracle.isStored(name, domain.uuid, state)) return { host: name, domain, state };
       }
     }

@@ -7,7 +7,8 @@
 import { SeededRandom } from './random.js';
 import type { ScheduleOptions, Step } from './schedule.js';
 
-interface Draft {
+/** A schedule without its seed. */
+export interface Draft {
   readonly options: ScheduleOptions;
   readonly steps: readonly Step[];
 }

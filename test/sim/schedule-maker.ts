@@ -3,6 +3,7 @@
  */
 import { faultLength, makeArm, makeStall } from './fault-maker.js';
 import { withIdentities } from './schedule-identities.js';
+import { withStates } from './schedule-states.js';
 import { SeededRandom, type Weighted } from './random.js';
 import type { Action, Roughness, Schedule, ScheduleOptions, Step } from './schedule.js';
 
@@ -35,7 +36,7 @@ class ScheduleMaker {
     const length = this.#random.int(12, 30);
     while (steps.length < length) take(this.#pick(this.#actions)());
     const draft = { options: this.#options, steps: withSecondWriter(seed, steps) };
-    return { seed, ...withIdentities(seed, draft) };
+    return { seed, ...withStates(seed, withIdentities(seed, draft)) };
   }
 
   #makeOptions(asked: Roughness | undefined): ScheduleOptions {

@@ -6,6 +6,8 @@
  * left out.
  */
 import type { Arm } from './arms.js';
+import type { Choice } from './operator.js';
+import type { SwtpmVersion } from './tpm.js';
 
 export type Roughness = 'calm' | 'rough' | 'hostile';
 
@@ -28,6 +30,8 @@ export interface ScheduleOptions {
   readonly spare?: boolean;
   /** Whether firmware tells one machine from a copy of its disk in another one. */
   readonly hardware?: boolean;
+  /** The swtpm of each host. @default one that writes as every version can read it */
+  readonly swtpm?: readonly SwtpmVersion[];
   /** Published generations to keep. */
   readonly retention: number;
 }
@@ -50,7 +54,13 @@ export type Action =
   | ({ readonly do: 'lose-tpm' } & OnDomain)
   | ({ readonly do: 'delete-directory' } & OnDomain)
   /** Somebody puts a state of the same TPM into its directory while it is shut off. */
-  | ({ readonly do: 'place'; readonly older: boolean } & OnDomain)
+  | ({ readonly do: 'place'; readonly older: boolean; readonly newerFormat?: boolean } & OnDomain)
+  /** Somebody chooses the state that it goes on with. */
+  | ({ readonly do: 'resolve'; readonly keep: Choice } & OnDomain)
+  /** It is saved to a file, as `virsh managedsave` does. */
+  | ({ readonly do: 'save' } & OnDomain)
+  /** It is restored from the file that it was last saved to on this host. */
+  | ({ readonly do: 'restore-saved' } & OnDomain)
   | ({ readonly do: 'take-over'; readonly force: boolean } & OnDomain)
   /** A migration to this host is announced, and nothing of it follows: it was an offline one, or was refused. */
   | ({ readonly do: 'announce' } & OnDomain)
@@ -61,6 +71,8 @@ export type Action =
       readonly confirmed: boolean;
     } & OnDomain)
   | ({ readonly do: 'kill-agent' | 'stop-agent' | 'start-agent' } & OnHost)
+  /** Another swtpm is installed. Those that run stay what they are. */
+  | ({ readonly do: 'install-swtpm'; readonly version: SwtpmVersion } & OnHost)
   /** The agent starts again under another name: the host's first one for 0. */
   | ({ readonly do: 'rename'; readonly to: number } & OnHost)
   /** The spare machine starts with an image of this host's disk. */

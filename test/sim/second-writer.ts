@@ -16,14 +16,14 @@ export function placeState(
   site: Site,
   host: AgentHost,
   domain: Domain,
-  isOlder: boolean,
+  { older: isOlder, newerFormat = false }: { readonly older: boolean; readonly newerFormat?: boolean },
 ): Promise<boolean> | undefined {
   const { hypervisor, local } = host;
   const { uuid } = domain;
   const head = site.oracle.share.headState(site.oracle.share.volume(uuid));
   const finalTpm = local.finalTpm(uuid);
   if (!hypervisor || hypervisor.guest(uuid) || !head || finalTpm === undefined) return undefined;
-  const state = isOlder ? head.parent : madeFrom(site, host, domain, head);
+  const state = isOlder ? head.parent : madeFrom(site, host, domain, head, newerFormat);
   if (!state || digestOf(site.ledger.blobOf(state)) === finalTpm) return undefined;
   return hypervisor.job(domain, async () => {
     if (!(await write(host, uuid, site.ledger.blobOf(state)))) return false;
@@ -33,9 +33,15 @@ export function placeState(
   });
 }
 
-function madeFrom(site: Site, { name }: AgentHost, { uuid }: Domain, head: TpmState): TpmState {
+function madeFrom(
+  site: Site,
+  { name }: AgentHost,
+  { uuid }: Domain,
+  head: TpmState,
+  newerFormat: boolean,
+): TpmState {
   const run = site.newRun(uuid, name, { isKnown: false, isPastHook: false, isIncoming: false });
-  return site.ledger.next(head, run, site.nowMs);
+  return site.ledger.next(head, run, site.nowMs, newerFormat ? 'newer' : head.format);
 }
 
 function digestOf(blob: Uint8Array): string {

@@ -33,6 +33,8 @@ export interface WatchedVolume {
 }
 
 export interface ShareListener {
+  /** Whether an operator is choosing the domain's state just now, or has chosen it. */
+  mayBeChosen(uuid: string): boolean;
   fail(violation: Violation): void;
   /** An entry came to stand in the log. @param before the log without it */
   appended(volume: WatchedVolume, entry: SlotEntry, before: LogView): void;
@@ -49,7 +51,9 @@ export interface ShareWatchOptions {
 }
 
 const SLOT = /^\d{8}$/;
-const PARTS = ['log', 'gen', 'diverged'];
+const PARTS = ['log', 'gen', 'diverged', 'pins'];
+/** Copies beside the generations: nothing that a log names. */
+const COPIES = ['diverged', 'pins'];
 
 export class ShareWatch {
   readonly #options: ShareWatchOptions;
@@ -119,6 +123,13 @@ export class ShareWatch {
     return archive && this.stateIn(archive);
   }
 
+  /** Whether an operator chose what is published here. */
+  isChosen(volume: WatchedVolume, entry: SlotEntry): boolean {
+    return (
+      this.bundleOf(volume, entry)?.reason === 'resolve' && this.#options.listener.mayBeChosen(volume.uuid)
+    );
+  }
+
   headState(volume: WatchedVolume | undefined): TpmState | undefined {
     return volume && this.stateOfEntry(volume, volume.view.head);
   }
@@ -128,9 +139,10 @@ export class ShareWatch {
     return archive && readBundle(archive);
   }
 
-  /** States kept beside the head: diverged copies, and publishes that lost. */
+  /** States kept beside the head: diverged copies, snapshots, and publishes that lost. */
   keptStates(volume: WatchedVolume): TpmState[] {
-    const archives = [...(volume.parts.get('diverged')?.entries ?? [])].flatMap(([name, inode]) =>
+    const copies = COPIES.flatMap((part) => [...(volume.parts.get(part)?.entries ?? [])]);
+    const archives = copies.flatMap(([name, inode]) =>
       inode.kind === 'file' && !name.startsWith('.') ? [inode.data] : [],
     );
     for (const entry of volume.view.run) {
@@ -196,7 +208,7 @@ export class ShareWatch {
       return;
     }
     volume.parts.set(name, inode);
-    if (name === 'diverged') return;
+    if (COPIES.includes(name)) return;
     this.#places.set(inode, (child, its) => {
       if (name === 'log') this.#onSlot(volume, child, its);
       else this.#onGeneration(volume, child, its);
@@ -248,7 +260,7 @@ export class ShareWatch {
     if (volume.view.head !== entry) return;
     const older = this.stateOfEntry(volume, before.head);
     const newer = this.stateOfEntry(volume, entry);
-    if (!older || !newer || contains(newer, older)) return;
+    if (!older || !newer || contains(newer, older) || this.isChosen(volume, entry)) return;
     this.#fail('G4', volume, `the head went from ${describeState(older)} to ${describeState(newer)}`);
   }
 

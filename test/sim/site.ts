@@ -71,8 +71,7 @@ export class Site {
       return { uuid: UUIDS[at]!, transient };
     });
     this.hosts = names.map((name, at) => {
-      const isSpare = options.spare === true && at === names.length - 1;
-      return new AgentHost(this, this.world.host(name), isSpare, (fault) => {
+      return new AgentHost(this, this.world.host(name), at, (fault) => {
         this.#strike(name, fault);
       });
     });

@@ -26,8 +26,37 @@ export interface TpmRun {
   readonly isPastHook: boolean;
 }
 
+/**
+ * How a state is written:
+ *
+ *   plain     as libtpms before 0.10 does, for every TPM
+ *   profile   as libtpms 0.10 does, for TPMs that were made with it
+ *   newer     as a swtpm does that came after this program
+ */
+export type TpmFormat = 'plain' | 'profile' | 'newer';
+
+/** A swtpm with its libtpms. */
+export type SwtpmVersion = 'old' | 'current' | 'newer';
+
+const READS: Readonly<Record<SwtpmVersion, readonly TpmFormat[]>> = {
+  old: ['plain'],
+  current: ['plain', 'profile'],
+  newer: ['plain', 'profile', 'newer'],
+};
+const MAKES: Readonly<Record<SwtpmVersion, TpmFormat>> = { old: 'plain', current: 'profile', newer: 'newer' };
+
+export function reads(version: SwtpmVersion, { format }: TpmState): boolean {
+  return READS[version].includes(format);
+}
+
+/** @param parent the state that it goes on from; `undefined` for a new TPM */
+export function formatBy(version: SwtpmVersion, parent: TpmState | undefined): TpmFormat {
+  return version === 'newer' || !parent ? MAKES[version] : parent.format;
+}
+
 export interface TpmState {
   readonly number: number;
+  readonly format: TpmFormat;
   /** Which TPM: a blank one is another. */
   readonly tpm: number;
   readonly parent: TpmState | undefined;
@@ -47,6 +76,7 @@ const PERSISTENT_DATA_MAGIC = 0x12213443;
 const PCR_POLICY_MAGIC = 0x176be626;
 const SEED_BYTES = 64;
 const DATA_TAG = 1;
+const PROFILE = '{"Name":"default-v1","StateFormatLevel":7}\0';
 /** The state's number stands before the last magic. */
 const NUMBER_FROM_END = 8;
 
@@ -65,13 +95,13 @@ export class TpmLedger {
   }
 
   /** The first state of a new, blank TPM. */
-  blank(run: TpmRun, nowMs: number): TpmState {
+  blank(run: TpmRun, nowMs: number, format: TpmFormat = 'plain'): TpmState {
     this.#tpms += 1;
-    return this.#add({ tpm: this.#tpms, parent: undefined, depth: 0, run, writtenAtMs: nowMs });
+    return this.#add({ tpm: this.#tpms, format, parent: undefined, depth: 0, run, writtenAtMs: nowMs });
   }
 
-  next(parent: TpmState, run: TpmRun, nowMs: number): TpmState {
-    return this.#add({ tpm: parent.tpm, parent, depth: parent.depth + 1, run, writtenAtMs: nowMs });
+  next(parent: TpmState, run: TpmRun, nowMs: number, format: TpmFormat = parent.format): TpmState {
+    return this.#add({ tpm: parent.tpm, format, parent, depth: parent.depth + 1, run, writtenAtMs: nowMs });
   }
 
   blobOf(state: TpmState): Uint8Array {
@@ -119,9 +149,13 @@ class Writer {
     return this;
   }
 
-  /** A structure's header: version 2, magic, oldest version that reads it. */
-  header(magic: number): this {
-    return this.uint(2, 2).uint(4, magic).uint(2, 1);
+  /** A structure's header: version, magic, oldest version that reads it. */
+  header(magic: number, version = 2, oldest = 1): this {
+    return this.uint(2, version).uint(4, magic).uint(2, oldest);
+  }
+
+  text(text: string): this {
+    return this.uint(2, text.length).uint(1, ...Buffer.from(text));
   }
 
   /** A seed or a proof: never all zero. */
@@ -136,9 +170,12 @@ class Writer {
   }
 }
 
-function makeBlob({ number, tpm }: TpmState): Uint8Array {
-  const payload = new Writer()
-    .header(PERSISTENT_ALL_MAGIC)
+function makeBlob({ number, tpm, format }: TpmState): Uint8Array {
+  const payload =
+    format === 'profile'
+      ? new Writer().header(PERSISTENT_ALL_MAGIC, 4, 4).text(PROFILE)
+      : new Writer().header(PERSISTENT_ALL_MAGIC);
+  payload
     .header(COMPILE_CONSTANTS_MAGIC)
     .uint(4, COMPILE_CONSTANTS, ...new Array<number>(COMPILE_CONSTANTS).fill(0))
     .uint(1, 1)
@@ -155,7 +192,7 @@ function makeBlob({ number, tpm }: TpmState): Uint8Array {
     .uint(4, number, PERSISTENT_ALL_MAGIC);
   const data = payload.bytes;
   const header = new Writer()
-    .uint(1, 2, 1)
+    .uint(1, format === 'newer' ? 3 : 2, 1)
     .uint(2, HEADER_BYTES, 0)
     .uint(4, HEADER_BYTES + ENTRY_HEADER_BYTES + data.length)
     .uint(2, DATA_TAG)

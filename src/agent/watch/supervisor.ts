@@ -247,6 +247,8 @@ export class Supervisor {
   async launched(uuid: DomainUuid, facts: DomainFacts): Promise<void> {
     await this.#ready;
     await (await this.#meet(uuid, facts)).launched();
+    // A start that takes a guest in is a migration's only from here on.
+    this.#arrivals.watch();
     await this.#sightings.confirm(uuid);
   }
 
