@@ -80,6 +80,7 @@ async function prepareTarget(
   try {
     hypervisor.announce(uuid);
     const incoming = hypervisor.takeAnnouncement(uuid);
+    site.oracle.arrivalAsked(target.name, uuid);
     const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, { incoming, runClaim }));
     site.oracle.prepareAnswered(target.name, uuid, prepared);
     site.coverage.count(`prepare: ${prepared.decision}`);

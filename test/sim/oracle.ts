@@ -315,6 +315,11 @@ export class Oracle implements ShareListener {
     if (entry.kind === 'release') this.#expectReleasable(uuid, entry);
   }
 
+  /** An announced start, which may turn out to be an ordinary one. */
+  arrivalAsked(host: string, uuid: string): void {
+    this.#prepareAsked.set(`${host} ${uuid}`, this.#options.nowMs());
+  }
+
   prepareAsked(host: string, uuid: string): void {
     this.#prepareAsked.set(`${host} ${uuid}`, this.#options.nowMs());
     this.#layThere.set(`${host} ${uuid}`, this.#options.host(host).local.state(uuid));

@@ -292,11 +292,17 @@ class Play {
   #isChoiceOfTheOperator(host: AgentHost, { uuid }: Domain, head: TpmState, code: string): boolean {
     if (code === 'STATE_NOT_STORED') return this.#site.oracle.wasUnstored(host.name, uuid);
     const state = host.local.state(uuid);
-    if (!state) return false;
+    // A final state that nobody could read, and whose files are gone.
+    if (!state) return code === 'STATE_NOT_STORED' && this.#wasBlind(host);
     if (code === 'FOREIGN_TPM') return state.tpm !== head.tpm;
     if (code === 'STATE_NOT_UNDERSTOOD') return state.format === 'newer';
     const isUnseen = state.run.isPastHook && !this.#site.oracle.wasPublished(uuid, state);
     return code === 'STATE_PLACED' && isUnseen;
+  }
+
+  #wasBlind(host: AgentHost): boolean {
+    const at = this.#site.hosts.indexOf(host);
+    return this.#site.schedule.steps.some((step) => step.do === 'blind' && step.host === at);
   }
 
   /** By somebody's hand: nobody knows then whether its last holder had a TPM. */
