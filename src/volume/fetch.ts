@@ -141,9 +141,9 @@ export async function openArchive(
   data: Uint8Array,
 ): Promise<Bundle> {
   const bundle = await decodeBundle(isSealed(data) ? await unsealed(data, sealing) : data);
-  const { identity } = withShownIdentity(bundle.capture);
+  const shown = withShownIdentity(bundle.capture);
   // Where the state shows which TPM it is, nobody is believed who says something else beside it.
-  return identity === undefined ? bundle : { ...bundle, capture: { ...bundle.capture, identity } };
+  return shown.identity === undefined ? bundle : ofItsCapture(bundle.manifest, shown);
 }
 
 /** The same for one that somebody brings: what the state itself shows of the TPM's identity is believed, not what is written beside it. */
@@ -152,7 +152,12 @@ export async function openForeignArchive(
   data: Uint8Array,
 ): Promise<Bundle> {
   const { manifest, capture } = await openArchive(context, data);
-  return { manifest, capture: withShownIdentity(capture) };
+  return ofItsCapture(manifest, withShownIdentity(capture));
+}
+
+/** A manifest says of the TPM what the capture does, so that both can be written again. */
+function ofItsCapture(manifest: Manifest, capture: Capture): Bundle {
+  return { manifest: { ...manifest, identity: capture.identity ?? null }, capture };
 }
 
 export function withShownIdentity(capture: Capture): Capture {

@@ -20,6 +20,7 @@ import { livePath } from '../../src/volume/share-context.js';
 import { NOTE, tpmCapture } from '../fixtures/tpm-captures.js';
 import { claimCall } from '../fixtures/volume-steps.js';
 import type { SeededRandom } from '../sim/random.js';
+import { runAgent, runCommand, type ProgramSite } from './tree-program.js';
 import { SNAPSHOT, type TreeWorld } from './tree-world.js';
 
 export type Placement = 'mirror' | 'direct';
@@ -29,6 +30,8 @@ export interface Actor {
   readonly world: TreeWorld;
   readonly store: ShareService;
   readonly host: HostContext;
+  /** The whole of the files, as a program has them. */
+  readonly files: FileSystem;
   readonly random: SeededRandom;
   readonly placement: Placement;
   uuid: DomainUuid;
@@ -51,7 +54,7 @@ export function makeActor(
   const hostFiles = linkFree(fs, world.swtpmRoot, 'HOST_TAMPERED');
   const context = { fs: hostFiles, random, clock: instantClock(), stateDirectory };
   const known = { epoch: 1, next: 5, parent: 4 };
-  return { world, store, host: context, random, placement, uuid, ...known };
+  return { world, store, host: context, files: fs, random, placement, uuid, ...known };
 }
 
 type Operation = (actor: Actor) => Promise<unknown>;
@@ -126,9 +129,57 @@ const HOST_OPERATIONS: Record<string, Operation> = {
   takeLinksAway: (actor) => takeLinksAway(actor.host.fs, pathsOf(actor)),
 };
 
+/** Of the command line. */
+const COMMANDS: Readonly<Record<string, (actor: Actor) => readonly string[]>> = {
+  'status --all-hosts': () => ['status', '--all-hosts'],
+  status: () => ['status'],
+  history: ({ uuid }) => ['history', uuid, '--all'],
+  verify: ({ uuid }) => ['verify', uuid],
+  'verify --all': () => ['verify', '--all'],
+  'restore --to': ({ uuid, world, random }) => [
+    'restore',
+    uuid,
+    '--to',
+    random.pick([world.givenDirectory, `${world.givenDirectory}/new`]),
+  ],
+  export: ({ uuid, world }) => ['export', uuid, `${world.givenDirectory}/vm.tar.gz`],
+  'purge --yes': ({ uuid }) => ['purge', uuid, '--yes'],
+  forget: ({ uuid }) => ['forget', uuid],
+  'resolve --keep': ({ uuid, random }) => [
+    'resolve',
+    uuid,
+    '--keep',
+    random.pick(['head', 'local', 'diverged'] as const),
+  ],
+  rollback: ({ uuid }) => ['rollback', uuid, '2'],
+  'snapshot create': ({ uuid }) => ['snapshot', 'create', uuid, 'other'],
+  'snapshot list': ({ uuid }) => ['snapshot', 'list', uuid],
+  'snapshot revert': ({ uuid }) => ['snapshot', 'revert', uuid, SNAPSHOT],
+  clone: ({ uuid }) => ['clone', uuid, '22222222-3333-4444-8555-666666666666'],
+  'take-over --force': ({ uuid }) => ['take-over', uuid, '--force'],
+  'domain prepare': ({ uuid }) => ['domain', 'prepare', uuid, '--name', 'vm'],
+  'domain started': ({ uuid }) => ['domain', 'started', uuid],
+  'domain stopped': ({ uuid }) => ['domain', 'stopped', uuid],
+};
+
+const PROGRAM_OPERATIONS: Record<string, Operation> = {
+  ...Object.fromEntries(
+    Object.entries(COMMANDS).map(([name, words]): [string, Operation] => [
+      name,
+      (actor) => runCommand(siteOf(actor), words(actor)),
+    ]),
+  ),
+  'an agent and a run': (actor) => runAgent(siteOf(actor), actor.uuid),
+};
+
+function siteOf({ world, files: fs, store, random, placement }: Actor): ProgramSite {
+  return { world, fs, store, random, placement };
+}
+
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   ...SHARE_OPERATIONS,
   ...HOST_OPERATIONS,
+  ...PROGRAM_OPERATIONS,
 };
 
 /** What a holder does more often than anything else, and what deletes, come more often. */

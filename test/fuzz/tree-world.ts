@@ -77,6 +77,11 @@ export class TreeWorld {
     return join(this.host, 'qemu', 'nvram', 'vm_VARS.fd');
   }
 
+  /** An empty directory of another user, which somebody names in a command. */
+  get givenDirectory(): string {
+    return join(this.host, 'qemu', 'given');
+  }
+
   get stateDirectory(): string {
     return join(this.host, 'state');
   }
@@ -128,12 +133,15 @@ async function makeShare(root: string, random: SeededRandom): Promise<void> {
 function makeHost(root: string): void {
   const swtpm = join(root, 'swtpm', UUID, 'tpm2');
   const nvram = join(root, 'qemu', 'nvram');
-  for (const path of [swtpm, nvram, join(root, 'state')]) fs.mkdirSync(path, { recursive: true });
+  const given = join(root, 'qemu', 'given');
+  for (const path of [swtpm, nvram, given, join(root, 'state'), join(root, 'run')])
+    fs.mkdirSync(path, { recursive: true });
   fs.writeFileSync(join(swtpm, 'tpm2-00.permall'), readStateBlob('fresh-a.permall').data);
   fs.writeFileSync(join(nvram, 'vm_VARS.fd'), 'variables');
   if (!isRoot) return;
   for (const path of [swtpm, join(swtpm, 'tpm2-00.permall')]) fs.chownSync(path, SWTPM, SWTPM);
-  for (const path of [dirname(nvram), nvram, join(nvram, 'vm_VARS.fd')]) fs.chownSync(path, QEMU, QEMU);
+  for (const path of [dirname(nvram), nvram, given, join(nvram, 'vm_VARS.fd')])
+    fs.chownSync(path, QEMU, QEMU);
 }
 
 const CANARY_DIRECTORIES = ['log', 'gen', 'pins', 'diverged', 'live/00000001/tpm2', 'tpm2', 'nvram'];

@@ -8,7 +8,7 @@ import {
 } from '../../../src/model/generation-name.js';
 import { contentDigest, sha256, tpmDigest } from '../../../src/model/hash.js';
 import { readWhole } from '../../../src/volume/files.js';
-import { numberOf, OTHER_UUID, UUID } from '../../fixtures/tpm-captures.js';
+import { NOTE, numberOf, OTHER_UUID, tpmCapture, UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
 import { fetchHead, hold, publish, read } from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
@@ -168,4 +168,23 @@ t.test('a generation under a name of version 0.1.0, which tells no TPM, is read 
   const generation = await fetchHead(hosts.start('kvm-b').store);
   t.equal(numberOf(generation.capture), 3);
   t.strictSame(generation.name, name);
+});
+
+t.test('a manifest that says another TPM than the state is, or none, is told as the state is', async (t) => {
+  const hosts = new VolumeHosts();
+  const { store } = hosts.start('kvm-a');
+  await store.initialise({});
+  const held = await hold(store);
+  for (const claimed of [undefined, 'f'.repeat(64)]) {
+    // Whoever can write to the share can write any manifest.
+    const capture = { ...tpmCapture(1), identity: claimed };
+    const { uuid, epoch, next: slot, parent } = held;
+    await store.publish({ uuid, epoch, slot, parent, capture, note: NOTE });
+    held.next++;
+    const { manifest, capture: read } = await fetchHead(store);
+    t.match(read.identity, /^[0-9a-f]{64}$/);
+    t.not(read.identity, claimed);
+    t.equal(manifest.identity, read.identity);
+    t.ok(await encodeBundle(manifest, read), 'it can be written again');
+  }
 });
