@@ -26,9 +26,13 @@ const FAST_STAGES = [
     { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300 },
   ],
 ];
+/** Most of the slow tests wait for most of their time: for a host to count as dead, for libvirt, for a share that hangs. */
+const SLOW_JOBS_PER_CORE = 2;
 const SLOW_STAGES = [
-  [{ name: 'lint', command: ['npm', 'run', '--silent', 'lint'] }],
-  [{ name: 'slow tests', files: isSlow, timeoutSeconds: 900 }],
+  [
+    { name: 'lint', command: ['npm', 'run', '--silent', 'lint'] },
+    { name: 'slow tests', files: isSlow, timeoutSeconds: 900, jobsPerCore: SLOW_JOBS_PER_CORE },
+  ],
   [{ name: 'scripts/try', command: ['scripts/try'] }],
   [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short'] }],
 ];
@@ -72,13 +76,13 @@ async function runCommand({ name, command: [program, ...args] }) {
   return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
 }
 
-async function runTests({ name, files: isChosen, timeoutSeconds }) {
+async function runTests({ name, files: isChosen, ...limits }) {
   const found = await readdir('test', { recursive: true });
   const files = found.filter((file) => file.endsWith('.test.ts') && isChosen(file)).sort();
   console.log(`running ${name}: ${files.length} files`);
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
   const paths = files.map((file) => `test/${file}`);
-  return await runTestFiles(paths, timeoutSeconds, reportFile);
+  return await runTestFiles(paths, limits, reportFile);
 }
 
 function reportFile({ name, passed, failed, skipped, timeMs, failures }) {

@@ -6,22 +6,22 @@ import { availableParallelism } from 'node:os';
 import { withBundledTests } from './bundle-tests.mjs';
 import { readTap } from './tap-results.mjs';
 
-/** Many tests wait more than they work. */
-const JOBS = availableParallelism() + 1;
 /** What a test file gets beyond its time limit to tell what it was doing. */
 const REPORT_MS = 15_000;
 
 /**
  * @param files paths relative to the project, which is the working directory
  * @param timeoutSeconds limit for one file
+ * @param jobsPerCore how many files run at a time for each core; one more does
  * @param onFile called as each file ends, with `{ name, passed, failed, skipped, timeMs, failures: [{ name, details }] }`
  * @returns `{ passed, failed, skipped }` of all of them
  */
-export function runTestFiles(files, timeoutSeconds, onFile) {
-  return withBundledTests(files, (programs) => runPrograms([...programs], timeoutSeconds, onFile));
+export function runTestFiles(files, { timeoutSeconds, jobsPerCore = 1 }, onFile) {
+  const jobs = jobsPerCore * availableParallelism() + 1;
+  return withBundledTests(files, (programs) => runPrograms([...programs], { timeoutSeconds, jobs }, onFile));
 }
 
-async function runPrograms(programs, timeoutSeconds, onFile) {
+async function runPrograms(programs, { timeoutSeconds, jobs }, onFile) {
   const totals = { passed: 0, failed: 0, skipped: 0 };
   const work = async () => {
     for (let next = programs.shift(); next; next = programs.shift()) {
@@ -31,7 +31,7 @@ async function runPrograms(programs, timeoutSeconds, onFile) {
       onFile({ name, ...result });
     }
   };
-  await Promise.all(Array.from({ length: JOBS }, work));
+  await Promise.all(Array.from({ length: jobs }, work));
   return totals;
 }
 

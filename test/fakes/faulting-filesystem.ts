@@ -52,12 +52,16 @@ export function faultingFileSystem(
   return { fs, faultsMet: () => met };
 }
 
-/** Runs `scenario` with the n-th operation failing, for each operation of a clean run. */
+/**
+ * Runs `scenario` with the n-th operation failing, for each operation of a clean run.
+ *
+ * @param errnos with which they fail in turn
+ */
 export async function failEach(
   prepare: () => Promise<FileSystem>,
   scenario: (fs: FileSystem) => Promise<unknown>,
-  errno: string,
-  check: (failed: Call, outcome: unknown) => Promise<void>,
+  errnos: readonly string[],
+  check: (failed: Call & { readonly errno: string }, outcome: unknown) => Promise<void>,
 ): Promise<void> {
   const calls: Call[] = [];
   const counting = interceptFileSystem(await prepare(), async (call, proceed) => {
@@ -66,6 +70,7 @@ export async function failEach(
   });
   await scenario(counting);
   for (const [index, failed] of calls.entries()) {
+    const errno = errnos[index % errnos.length] ?? 'EIO';
     let count = 0;
     const fs = interceptFileSystem(await prepare(), async (call, proceed) => {
       if (count++ === index) throw systemError(errno, call);
@@ -75,7 +80,7 @@ export async function failEach(
       () => undefined,
       (error: unknown) => error,
     );
-    await check(failed, outcome);
+    await check({ ...failed, errno }, outcome);
   }
 }
 

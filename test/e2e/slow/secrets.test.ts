@@ -5,10 +5,10 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
-import { DOMAIN, Guest } from '../fixtures/guest.js';
-import type { HostFixture } from '../fixtures/host.js';
-import { Site } from '../fixtures/site.js';
-import { waitUntil } from '../fixtures/wait-until.js';
+import { DOMAIN, Guest } from '../../fixtures/guest.js';
+import type { HostFixture } from '../../fixtures/host.js';
+import { Site } from '../../fixtures/site.js';
+import { waitUntil } from '../../fixtures/wait-until.js';
 
 const PATIENCE_MS = 60_000;
 const CHUNK_BYTES = 12;
