@@ -537,4 +537,227 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'what is not understood loses to the head in silence',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  return fault === 'torn' || (fault === 'zeroed' && isFromBeforeBoot === true);\n",
+        replace:
+          "  return fault === 'torn' || fault === 'not-understood' || (fault === 'zeroed' && isFromBeforeBoot === true);\n",
+      },
+    ],
+  },
+  {
+    name: 'what cannot be read loses to the head in silence',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  return fault === 'torn' || (fault === 'zeroed' && isFromBeforeBoot === true);\n",
+        replace:
+          "  return fault === 'torn' || fault === 'unreadable' || (fault === 'zeroed' && isFromBeforeBoot === true);\n",
+      },
+    ],
+  },
+  {
+    name: 'a final state that could not be stored is passed over when it is gone',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: '  if (!unstored || isLost(facts)) return false;\n',
+        replace: '  if (!unstored || isLost(facts) || kind.length > 0) return false;\n',
+      },
+    ],
+  },
+  {
+    name: 'a final state that could not be stored is deleted with its directory',
+    edits: [
+      {
+        file: 'agent/domain/domain-run.ts',
+        find: '    if (!UNSTORABLE.has(code) || this.place.live !== undefined) return undefined;\n',
+        replace: '    if (UNSTORABLE.has(code) || this.place.live !== undefined) return undefined;\n',
+      },
+    ],
+  },
+  {
+    name: "a state that this host's libtpms cannot read is let through",
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  return isTooNew(decision, facts) ? refuse('LIBTPMS_TOO_OLD') : decision;\n",
+        replace: '  void isTooNew;\n  return decision;\n',
+      },
+    ],
+  },
+  {
+    name: 'whether libtpms reads a state is asked of the state that lies here alone',
+    edits: [
+      {
+        file: 'model/restore-plan.ts',
+        find: "  return isHead && volume.kind === 'whole' && volume.isTooNew === true;\n",
+        replace: "  return isHead && volume.kind === 'empty';\n",
+      },
+    ],
+  },
+  {
+    name: 'a save file that is older than the head is restored',
+    edits: [
+      {
+        file: 'agent/start/saved-state.ts',
+        find: '  if (!log?.head || !isOlderThanHead(log, claim)) return;\n',
+        replace: '  if (!log?.head || log.top > 0 || !isOlderThanHead(log, claim)) return;\n',
+      },
+    ],
+  },
+  {
+    name: "what an operator's choice replaces is kept nowhere",
+    edits: [
+      {
+        file: 'cli/place-content.ts',
+        find: '  const kept = before > 0 ? await keepHead(opened, placement, before) : undefined;\n',
+        replace: '  void keepHead;\n  const kept = undefined;\n',
+      },
+    ],
+  },
+  {
+    name: 'an operator chooses the head, and what lay there is gone',
+    edits: [
+      {
+        file: 'cli/resolve.ts',
+        find: '  if (loses) await keepDiverged(opened, idle, loses, name);\n',
+        replace: '  void keepDiverged;\n  void idle;\n  void name;\n',
+      },
+      {
+        file: 'host/set-aside.ts',
+        find: '  if (files.every((file) => isIn(unlessIn, file)) && moved.length === 0) return undefined;\n',
+        replace:
+          '  if (unlessIn || (files.every((file) => isIn(unlessIn, file)) && moved.length === 0)) return undefined;\n',
+      },
+    ],
+  },
+  {
+    name: 'a host is known by its name alone, and fences itself when it gets another one',
+    edits: [
+      {
+        file: 'model/host-identity.ts',
+        find: '  if (id === undefined) return host === self.nameBeforeId;\n',
+        replace: '  if (id !== undefined) return host === (self as unknown as { name: string }).name;\n',
+      },
+    ],
+  },
+  {
+    name: 'a renamed host is not heard under the name of its claims',
+    edits: [
+      {
+        file: 'volume/hosts.ts',
+        find: '    for (const beat of this.#former.values()) await beat.beat();\n',
+        replace: '    for (const beat of this.#former.values()) void beat;\n',
+      },
+    ],
+  },
+  {
+    name: 'a doubled host goes unnoticed',
+    edits: [
+      {
+        file: 'volume/claim.ts',
+        find: '    refuseDouble(heartbeat.double(call.hostExpiryMs));\n',
+        replace: '    void refuseDouble;\n',
+      },
+    ],
+  },
+  {
+    name: 'a copy takes the claims of its original for its own',
+    edits: [
+      {
+        file: 'model/host-identity.ts',
+        find: '  if (id === self.id) return instance === undefined || self.instances.includes(instance);\n',
+        replace: '  if (id === self.id) return true;\n',
+      },
+      {
+        file: 'volume/claim.ts',
+        find: '    refuseDouble(heartbeat.double(call.hostExpiryMs));\n',
+        replace: '    if (call.reason !== "recover") refuseDouble(heartbeat.double(call.hostExpiryMs));\n',
+      },
+    ],
+  },
+  {
+    name: 'a program of a copied host forgets what the one before it had found',
+    edits: [
+      {
+        file: 'volume/own-beat.ts',
+        find: '    if (this.#other || last?.instance !== this.#context.self.instance || !last.found) return;\n',
+        replace: '    if (last !== undefined || !this.#other) return;\n',
+      },
+    ],
+  },
+  {
+    name: 'what a copy claimed is nobody’s when it gets an identity of its own',
+    edits: [
+      {
+        file: 'model/host-identity.ts',
+        find: '  return self.separated.some((former) => former.id === id && former.instance === instance);\n',
+        replace: '  return false;\n',
+      },
+    ],
+  },
+  {
+    name: "a file's time is taken for the server's on every file system",
+    edits: [
+      {
+        file: 'volume/hosts.ts',
+        find: ".timeSource === 'server' && !isTimeObserved)",
+        replace: ".timeSource !== 'nothing' && !isTimeObserved)",
+      },
+    ],
+  },
+  {
+    name: 'a beat that lies in the future is one of a host that lives',
+    edits: [
+      {
+        file: 'volume/hosts.ts',
+        find: '          silentMs: Math.max(0, ageMs, unchangedMs),\n',
+        replace: '          silentMs: ageMs < 0 ? 0 : Math.max(0, ageMs, unchangedMs),\n',
+      },
+    ],
+  },
+  {
+    name: 'a beat that does not change is one of a host that lives',
+    edits: [
+      {
+        file: 'volume/host-watch.ts',
+        find: '    if (seen?.content === content) return Math.max(0, askedMs - seen.sinceMs);\n',
+        replace: '    if (seen?.content === content) return Math.max(0, askedMs - nowMs);\n',
+      },
+    ],
+  },
+  {
+    name: 'what a program put in place for an announced migration is somebody else’s state at the next start',
+    edits: [
+      {
+        file: 'agent/domain/beginning.ts',
+        find: "    if (decision !== 'wait-incoming' || prepared.headPlaced) run.record.judged();\n",
+        replace: "    if (decision !== 'wait-incoming') run.record.judged();\n",
+      },
+    ],
+  },
+  {
+    name: 'a start that turns out to take a guest in is not watched for its arrival',
+    edits: [
+      {
+        file: 'agent/watch/supervisor.ts',
+        find: "    // A start that takes a guest in is a migration's only from here on.\n    this.#arrivals.watch();\n",
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a stop begins with the readings of the run before it',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: "      ...ANEW,\n      run: 'finishing',\n",
+        replace: "      run: 'finishing',\n",
+      },
+    ],
+  },
 ];

@@ -91,6 +91,8 @@ export class Oracle implements ShareListener {
   readonly #published = new WeakSet<TpmState>();
   /** Where the final state of a run could not be stored, by host and domain. */
   readonly #unstored = new Set<string>();
+  /** Of these, what is known of it, until a power loss there, or a choice. */
+  readonly #leftUnstored = new Map<string, TpmState>();
   /** Domains whose state somebody chose. */
   readonly #chosen = new Set<string>();
   /** What such a choice put in another one's place. */
@@ -147,6 +149,12 @@ export class Oracle implements ShareListener {
     this.#placed.delete(`${host} ${uuid}`);
   }
 
+  /** A host has lost its power: what lay on its disk alone may be gone. */
+  lostPower(host: string, uuid: string): void {
+    this.forgetPlaced(host, uuid);
+    this.#leftUnstored.delete(`${host} ${uuid}`);
+  }
+
   /** What somebody put there, while it lies there and the host can tell it from what its last run left. */
   placedOn(host: string, uuid: string): TpmState | undefined {
     const state = this.#placed.get(`${host} ${uuid}`);
@@ -166,7 +174,7 @@ export class Oracle implements ShareListener {
 
   /** @param local what lay there and was to become the head, where that was the choice */
   resolved(uuid: string, host: string, local: TpmState | undefined): void {
-    this.forgetPlaced(host, uuid);
+    this.lostPower(host, uuid);
     for (let at = local; at; at = at.parent) this.#made.delete(at);
     const head = this.share.headState(this.share.volume(uuid));
     if (local && head !== local) {
@@ -198,6 +206,26 @@ export class Oracle implements ShareListener {
   isNotUnderstood(host: string, uuid: string): boolean {
     const { local } = this.#options.host(host);
     return [local.state(uuid), ...local.keptAside(uuid)].some((state) => state?.format === 'newer');
+  }
+
+  /** G5: a host on which the last run left what could not be stored does not go back behind that without a word. */
+  #expectNotPassedOver({ host, uuid }: TpmRun, loaded: TpmState, { decision }: Prepared): void {
+    const state = this.#leftUnstored.get(`${host} ${uuid}`);
+    const volume = this.share.volume(uuid);
+    if (!state || contains(loaded, state) || this.isStored(host, uuid, state)) return;
+    // Another host has had it since, from the head: what this one left is a branch of its own then.
+    if (
+      volume?.view.run.some(
+        (entry) => entry.kind === 'claim' && entry.host !== host && entry.atMs > state.writtenAtMs,
+      )
+    ) {
+      return;
+    }
+    this.#broken(
+      'G5',
+      uuid,
+      `${host} starts from ${describeState(loaded)} (${decision}), its last run left ${describeState(state)}, which is stored nowhere`,
+    );
   }
 
   /** Whether a run there once ended with a state that could not be stored. */
@@ -379,6 +407,7 @@ export class Oracle implements ShareListener {
       this.#broken('G6', uuid, `${host} was allowed to start with an invalid state (${prepared.decision})`);
       return;
     }
+    this.#expectNotPassedOver(run, loaded, prepared);
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
     if (hold.kind === 'held') this.#heldStarts.push({ run, atMs: this.#options.nowMs() });
@@ -434,8 +463,10 @@ export class Oracle implements ShareListener {
     if (UNSTORABLE.includes(code) || UNREADABLE.includes(code)) this.#unstored.add(`${host} ${uuid}`);
     const state = final && lastOfARun(final);
     if (!state || toldStartedAtMs === undefined || !UNSTORABLE.includes(code)) return;
-    if (this.isStored(host, uuid, state) || local.keptAside(uuid).some((kept) => contains(kept, state)))
+    this.#leftUnstored.set(`${host} ${uuid}`, state);
+    if (this.isStored(host, uuid, state) || local.keptAside(uuid).some((kept) => contains(kept, state))) {
       return;
+    }
     this.#broken(
       'G5',
       uuid,

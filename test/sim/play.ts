@@ -263,8 +263,9 @@ class Play {
     const isKept =
       lost &&
       (oracle.isStored(host.name, domain.uuid, lost) || host.local.keptAside(domain.uuid).includes(lost));
-    if (lost && !isKept)
+    if (lost && !isKept) {
       throw broken('G5', domain, `${describeState(lost)} was not chosen, and is kept nowhere`);
+    }
     await this.#restart(domain);
   }
 

@@ -281,7 +281,7 @@ export class Site {
     if (!host.isPowered) return;
     this.coverage.count('fault: power loss');
     host.powerLoss();
-    for (const { uuid } of this.domains) this.oracle.forgetPlaced(host.name, uuid);
+    for (const { uuid } of this.domains) this.oracle.lostPower(host.name, uuid);
     if (this.shareIsLocal) this.oracle.crashed();
     else this.oracle.check();
     this.world.clock.after(downMs, () => {
