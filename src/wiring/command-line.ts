@@ -276,7 +276,7 @@ function openChanges(
   const { swtpmDir } = config.libvirt;
   let trouble: MirrorError | undefined;
   let troubleAtMs = -Infinity;
-  // Every rescan watches anew what is not watched, and fails again while the trouble lasts.
+  // Every rescan tries anew while there is trouble, and fails again as long as it lasts.
   const lastsMs = 2.5 * config.timing.rescanMs;
   const watcher = new ChokidarStateWatcher({
     fs,

@@ -134,14 +134,16 @@ function makeHost(root: string): void {
   const swtpm = join(root, 'swtpm', UUID, 'tpm2');
   const nvram = join(root, 'qemu', 'nvram');
   const given = join(root, 'qemu', 'given');
-  for (const path of [swtpm, nvram, given, join(root, 'state'), join(root, 'run')])
+  for (const path of [swtpm, nvram, given, join(root, 'state'), join(root, 'run')]) {
     fs.mkdirSync(path, { recursive: true });
+  }
   fs.writeFileSync(join(swtpm, 'tpm2-00.permall'), readStateBlob('fresh-a.permall').data);
   fs.writeFileSync(join(nvram, 'vm_VARS.fd'), 'variables');
   if (!isRoot) return;
   for (const path of [swtpm, join(swtpm, 'tpm2-00.permall')]) fs.chownSync(path, SWTPM, SWTPM);
-  for (const path of [dirname(nvram), nvram, given, join(nvram, 'vm_VARS.fd')])
+  for (const path of [dirname(nvram), nvram, given, join(nvram, 'vm_VARS.fd')]) {
     fs.chownSync(path, QEMU, QEMU);
+  }
 }
 
 const CANARY_DIRECTORIES = ['log', 'gen', 'pins', 'diverged', 'live/00000001/tpm2', 'tpm2', 'nvram'];

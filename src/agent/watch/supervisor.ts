@@ -374,8 +374,16 @@ export class Supervisor {
       void this.#census.take();
     }
     await this.#abandoned.look();
+    await this.#watchAnew();
     if (this.#hasClaimedAnew()) void this.#names.leave();
     void this.#keepReserve();
+  }
+
+  /** What could not be watched is tried again: it may be possible by now, and while it is not, that is told. */
+  async #watchAnew(): Promise<void> {
+    if (this.#changes.trouble?.() === undefined) return;
+    const inUse = this.replicators().filter(({ state }) => state.run !== 'stopped');
+    await Promise.all(inUse.map(({ place }) => this.#changes.watch(place)));
   }
 
   async #keepReserve(): Promise<void> {
