@@ -170,7 +170,7 @@ export interface AgentContext {
   readonly bootedAtMs: number;
   readonly share: ShareStore;
   /** Keeps a generation as a snapshot. */
-  readonly snapshots: Pick<ShareAdministration, 'pin'>;
+  readonly snapshots: Pick<ShareAdministration, 'pin' | 'unpin' | 'pins'>;
   readonly knownShare: KnownShare;
   readonly journal: Journal;
   readonly spool: Spool;

@@ -25,12 +25,21 @@ type HeldDecision = Exclude<
   'refuse' | 'wait-incoming' | 'keep-unverified' | 'restore-spooled'
 >;
 
+const OWN_SNAPSHOT_PREFIX = 'before-placed-';
+const OWN_SNAPSHOT = new RegExp(`^${OWN_SNAPSHOT_PREFIX}\\d+$`);
+/** The newest of them. */
+const OWN_SNAPSHOTS_KEPT = 5;
+
 /** One look at a domain that is about to start, and what is needed to act on it. */
 export interface StartAttempt {
   readonly context: AgentContext;
   readonly request: PrepareRequest;
   readonly situation: Situation;
   readonly deadline: StartDeadline;
+}
+
+function slotOf(ownSnapshot: string): number {
+  return Number(ownSnapshot.slice(OWN_SNAPSHOT_PREFIX.length));
 }
 
 export class HeldStart {
@@ -221,7 +230,7 @@ export class HeldStart {
     const { uuid, volume } = this.#situation;
     const slot = volume?.log.head?.slot;
     invariant(slot !== undefined, 'there is a head before what was placed');
-    const name = parseSnapshotName(`before-placed-${String(slot)}`);
+    const name = parseSnapshotName(`${OWN_SNAPSHOT_PREFIX}${String(slot)}`);
     await this.#deadline.within(snapshots.pin({ uuid, name, slot }));
     const local = this.#local();
     const start = await this.#publish(kind, local, this.#note('placed'));
@@ -229,7 +238,26 @@ export class HeldStart {
     const placed = await this.#putInPlace(local, slot, false, isPut);
     const notice = placedWon(this.#situation, name);
     log.warn({ uuid, code: notice.code }, notice.message);
+    await this.#dropOldSnapshots();
     return { ...start, ...placed, notice };
+  }
+
+  /** Where a manager puts states in place as a rule, its snapshots would fill the share. Those of operators stay. */
+  async #dropOldSnapshots(): Promise<void> {
+    const { snapshots, log } = this.#context;
+    const { uuid } = this.#situation;
+    try {
+      const pins = await this.#deadline.within(snapshots.pins({ uuid }));
+      const own = pins
+        .filter(({ name }) => OWN_SNAPSHOT.test(name))
+        .sort((a, b) => slotOf(b.name) - slotOf(a.name));
+      for (const { name } of own.slice(OWN_SNAPSHOTS_KEPT)) {
+        await this.#deadline.within(snapshots.unpin({ uuid, name: parseSnapshotName(name) }));
+      }
+    } catch (error) {
+      const { code, message } = asMirrorError(error);
+      log.info({ uuid, code }, `old snapshots of replaced states stay for now: ${message}`);
+    }
   }
 
   async #keepDiverged(reason: 'diverged' | 'placed'): Promise<void> {

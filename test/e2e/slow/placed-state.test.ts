@@ -123,6 +123,24 @@ for (const [what, placed] of [
   });
 }
 
+t.test(
+  'what a manager replaces at every start is kept five times, and what an operator named for ever',
+  async (t) => {
+    const site = await siteWithTwoRuns(t, { start: { local_state: 'manager' } });
+    const agent = await site.host.startAgent(t);
+    await site.host.runJson(['snapshot', 'create', DOMAIN, 'before-placed-by-hand']);
+    for (let round = 0; round < 7; round++) {
+      await site.put(round % 2 === 0 ? FIRST : THIRD);
+      t.equal((await site.prepare()).status, 0);
+      for (const verb of ['started', 'stopped']) await site.host.run(['domain', verb, DOMAIN]);
+    }
+    await agent.stop();
+    const pins = (await site.history()).flatMap(({ pins = [] }) => pins);
+    t.equal(pins.filter((name) => /^before-placed-\d+$/.test(name)).length, 5);
+    t.ok(pins.includes('before-placed-by-hand'));
+  },
+);
+
 t.test('another TPM is never the head, whoever put it there', async (t) => {
   for (const localState of ['refuse', 'manager'] as const) {
     const site = await siteWithTwoRuns(t, { start: { local_state: localState } });
