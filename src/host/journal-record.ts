@@ -116,8 +116,8 @@ export function isAtRest({ phase, holding }: Pick<JournalRecord, 'phase' | 'hold
   return (phase === 'stopped' || phase === 'away') && !holding;
 }
 
-/** One block of every file system, so that a record is written whole or not at all. */
-export const RECORD_BYTES_MAX = 4096;
+/** Far more than a record takes: about 1 KB, and 10 KB with the longest name, paths and reasons. */
+export const RECORD_BYTES_MAX = 16_384;
 const SHA256 = z.string().regex(/^[0-9a-f]{64}$/);
 const SLOT = z.int().min(0).max(SLOT_MAX);
 const HOST = z.custom<HostName>((value) => typeof value === 'string' && isHostName(value));
@@ -188,7 +188,7 @@ const RECORD: z.ZodType<JournalRecord> = z.strictObject({
 
 export function formatRecord(record: JournalRecord): Uint8Array {
   const data = Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
-  invariant(data.length <= RECORD_BYTES_MAX, 'a journal record fits into one block');
+  invariant(data.length <= RECORD_BYTES_MAX, 'a journal record is no longer than what is read back');
   return data;
 }
 

@@ -52,7 +52,7 @@ import { ShareLane } from './share-lane.js';
 /** What lies there can be copied as it is, though no capture can be made of it. */
 const UNSTORABLE: ReadonlySet<ErrorCode> = new Set(['STATE_INVALID', 'STATE_NOT_UNDERSTOOD']);
 
-/** So that a journal record fits into its block. */
+/** Of the reason that the journal keeps. */
 const WHY_CHARACTERS_MAX = 200;
 
 export class DomainRun {

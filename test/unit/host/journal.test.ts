@@ -59,6 +59,33 @@ t.test('a record is read back as it was written, and by a new journal too', asyn
   t.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
+t.test('a record with the longest name, paths and reasons, all of it escaped, is read back', async (t) => {
+  const { context } = await makeHost(t);
+  const unread = (['nvram', 'varstore'] as const).map((role) => ({
+    role,
+    kind: 'unfit' as const,
+    state: 'stale' as const,
+    reason: `cannot read "${'\\'.repeat(1024)}": EIO`,
+    since: RECORD.updatedAt,
+  }));
+  const longest: JournalRecord = {
+    ...RECORD,
+    name: '\u0001'.repeat(255),
+    nvramPath: `/${'"'.repeat(1023)}`,
+    tpm: { role: 'tpm2', directory: `/${'"'.repeat(511)}` },
+    unread,
+    unstored: {
+      at: RECORD.updatedAt,
+      fault: 'unreadable',
+      why: '\u0001'.repeat(200),
+      copy: `/${'d'.repeat(300)}`,
+    },
+  };
+  const journal = new FileJournal(context);
+  await journal.write(longest);
+  t.strictSame(await journal.read(UUID), longest);
+});
+
 t.test(
   'G2: a record is durable when the write resolves: its directory is synced after the rename',
   async (t) => {
