@@ -9,6 +9,8 @@
  * I3 Memory is bounded before anything is unpacked or read, whoever made the archive.
  * I4 Equal input gives equal output (under one build of zlib): no time, owner or order but the manifest's.
  * I5 Nothing is encoded that would not decode.
+ * I6 A bundle that stands by itself (an export, the spool) has every file of its manifest in it. In a volume, what is beside the
+ *    TPM can lie in another generation, which the manifest names (`in`): what is decoded then has a reference in the place of its bytes.
  * Not checked: whether the files are valid TPM state and have the manifest's identity. The caller validates the capture.
  */
 import { pack, type Header, type Pack } from 'tar-stream';
@@ -20,8 +22,8 @@ import {
   type Capture,
   type StateFile,
 } from '../model/capture.js';
-import { contentBytes, contentChunks, withoutTail } from '../model/content.js';
-import { invariant } from '../model/errors.js';
+import { contentBytes, contentChunks, withoutTail, type Content } from '../model/content.js';
+import { invariant, MirrorError } from '../model/errors.js';
 import { sha256 } from '../model/hash.js';
 import { quoted } from '../model/identifiers.js';
 import { damaged } from './damaged.js';
@@ -64,12 +66,13 @@ export function describeCapture(capture: Capture, fields: ManifestFields): Manif
   const files = [...capture.files].sort(compareStateFiles).map((file) => ({
     role: file.role,
     name: file.name,
-    size: contentBytes(file),
+    size: file.in?.bytes ?? contentBytes(file),
     mode: file.mode & 0o777,
     mtimeNs: file.mtimeNs.toString(),
     sha256: file.sha256,
     ...(file.owner && { owner: file.owner }),
     ...(file.stale !== undefined && { stale: file.stale }),
+    ...(file.in && { in: file.in.generation }),
   }));
   const absent = capture.absent?.map(({ role, kind, reason }) => ({ role, kind, reason })) ?? [];
   return {
@@ -114,6 +117,7 @@ export async function encodeBundle(manifest: Manifest, capture: Capture): Promis
     const name = filePath(described);
     const file = capture.files.find((candidate) => filePath(candidate) === name);
     invariant(file !== undefined && isEncodable(file, described), `${name} is what its manifest describes`);
+    if (file.in) continue;
     const header = { ...common, name, mode: REGULAR_FILE | described.mode };
     if (file.tail) addLong(archive, header, file);
     else archive.entry(header, Buffer.from(file.data));
@@ -124,9 +128,30 @@ export async function encodeBundle(manifest: Manifest, capture: Capture): Promis
 }
 
 /**
+ * One that stands by itself.
+ *
  * @throws MirrorError `GENERATION_DAMAGED` for anything but a whole bundle; `SHARE_VERSION` for one of a later format
  */
 export async function decodeBundle(data: Uint8Array): Promise<Bundle> {
+  const bundle = await decodeGeneration(data);
+  refuseReferences(bundle);
+  return bundle;
+}
+
+/** @throws MirrorError `GENERATION_DAMAGED` for one that needs another */
+export function refuseReferences({ manifest }: Pick<Bundle, 'manifest'>): void {
+  const file = manifest.files.find((candidate) => candidate.in !== undefined);
+  if (!file) return;
+  const { code, message } = damaged(
+    `its ${file.role} is not in it, but in ${file.in ?? ''} of the volume that it was copied from`,
+  );
+  throw new MirrorError(code, message, {
+    next: 'take it out of its volume with `swtpm-mirror export`, which puts all into one file',
+  });
+}
+
+/** One of a volume. @throws MirrorError as `decodeBundle`, but not for what lies in another generation */
+export async function decodeGeneration(data: Uint8Array): Promise<Bundle> {
   if (data.length > BUNDLE_BYTES_MAX) {
     throw damaged(`it has ${data.length} bytes, expected at most ${BUNDLE_BYTES_MAX}`);
   }
@@ -220,16 +245,33 @@ function checkEnd(tail: Uint8Array): void {
 
 function checkedFile(described: ManifestFile, data: Uint8Array | undefined): StateFile {
   const path = filePath(described);
+  if (described.in !== undefined) {
+    if (data) throw damaged(`${path} is in the archive, and in another one by its manifest`);
+    return describedFile(described, {
+      data: new Uint8Array(0),
+      in: { generation: described.in, bytes: described.size },
+    });
+  }
   if (!data) throw damaged(`${path} is in its manifest and missing from the archive`);
   if (!isDescribed(data, described)) throw damaged(`${path} does not have the SHA-256 in its manifest`);
-  const { role, name, mode, mtimeNs, sha256: hash, owner, stale } = described;
-  const content = bytesMaxOf(role) > STATE_FILE_BYTES_MAX ? withoutTail(data) : { data };
+  return describedFile(
+    described,
+    bytesMaxOf(described.role) > STATE_FILE_BYTES_MAX ? withoutTail(data) : { data },
+  );
+}
+
+/** What a manifest says of a file, with its content. */
+function describedFile(
+  { role, name, mode, mtimeNs, sha256: hash, owner, stale }: ManifestFile,
+  content: Content & Pick<StateFile, 'in'>,
+): StateFile {
   const known = { ...(owner && { owner }), ...(stale !== undefined && { stale }) };
   return { role, name, mode, mtimeNs: BigInt(mtimeNs), ...content, sha256: hash, ...known };
 }
 
 /** The hash of a long one was told by whoever read it: it is not made once more. */
 function isEncodable(file: StateFile, described: ManifestFile): boolean {
+  if (file.in) return described.in === file.in.generation && file.data.length === 0;
   if (file.tail) return contentBytes(file) === described.size && file.sha256 === described.sha256;
   return isDescribed(file.data, described);
 }

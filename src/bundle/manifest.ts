@@ -11,6 +11,7 @@
  */
 import * as z from 'zod';
 import {
+  ABSENCE_KINDS,
   bytesMaxOf,
   isStateFileName,
   isTpmRole,
@@ -24,7 +25,7 @@ import {
   type FileRole,
 } from '../model/capture.js';
 import { invariant, MirrorError } from '../model/errors.js';
-import { SLOT_MAX, type Slot } from '../model/generation-name.js';
+import { parseGenerationName, SLOT_MAX, type Slot } from '../model/generation-name.js';
 import { contentDigest } from '../model/hash.js';
 import { isDomainUuid, isHostName, type DomainUuid, type HostName } from '../model/identifiers.js';
 import { damaged } from './damaged.js';
@@ -76,6 +77,8 @@ export interface ManifestFile {
   readonly owner?: FileOwner | undefined;
   /** Why this is an earlier reading of the file than the rest. */
   readonly stale?: string | undefined;
+  /** It is not in this bundle: the generation of its volume that holds it, by its file name. */
+  readonly in?: string | undefined;
 }
 
 /** A part that the domain has and the bundle has not. */
@@ -143,6 +146,14 @@ const FILE: z.ZodType<ManifestFile> = z
     sha256: SHA256,
     owner: OWNER.optional(),
     stale: REASON.optional(),
+    in: z
+      .string()
+      .refine((name) => parseGenerationName(name) !== undefined, 'expected the name of a generation')
+      .optional(),
+  })
+  .refine((file) => file.in === undefined || !isTpmRole(file.role), {
+    path: ['in'],
+    error: 'expected a TPM in the bundle itself',
   })
   .refine(({ role, size }) => size <= bytesMaxOf(role), {
     path: ['size'],
@@ -155,7 +166,7 @@ const FILE: z.ZodType<ManifestFile> = z
 
 const ABSENT: z.ZodType<ManifestAbsentPart> = z.object({
   role: z.enum(['nvram', 'varstore']),
-  kind: z.enum(['missing', 'unfit', 'passing']),
+  kind: z.enum(ABSENCE_KINDS),
   reason: REASON,
 });
 
@@ -192,6 +203,10 @@ const MANIFEST: z.ZodType<Manifest> = z
     path: ['files'],
     error: 'expected each file once',
   })
+  .refine(({ files }) => new Set(files.flatMap((file) => file.in ?? [])).size <= 1, {
+    path: ['files'],
+    error: 'expected one generation for all that is not in the bundle',
+  })
   .refine(({ files }) => files.some((file) => isTpmRole(file.role)), {
     path: ['files'],
     error: 'expected at least one file of a TPM',
@@ -205,9 +220,15 @@ const MANIFEST: z.ZodType<Manifest> = z
 const ANY_FORMAT = z.object({ format: z.int().min(1) });
 
 /** The oldest format that can say this. */
-export function formatFor(files: readonly Pick<ManifestFile, 'role' | 'size'>[]): ManifestFormat {
-  const isPlain = files.every(({ role, size }) => role !== 'varstore' && size <= STATE_FILE_BYTES_MAX);
-  return isPlain ? 1 : 2;
+export function formatFor(files: readonly Pick<ManifestFile, 'role' | 'size' | 'in'>[]): ManifestFormat {
+  const isPlain = (file: Pick<ManifestFile, 'role' | 'size' | 'in'>): boolean =>
+    file.role !== 'varstore' && file.size <= STATE_FILE_BYTES_MAX && file.in === undefined;
+  return files.every(isPlain) ? 1 : 2;
+}
+
+/** The generation that holds what a bundle has not; `undefined`: the bundle has all of it. */
+export function referenceOf({ files }: Pick<Manifest, 'files'>): string | undefined {
+  return files.find((file) => file.in !== undefined)?.in;
 }
 
 /** Where a file stands in the archive. */

@@ -9,8 +9,9 @@ import type { Capture } from '../model/capture.js';
 import { MirrorError } from '../model/errors.js';
 import { parseDomainUuid, type DomainUuid } from '../model/identifiers.js';
 import { resolveDomain } from './domain-argument.js';
-import type { CliEnvironment, OpenContext } from './environment.js';
+import type { CliEnvironment, OpenContext, Terminal } from './environment.js';
 import { expectIdle } from './idle-volume.js';
+import { tellLost } from './lost-parts.js';
 import { command, type CommonOptions } from './options.js';
 import { placeContent } from './place-content.js';
 
@@ -33,7 +34,7 @@ export function cloneCommand(environment: CliEnvironment): Command {
       const opened = await environment.openContext(config, 'silent');
       try {
         const generation = await opened.context.locks.withDomain(target, () =>
-          clone(opened, source, target, options),
+          clone(terminal, opened, source, target, options),
         );
         const sameIdentity = !options.newIdentity;
         const told = sameIdentity ? SAME_TPM : NEW_TPM;
@@ -52,6 +53,7 @@ export function cloneCommand(environment: CliEnvironment): Command {
 
 /** @returns the copy's generation; 0 when nothing is copied */
 async function clone(
+  terminal: Terminal,
   opened: OpenContext,
   source: DomainUuid,
   target: DomainUuid,
@@ -59,6 +61,7 @@ async function clone(
 ): Promise<number> {
   const { context } = opened;
   const { generation } = await context.share.fetch({ uuid: source, slot: 'head', fallBack: false });
+  if (!newIdentity) tellLost(terminal, generation);
   const idle = await expectIdle(context, target, 'refuse');
   if (idle.volume) throw hasVolume(target);
   if (newIdentity) return 0;

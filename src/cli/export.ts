@@ -10,6 +10,7 @@ import { errnoOf, MirrorError } from '../model/errors.js';
 import type { FileSystem } from '../model/filesystem.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
+import { tellLost } from './lost-parts.js';
 import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
 import { encodeState, STATE_FORMATS, type EncodedState, type StateFormat } from './state-formats.js';
 
@@ -40,6 +41,7 @@ export function exportCommand(environment: CliEnvironment): Command {
       const { share, close } = await environment.openShare(config);
       try {
         const { generation } = await share.fetch({ uuid, slot, fallBack: false });
+        tellLost(terminal, generation);
         const plain = await encodeState(generation, format, environment.compressor);
         const encoded = options.encrypt ? await encrypted(environment, config, plain, format) : plain;
         const files = targets(encoded, path, options.nvram);

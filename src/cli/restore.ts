@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { writeStateTree } from '../host/state-tree.js';
 import { resolveDomain, type WhereToLook } from './domain-argument.js';
+import { tellLost } from './lost-parts.js';
 import type { CliEnvironment } from './environment.js';
 import { command, parseGeneration, withAllHosts, type CommonOptions } from './options.js';
 
@@ -34,6 +35,7 @@ export function restoreCommand(environment: CliEnvironment): Command {
           fallBack: options.fallBack ?? false,
         });
         const files = await writeStateTree(fs, directory, generation.capture);
+        tellLost(terminal, generation);
         for (const { name, error } of passedOver) {
           terminal.err(`generation ${String(name.slot)} is passed over: ${error.message}\n`);
         }

@@ -7,6 +7,7 @@ import { noSuchVolume } from '../volume/fetch.js';
 import { resolveDomain } from './domain-argument.js';
 import type { CliEnvironment } from './environment.js';
 import { expectIdle } from './idle-volume.js';
+import { tellLost } from './lost-parts.js';
 import { command, parseGeneration, type CommonOptions } from './options.js';
 import { keptText, placeContent, placedJson } from './place-content.js';
 
@@ -28,6 +29,7 @@ export function rollbackCommand(environment: CliEnvironment): Command {
           const idle = await expectIdle(opened.context, uuid, 'refuse');
           if (!idle.volume) throw noSuchVolume(uuid);
           const { generation } = await opened.context.share.fetch({ uuid, slot, fallBack: false });
+          tellLost(environment.terminal, generation);
           const { capture, manifest } = generation;
           return await placeContent(opened, idle, { capture, domainName: manifest.name, reason: 'rollback' });
         });

@@ -13,6 +13,7 @@ import { resolveDomain } from './domain-argument.js';
 import { actOnDomain } from './domain-session.js';
 import type { CliEnvironment, OpenContext } from './environment.js';
 import { expectIdle } from './idle-volume.js';
+import { tellLost } from './lost-parts.js';
 import { command, parseGeneration, type CommonOptions } from './options.js';
 import { keptText, placeContent, placedJson } from './place-content.js';
 import { displayTime, textTable } from './text-table.js';
@@ -132,7 +133,9 @@ function revert(environment: CliEnvironment): Command {
       const placed = await opened.context.locks.withDomain(uuid, async () => {
         const idle = await expectIdle(opened.context, uuid, 'refuse');
         if (!idle.volume) throw noSuchVolume(uuid);
-        const { capture, manifest } = await opened.administration.fetchPin({ uuid, name });
+        const generation = await opened.administration.fetchPin({ uuid, name });
+        tellLost(environment.terminal, generation);
+        const { capture, manifest } = generation;
         return await placeContent(opened, idle, { capture, domainName: manifest.name, reason: 'revert' });
       });
       environment.terminal.out(

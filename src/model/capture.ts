@@ -20,6 +20,14 @@ export interface FileOwner {
   readonly group: string;
 }
 
+/** A file that another generation of the same volume holds, and of the same epoch. */
+export interface PartReference {
+  /** Its file name in `gen/`. */
+  readonly generation: string;
+  /** Of the whole file. */
+  readonly bytes: number;
+}
+
 export interface StateFile {
   readonly role: FileRole;
   /** Base name, one of `STATE_FILE_NAMES` for a TPM; for NVRAM always `nvram.fd` (its place on the host comes from the domain). */
@@ -34,8 +42,8 @@ export interface StateFile {
   readonly tail?: Tail | undefined;
   /** Lower-case hexadecimal SHA-256 of the whole file. */
   readonly sha256: string;
-  /** The generation of the same epoch that holds it, by its name: it is not written again. */
-  readonly in?: string | undefined;
+  /** It is not written again: `data` is empty. Parts beside a TPM alone. */
+  readonly in?: PartReference | undefined;
   /** Whose it was on the host. */
   readonly owner?: FileOwner | undefined;
   /** Why this is an earlier reading of the file: the present one cannot be read. `undefined` for the present one. */
@@ -45,13 +53,19 @@ export interface StateFile {
 /** The reason of a part of which nothing has the name. */
 export const MISSING = 'missing';
 
+/**
+ * `missing`: nothing has its name. `unfit`: what stands there is never read. `passing`: it can be
+ * better a moment later. `lost`: the volume had it, and what it lies in there is damaged.
+ */
+export const ABSENCE_KINDS = ['missing', 'unfit', 'passing', 'lost'] as const;
+export type AbsenceKind = (typeof ABSENCE_KINDS)[number];
+
 /** A part that the domain has and a capture has not: nothing but the TPM is needed for one. */
 export interface AbsentPart {
   readonly role: PartRole;
   /** Continues `the NVRAM … is`. */
   readonly reason: string;
-  /** `missing`: nothing has its name. `unfit`: what stands there is never read. `passing`: it can be better a moment later. */
-  readonly kind: 'missing' | 'unfit' | 'passing';
+  readonly kind: AbsenceKind;
   /** Where it was looked for. */
   readonly path: string;
 }

@@ -4,10 +4,14 @@
  *
  *   00000041-e00000036-kvm-a-90ad17c2b1e4f603-5fb1c0d3a2b49e87.tar.gz
  *   00000042-e00000036-kvm-a-c3f0a1b2d4e59687-t77ab01c2d3e4f506-0b1c2d3e4f5a6978.tar.gz
+ *   00000043-e00000036-kvm-a-9b1d0f2e4c6a8870-t5e4d3c2b1a098f7e-r00000042-6f0e1d2c3b4a5968.tar.gz
  *
  * A state that is more than a TPM (NVRAM) carries a second digest, after a `t`: that of its TPM alone.
  * So a listing tells, too, that a TPM's state was published before, whatever NVRAM it stood with. Names
  * of version 0.1.0 never have it: of those with NVRAM only the whole content is known.
+ *
+ * What is beside its TPM can lie in an earlier generation of the same epoch: then that one's slot
+ * follows, after an `r`. So a listing alone tells what must stay together, whoever has the keys.
  */
 import { invariant } from './errors.js';
 import { isHostName, type HostName } from './identifiers.js';
@@ -30,10 +34,13 @@ export interface GenerationName {
   readonly digestPrefix: string;
   /** Of the digest of its TPM alone (`tpmDigest`), where that is not the digest of the whole. */
   readonly tpmDigestPrefix?: string;
+  /** The generation of this epoch that holds what is beside its TPM; `undefined`: it holds all itself. */
+  readonly partsIn?: Slot;
   readonly nonce: string;
 }
 
-const NAME = /^(\d{8})-e(\d{8})-(.+)-([0-9a-f]{16})(?:-t([0-9a-f]{16}))?-([0-9a-f]{16})\.tar\.gz$/;
+const NAME =
+  /^(\d{8})-e(\d{8})-(.+)-([0-9a-f]{16})(?:-t([0-9a-f]{16})(?:-r(\d{8}))?)?-([0-9a-f]{16})\.tar\.gz$/;
 const SLOT = /^\d{8}$/;
 
 /** @param slot at most `SLOT_MAX`: a longer name would be no slot to any reader */
@@ -55,18 +62,22 @@ export function parseSlot(name: string): Slot | undefined {
 export function formatGenerationName(name: GenerationName): string {
   const place = `${formatSlot(name.slot)}-e${formatSlot(name.epoch)}`;
   const tpm = name.tpmDigestPrefix === undefined ? '' : `-t${name.tpmDigestPrefix}`;
-  return `${place}-${name.host}-${name.digestPrefix}${tpm}-${name.nonce}${GENERATION_SUFFIX}`;
+  const parts = name.partsIn === undefined ? '' : `-r${formatSlot(name.partsIn)}`;
+  return `${place}-${name.host}-${name.digestPrefix}${tpm}${parts}-${name.nonce}${GENERATION_SUFFIX}`;
 }
 
 export function parseGenerationName(text: string): GenerationName | undefined {
   const match = NAME.exec(text);
   if (!match) return undefined;
-  const [, slotText = '', epochText = '', host = '', digestPrefix = '', tpmDigestPrefix, nonce = ''] = match;
+  const [, slotText = '', epochText = '', host = '', digestPrefix = '', tpmDigestPrefix] = match;
+  const [partsText, nonce = ''] = match.slice(6);
   const slot = parseSlot(slotText);
   const epoch = Number(epochText);
   if (slot === undefined || epoch >= slot || !isHostName(host)) return undefined;
   const tpm = tpmDigestPrefix === undefined ? {} : { tpmDigestPrefix };
-  return { slot, epoch, host, digestPrefix, ...tpm, nonce };
+  const partsIn = partsText === undefined ? undefined : Number(partsText);
+  if (partsIn !== undefined && (partsIn <= epoch || partsIn >= slot)) return undefined;
+  return { slot, epoch, host, digestPrefix, ...tpm, ...(partsIn !== undefined && { partsIn }), nonce };
 }
 
 /** What a name tells of a state's content: its digests, cut to the digits that a name carries. */

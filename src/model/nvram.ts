@@ -100,6 +100,8 @@ export interface NvramQuestion {
   readonly stored: NvramFacts | undefined;
   /** The generation has variables of another kind. */
   readonly otherRole: boolean;
+  /** It had some, which the volume has lost: why. */
+  readonly lost?: string | undefined;
   readonly standing: StandingNvram;
   readonly expected: ExpectedNvram;
   /** The TPM comes from the volume, so that what stands is not of this state. */
@@ -120,12 +122,12 @@ export type NvramDecision =
  * I3 A domain whose own TPM state stays keeps its variables, whatever they are: only what is missing is written.
  */
 export function planNvram(question: NvramQuestion): NvramDecision {
-  const { stored, otherRole, standing, expected, restoring, mismatch } = question;
+  const { stored, otherRole, lost, standing, expected, restoring, mismatch } = question;
   const misfit = standing.kind === 'file' ? unsuitable(standing, expected) : undefined;
   if (standing.kind === 'unfit' || (!restoring && standing.kind === 'file')) {
     return { kind: 'keep', problem: misfit };
   }
-  const why = stored ? unsuitable(stored, expected) : otherRole ? OTHER_KIND : undefined;
+  const why = stored ? unsuitable(stored, expected) : (lost ?? (otherRole ? OTHER_KIND : undefined));
   if (why !== undefined) {
     if (standing.kind === 'file' && misfit === undefined) return { kind: 'keep' };
     return mismatch === 'refuse'

@@ -76,4 +76,5 @@ const NEXT: Readonly<Record<AbsentPart['kind'], (path: string) => string>> = {
   missing: (path) => `put ${path} back, or take its name out of the domain's XML`,
   unfit: (path) => `put a regular file in the place of ${path}: it is stored as soon as it is one`,
   passing: () => 'nothing to do if it passes: it is read again and again',
+  lost: () => 'see with `swtpm-mirror verify` which generations are whole; an older one can have it',
 };

@@ -10,7 +10,8 @@
  */
 import { asMirrorError, MirrorError, type ErrorCode } from '../model/errors.js';
 import type { DomainUuid } from '../model/identifiers.js';
-import { isUnreadable } from './fetch.js';
+import { isUnreadable, partSource } from './fetch.js';
+import type { PartSource } from './part-source.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
 import { within } from './within.js';
@@ -37,10 +38,13 @@ export class ArchiveReads {
   readonly #context: ShareContext;
   readonly #uuid: DomainUuid;
   readonly #endMs: number;
+  /** What several of them have in one is read once. */
+  readonly parts: PartSource;
 
   constructor(context: ShareContext, uuid: DomainUuid) {
     this.#context = context;
     this.#uuid = uuid;
+    this.parts = partSource(context, uuid);
     const { clock, generationReadMs = Number.POSITIVE_INFINITY } = context;
     this.#endMs = clock.monotonicMs() + READS_MAX * generationReadMs;
   }

@@ -4,13 +4,15 @@
  * I1 What is handed out passed every check: the archive's own, the manifest's hashes, the swtpm blobs' structure, and that the
  *    manifest belongs to this volume, slot, epoch and writer (so a file that was copied to the wrong place is found).
  * I2 A damaged generation is passed over only when the caller asks for it, and every one passed over is named.
+ * I3 What a generation has in another one is handed out as its own (`part-source.ts`). Where that one is damaged or gone, the TPM
+ *    is handed out without it, and it is told (`lost`): nothing beside a TPM is in its way.
  */
-import { decodeBundle, type Bundle } from '../bundle/archive.js';
-import type { Manifest } from '../bundle/manifest.js';
+import { decodeGeneration, refuseReferences, type Bundle } from '../bundle/archive.js';
+import { referenceOf, type Manifest } from '../bundle/manifest.js';
 import { isSealed, refusePlain, SEALED_BYTES_MAX, unsealed } from '../bundle/sealing.js';
 import { isTpmRole, type Capture } from '../model/capture.js';
 import { asMirrorError, errnoOf, MirrorError, type ErrorCode } from '../model/errors.js';
-import { formatGenerationName, type GenerationName } from '../model/generation-name.js';
+import { formatGenerationName, parseGenerationName, type GenerationName } from '../model/generation-name.js';
 import { tpmDigest } from '../model/hash.js';
 import type { DomainUuid } from '../model/identifiers.js';
 import { validateStateFile } from '../model/swtpm-blob.js';
@@ -18,6 +20,7 @@ import type { VolumeLog } from '../model/volume-log.js';
 import { listDiverged } from './diverged.js';
 import { readWhole } from './files.js';
 import { readLog } from './log.js';
+import { PartSource } from './part-source.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { shareError } from './share-errors.js';
 import type { DamagedGeneration, FetchCall, FetchResult, Generation, HeadReading } from './share-store.js';
@@ -105,18 +108,47 @@ export async function readGeneration(
   context: ShareContext,
   uuid: DomainUuid,
   name: GenerationName,
+  parts?: PartSource,
 ): Promise<Generation> {
-  const path = `${volumePaths(context, uuid).gen}/${formatGenerationName(name)}`;
-  return await readArchive(context, uuid, name, path);
+  return await readArchive(context, uuid, name, generationPath(context, uuid, name), parts);
 }
 
-/** Reads and checks an archive under a generation's name, wherever it lies. */
+function generationPath(context: ShareContext, uuid: DomainUuid, name: GenerationName): string {
+  return `${volumePaths(context, uuid).gen}/${formatGenerationName(name)}`;
+}
+
+/**
+ * Reads and checks an archive under a generation's name, wherever it lies.
+ *
+ * @param parts for several of one volume, so that what they share is read once
+ */
 export async function readArchive(
   context: ShareContext,
   uuid: DomainUuid,
   name: GenerationName,
   path: string,
+  parts = partSource(context, uuid),
 ): Promise<Generation> {
+  const { bundle, bytes } = await readStored(context, uuid, name, path);
+  return { name, bytes, ...(await parts.complete(bundle)) };
+}
+
+/** Where the generations of a volume are completed from. */
+export function partSource(context: ShareContext, uuid: DomainUuid): PartSource {
+  return new PartSource(async (file) => {
+    const name = parseGenerationName(file);
+    if (!name) throw new MirrorError('INTERNAL', `${file} is no generation's name`, { next: '' });
+    return (await readStored(context, uuid, name, generationPath(context, uuid, name))).bundle;
+  });
+}
+
+/** As it was written: its parts can be references. */
+async function readStored(
+  context: ShareContext,
+  uuid: DomainUuid,
+  name: GenerationName,
+  path: string,
+): Promise<{ readonly bundle: Bundle; readonly bytes: number }> {
   let data: Uint8Array;
   try {
     data = await readWhole(context.fs, 'fetch', path, SEALED_BYTES_MAX);
@@ -124,9 +156,9 @@ export async function readArchive(
     if (errnoOf(error) === 'ENOENT') throw damaged(name, `${path} is missing`);
     throw shareError(`read generation ${String(name.slot)} of ${uuid}`, error);
   }
-  const { manifest, capture } = await openStored(context, data);
-  checkPlace(uuid, name, manifest);
-  return { name, manifest, capture, bytes: data.length };
+  const bundle = await openStored(context, data);
+  checkPlace(uuid, name, bundle.manifest);
+  return { bundle, bytes: data.length };
 }
 
 /** The same for one that lies on the share, where it may have to be sealed. @throws MirrorError `PLAIN_REFUSED` as well */
@@ -140,7 +172,7 @@ export async function openArchive(
   { sealing }: Pick<ShareContext, 'sealing'>,
   data: Uint8Array,
 ): Promise<Bundle> {
-  const bundle = await decodeBundle(isSealed(data) ? await unsealed(data, sealing) : data);
+  const bundle = await decodeGeneration(isSealed(data) ? await unsealed(data, sealing) : data);
   const shown = withShownIdentity(bundle.capture);
   // Where the state shows which TPM it is, nobody is believed who says something else beside it.
   return shown.identity === undefined ? bundle : ofItsCapture(bundle.manifest, shown);
@@ -152,6 +184,7 @@ export async function openForeignArchive(
   data: Uint8Array,
 ): Promise<Bundle> {
   const { manifest, capture } = await openArchive(context, data);
+  refuseReferences({ manifest });
   return ofItsCapture(manifest, withShownIdentity(capture));
 }
 
@@ -172,6 +205,8 @@ function checkPlace(uuid: DomainUuid, name: GenerationName, manifest: Manifest):
   const expected = [uuid, name.slot, name.epoch, name.host].join(' ');
   if (actual !== expected) throw damaged(name, `its manifest says ${actual}, expected ${expected}`);
   const { digest, files } = manifest;
+  const partsIn = parseGenerationName(referenceOf(manifest) ?? '')?.slot;
+  if (partsIn !== name.partsIn) throw damaged(name, 'its parts lie elsewhere than its name tells');
   const isTpm = name.tpmDigestPrefix === undefined || tpmDigest(files).startsWith(name.tpmDigestPrefix);
   if (!digest.startsWith(name.digestPrefix) || !isTpm) {
     throw damaged(name, 'its content is not the one its name tells');

@@ -2,7 +2,8 @@
  * history: a volume's story, and whether each of its generations can still be read.
  *
  * A slot without its generation is damage, or the mark of a pruning that was interrupted: pruning takes whole epochs from the bottom, the
- * generations first. So the missing ones below all others, if not of the head's own epoch, count as pruned.
+ * generations first, and of an epoch those first, newest first, that need others (`tidy.ts`). So those count as pruned that are missing below all others, and
+ * of the oldest epoch that has any, if it is not the head's own, those that need others and are missing above all such.
  */
 import type { Manifest } from '../bundle/manifest.js';
 import { formatGenerationName, type GenerationName, type Slot } from '../model/generation-name.js';
@@ -40,7 +41,7 @@ export async function history(context: ShareContext, uuid: DomainUuid): Promise<
         name.generation,
         false,
         await reads.attempt(`diverged copy ${name.file}`, () =>
-          readArchive(context, uuid, name.generation, path),
+          readArchive(context, uuid, name.generation, path, reads.parts),
         ),
       ),
     );
@@ -65,7 +66,7 @@ async function publishLine(
 ): Promise<HistoryEntry> {
   const counts = log.published.some((entry) => entry.generation === generation);
   const attempt = await reads.attempt(`generation ${String(generation.slot)}`, () =>
-    readGeneration(context, uuid, generation),
+    readGeneration(context, uuid, generation, reads.parts),
   );
   const line = generationLine(counts ? 'publish' : 'diverged', generation, generation === log.head, attempt);
   return { ...line, pins: pins.filter((pin) => isSame(pin.generation, generation)).map(({ name }) => name) };
@@ -121,10 +122,13 @@ export async function prunedSlots(
   { published, head }: VolumeLog,
 ): Promise<Set<Slot>> {
   const files = new Set(await context.fs.readdir('history:readdir-gen', volumePaths(context, uuid).gen));
-  const kept = published.findIndex(
-    ({ generation }) => generation.epoch === head?.epoch || files.has(formatGenerationName(generation)),
-  );
-  return new Set(published.slice(0, kept).map((entry) => entry.slot));
+  const isThere = ({ generation }: PublishEntry): boolean => files.has(formatGenerationName(generation));
+  const kept = published.findIndex((entry) => entry.generation.epoch === head?.epoch || isThere(entry));
+  const oldest = published[kept]?.generation.epoch;
+  const inOldest = published.filter(({ generation }) => generation.epoch === oldest);
+  const needy = oldest === head?.epoch ? [] : inOldest.filter(({ generation }) => generation.partsIn);
+  const begun = needy.slice(needy.findLastIndex(isThere) + 1);
+  return new Set([...published.slice(0, kept), ...begun].map((entry) => entry.slot));
 }
 
 interface PinnedGeneration {

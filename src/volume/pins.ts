@@ -1,12 +1,14 @@
 /**
  * pins: generations kept under a name, so that nothing that prunes can take them.
  *
- * A pin is a hard link of the generation's archive: `pins/<name>.tar.gz`.
+ * A pin is a hard link of the generation's archive: `pins/<name>.tar.gz`. Of one that has parts in another
+ * generation it is a copy with all of them, so that it needs nothing that pruning could take.
  *
  * I1 A pin is whole when it is made: the generation was read back and checked, and archives are never written again.
  * I2 Making one is exclusive (`link`): a name that is taken is never replaced.
  * I3 Pruning, sweeping and late removals of fenced hosts know `gen/` and `log/` alone; a pin goes by `unpin` or `purge`.
  */
+import { encodeBundle } from '../bundle/archive.js';
 import { SEALED_BYTES_MAX } from '../bundle/sealing.js';
 import { errnoOf, isVolumeUnfit, MirrorError } from '../model/errors.js';
 import {
@@ -19,11 +21,17 @@ import { tpmDigest } from '../model/hash.js';
 import { isSnapshotName, type DomainUuid, type SnapshotName } from '../model/identifiers.js';
 import { readVolumeLog, type VolumeLog } from '../model/volume-log.js';
 import { ArchiveReads } from './archive-reads.js';
-import { fetch, isDamage, noSuchVolume, openStored } from './fetch.js';
-import { ensureDirectory, readWhole } from './files.js';
+import { fetch, isDamage, noSuchVolume, openStored, partSource } from './fetch.js';
+import { ensureDirectory, readWhole, unlinkIfThere, writeWhole } from './files.js';
 import { readLog } from './log.js';
 import type { MakePinCall, Pin, PinCall } from './share-administration.js';
-import { DIRECTORY_MODE, volumePaths, type ShareContext } from './share-context.js';
+import {
+  DIRECTORY_MODE,
+  newToken,
+  TEMPORARY_PREFIX,
+  volumePaths,
+  type ShareContext,
+} from './share-context.js';
 import type { Generation } from './share-store.js';
 
 /** @throws MirrorError `USAGE` when another generation has that name; `NO_SUCH_DOMAIN`, `NO_SUCH_GENERATION`, `GENERATION_DAMAGED` */
@@ -34,11 +42,7 @@ export async function pin(context: ShareContext, call: MakePinCall): Promise<Pin
   const { generation } = await fetch(context, { uuid, slot, fallBack: false });
   await ensureDirectory(fs, 'pin', paths.root, paths.pins, DIRECTORY_MODE);
   try {
-    await fs.link(
-      'pin:link',
-      `${paths.gen}/${formatGenerationName(generation.name)}`,
-      pinPath(context, call),
-    );
+    await placePin(context, call, generation);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') throw prunedMeanwhile(call, generation.name);
     if (errnoOf(error) !== 'EEXIST') throw error;
@@ -48,6 +52,40 @@ export async function pin(context: ShareContext, call: MakePinCall): Promise<Pin
   }
   await fs.syncDirectory('pin:sync', paths.pins);
   return { name, manifest: generation.manifest, bytes: generation.bytes, inLog: true };
+}
+
+/** What is linked is whole: the archive itself, or a copy with its parts. What is lost of it no copy brings back. */
+async function placePin(context: ShareContext, call: MakePinCall, generation: Generation): Promise<void> {
+  const { fs, sealing } = context;
+  const paths = volumePaths(context, call.uuid);
+  if (generation.partsIn === undefined || generation.lost) {
+    const path = `${paths.gen}/${formatGenerationName(generation.name)}`;
+    await fs.link('pin:link', path, pinPath(context, call));
+    return;
+  }
+  await sweepTemporaries(context, paths.pins);
+  const { manifest, capture } = generation;
+  const bundle = await encodeBundle(manifest, capture);
+  const temporary = `${paths.pins}/${temporaryPrefix(context)}${newToken(context)}`;
+  try {
+    await writeWhole(fs, 'pin', temporary, sealing ? await sealing.seal(bundle) : bundle);
+    await fs.link('pin:link', temporary, pinPath(context, call));
+  } finally {
+    await fs.unlink('pin:unlink-temporary', temporary).catch(() => undefined);
+  }
+}
+
+/** What a pin of this host that was interrupted left. */
+async function sweepTemporaries(context: ShareContext, pins: string): Promise<void> {
+  const { fs } = context;
+  for (const name of await fs.readdir('pin:readdir-pins', pins)) {
+    if (!name.startsWith(temporaryPrefix(context))) continue;
+    await unlinkIfThere(fs, 'pin:unlink-temporary', `${pins}/${name}`);
+  }
+}
+
+function temporaryPrefix({ self }: ShareContext): string {
+  return `${TEMPORARY_PREFIX}pin-${self.name}-`;
 }
 
 export async function unpin(context: ShareContext, call: PinCall): Promise<void> {
@@ -71,12 +109,16 @@ export async function fetchPin(context: ShareContext, call: PinCall): Promise<Ge
     if (errnoOf(error) === 'ENOENT') throw noSuchPin(call);
     throw error;
   }
-  const { manifest, capture } = await openStored(context, data);
-  const { slot, epoch, host, digest, files } = manifest;
-  if (manifest.uuid !== uuid) throw misplaced(name, manifest.uuid);
+  const bundle = await openStored(context, data);
+  const { slot, epoch, host, digest, files } = bundle.manifest;
+  if (bundle.manifest.uuid !== uuid) throw misplaced(name, bundle.manifest.uuid);
   const content = contentPrefixes({ digest, tpmDigest: tpmDigest(files) });
   const generation = { slot, epoch, host, ...content, nonce: '' };
-  return { name: generation, manifest, capture, bytes: data.length };
+  return {
+    name: generation,
+    bytes: data.length,
+    ...(await partSource(context, uuid).complete(bundle)),
+  };
 }
 
 /** Every pin of a volume, by name; damaged ones too. */

@@ -19,10 +19,15 @@
  *    client says from its caches while another export stands there proves nothing; a claim beats first, and the server must answer to that.
  * Not guaranteed: that an unacknowledged generation is absent. It may have been committed: OUTCOME_UNKNOWN, resolved by a claim.
  *
+ * I7 What a part's reference names was acknowledged in this very epoch, and only a whole epoch is ever pruned: so it is there as long as
+ *    what names it (`tidy.ts`). Who publishes remembers it (`agent/share/part-references.ts`); nothing is asked of the share for it.
+ *
  * What cannot become the head is kept in `diverged/`. A fenced host keeps its newest state only: a new copy, once it is durable, replaces
  * the copies of the same host and the same epoch, so their number stays bounded. Copies of others are never touched.
  */
 import { describeCapture, encodeBundle } from '../bundle/archive.js';
+import type { Capture } from '../model/capture.js';
+import { contentBytes } from '../model/content.js';
 import { errnoOf, MirrorError } from '../model/errors.js';
 import type { CallSite } from '../model/filesystem.js';
 import {
@@ -36,6 +41,7 @@ import { tpmDigest } from '../model/hash.js';
 import { bearsName, isOwn } from '../model/host-identity.js';
 import type { HostName } from '../model/identifiers.js';
 import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
+import { partsOf } from '../model/parts.js';
 import { commit, unknownOutcome, type SlotOutcome } from './commit.js';
 import { ensureDirectory, isGone, unlinkIfThere, writeWhole } from './files.js';
 import {
@@ -52,7 +58,7 @@ import {
   type VolumePaths,
 } from './share-context.js';
 import { shareError } from './share-errors.js';
-import type { CloseEpochCall, CommitOutcome, DivergeCall, PublishCall } from './share-store.js';
+import type { CloseEpochCall, CommitOutcome, DivergeCall, PublishCall, StoredPart } from './share-store.js';
 
 export async function publish(context: ShareContext, call: PublishCall): Promise<CommitOutcome> {
   const paths = volumePaths(context, call.uuid);
@@ -70,7 +76,8 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     throw error;
   }
   if (outcome.kind === 'committed' && (await isClaimStillThere(context, paths, call))) {
-    return toCommitOutcome(context, outcome, call.slot);
+    const parts = storedParts(call.capture, formatGenerationName(generation));
+    return { kind: 'committed', slot: call.slot, ...(parts.length > 0 && { parts }) };
   }
   const by = outcome.kind === 'taken' ? otherWriter(context, outcome.entry) : undefined;
   if (outcome.kind !== 'taken' || by !== undefined || outcome.entry.kind === 'unknown') {
@@ -81,6 +88,13 @@ export async function publish(context: ShareContext, call: PublishCall): Promise
     }
   }
   return { kind: 'fenced', slot: call.slot, by };
+}
+
+function storedParts(capture: Capture, generation: string): StoredPart[] {
+  return partsOf(capture).map((file) => {
+    const { role, sha256 } = file;
+    return { role, sha256, in: file.in ?? { generation, bytes: contentBytes(file) } };
+  });
 }
 
 /** Whether that may be why a publish met a directory that is not there (I6). */
@@ -193,14 +207,17 @@ export async function diverge(context: ShareContext, call: DivergeCall): Promise
   await ensureDirectory(fs, 'diverge', volumesPath(context), root, DIRECTORY_MODE);
   await ensureDirectory(fs, 'diverge', root, diverged, DIRECTORY_MODE);
   const own = ownCopies(context, await fs.readdir('diverge:readdir', diverged));
-  const same = own.find((copy) => !copy.temporary && copy.name.digestPrefix === name.digestPrefix);
+  const alike = own.filter((copy) => !copy.temporary && copy.name.digestPrefix === name.digestPrefix);
+  const same = alike.find((copy) => copy.name.partsIn === undefined);
   if (!same) await placeArchive(context, 'diverge', { ...call, parent: 0 }, diverged, name);
   // Found there is not durable yet: whoever put it there may have died before this.
   else await fs.syncDirectory('diverge:sync-gen', diverged);
   for (const copy of own) {
     // Only the caller knows whether two states are of one run, in this order: one claim can see two TPMs, and a file that went back in time.
     const comesBefore = call.supersedes?.startsWith(copy.name.digestPrefix) && copy.name.epoch === call.epoch;
-    const goes = copy.temporary || (copy !== same && comesBefore);
+    // What has its parts elsewhere makes room for the whole.
+    const isBettered = alike.includes(copy) && copy.name.partsIn !== undefined;
+    const goes = copy.temporary || isBettered || (copy !== same && comesBefore);
     if (goes) await unlinkIfThere(fs, 'diverge:unlink', `${diverged}/${copy.file}`);
   }
 }
@@ -226,11 +243,13 @@ function nameFor(
   { slot, epoch, capture }: Pick<PublishCall, 'slot' | 'epoch' | 'capture'>,
 ): GenerationName {
   const { digest, files } = capture;
+  const partsIn = parseGenerationName(files.find((file) => file.in)?.in?.generation ?? '')?.slot;
   return {
     slot,
     epoch,
     host: context.self.name,
     ...contentPrefixes({ digest, tpmDigest: tpmDigest(files) }),
+    ...(partsIn !== undefined && { partsIn }),
     nonce: newToken(context),
   };
 }

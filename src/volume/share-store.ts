@@ -10,7 +10,7 @@
  *   OUTCOME_UNKNOWN  a commit may or may not have taken place, now or later; resolved by a claim, which
  *                    competes for the same slot (see `claim.ts`), never by going on to the next slot
  */
-import type { Capture, SeenFile } from '../model/capture.js';
+import type { Capture, PartReference, SeenFile, StateFile } from '../model/capture.js';
 import type { GenerationName, Slot } from '../model/generation-name.js';
 import type { DomainUuid, HostName } from '../model/identifiers.js';
 import type { ErrorRecord } from '../model/errors.js';
@@ -44,10 +44,15 @@ export interface LivingHolder extends Holder {
 /** A generation read back whole and checked. */
 export interface Generation {
   readonly name: GenerationName;
+  /** Of the capture, as if all of it lay in this generation. */
   readonly manifest: Manifest;
   readonly capture: Capture;
   /** Size of the archive. */
   readonly bytes: number;
+  /** The generation that holds what is beside its TPM, by its file name. */
+  readonly partsIn?: string | undefined;
+  /** Of that one's, what is damaged or gone: in the capture it is among the absent parts. */
+  readonly lost?: ErrorRecord | undefined;
 }
 
 export type HeadReading =
@@ -128,12 +133,19 @@ export interface PublishCall extends DomainCall {
   readonly slot: Slot;
   /** Slot of the head that this generation follows; 0 for the first. */
   readonly parent: Slot;
+  /** Its parts beside the TPM can be references to one generation of this epoch that was acknowledged, and has no references itself. */
   readonly capture: Capture;
   readonly note: PublishNote;
 }
 
+/** A part of a state, and the generation that holds it. */
+export interface StoredPart extends Pick<StateFile, 'role' | 'sha256'> {
+  readonly in: PartReference;
+}
+
 export type CommitOutcome =
-  | { readonly kind: 'committed'; readonly slot: Slot }
+  /** `parts`: what is beside its TPM, if anything. */
+  | { readonly kind: 'committed'; readonly slot: Slot; readonly parts?: readonly StoredPart[] }
   /** The slot holds a foreign entry: this host lost the volume. `by` is the host of the claim found there, if it is one. */
   | { readonly kind: 'fenced'; readonly slot: Slot; readonly by: HostName | undefined };
 

@@ -6,10 +6,12 @@
  *   I2 If its writer was fenced (the slot is another host's), and it is whole, valid and not a copy of what was published, it becomes a
  *      diverged copy instead. Where the writer took the slot itself, with a claim or another attempt, it went on by itself.
  *   What `reseal` writes aside goes at any time: it is written again where somebody is at work.
- * Prune: whole epochs from the bottom, lowest slot first, the generation before its slot.
+ * Prune: whole epochs from the bottom, the generations before their slots, and the slots lowest first.
  *   I3 What stays is the log from the claim of the oldest kept generation upwards, without a gap (see `volume-log.ts`).
  *   I4 A crash in the middle leaves a shorter prefix to remove; a removal of a fenced holder that arrives late hits only what is
  *      below a head that has moved on, or a name that nobody will use again.
+ *   I5 A generation that another one has its parts in (`-r` in that one's name) stays as long as that one, wherever it lies: of an epoch the
+ *      those that need others go first, newest first, and durably; and what a fenced host's late publish or a diverged copy needs is passed over.
  */
 import { MirrorError } from '../model/errors.js';
 import { isOwn, isSameHost, type Author } from '../model/host-identity.js';
@@ -137,7 +139,13 @@ async function prune(context: ShareContext, call: TidyCall, log: VolumeLog): Pro
   const boundary = pruneBoundary(log, call.keep);
   const generations = await generationsBelow(context, paths, boundary);
   const first = generations.slice(0, REMOVALS_MAX);
-  for (const file of first) await unlinkIfThere(fs, 'prune:unlink-generation', `${paths.gen}/${file}`);
+  let areNeedyDurablyGone = true;
+  for (const { file, name } of first) {
+    const isNeedy = name.partsIn !== undefined;
+    if (!isNeedy && !areNeedyDurablyGone) await fs.syncDirectory('prune:sync-gen', paths.gen);
+    areNeedyDurablyGone = !isNeedy;
+    await unlinkIfThere(fs, 'prune:unlink-generation', `${paths.gen}/${file}`);
+  }
   if (first.length > 0) await fs.syncDirectory('prune:sync-gen', paths.gen);
   if (first.length < generations.length) return first.length;
   // Listed anew rather than taken from the log: leftovers of an interrupted pruning lie below the log's own bottom.
@@ -150,18 +158,51 @@ async function prune(context: ShareContext, call: TidyCall, log: VolumeLog): Pro
   return first.length + doomed.length;
 }
 
-/** Names in `gen/` that aimed below the boundary, oldest first. */
+interface Doomed {
+  readonly file: string;
+  readonly name: GenerationName;
+}
+
+/** What aimed below the boundary and is needed by nothing that stays, in the order in which it goes (I5). */
 async function generationsBelow(
   context: ShareContext,
   paths: VolumePaths,
   boundary: Slot,
-): Promise<string[]> {
+): Promise<Doomed[]> {
   const files = await context.fs.readdir('prune:readdir-gen', paths.gen);
-  const aimed = files.map((file) => ({ file, slot: aimedName(file)?.slot ?? Infinity }));
-  return aimed
-    .filter(({ slot }) => slot < boundary)
-    .sort((a, b) => a.slot - b.slot)
-    .map(({ file }) => file);
+  const aimed = files.flatMap((file) => {
+    const name = aimedName(file);
+    return name ? [{ file, name }] : [];
+  });
+  const doomed = aimed.filter(({ name }) => name.slot < boundary);
+  if (doomed.length === 0) return [];
+  const staying = aimed.filter(({ name }) => name.slot >= boundary).map(({ name }) => name);
+  // Listed after `gen/`: what moves from there to here in between is seen at least once.
+  const needed = neededBy([...staying, ...(await divergedNames(context, paths))]);
+  return doomed
+    .filter(({ name }) => !needed.has(placeOf(name.epoch, name.slot)))
+    .sort((a, b) => a.name.epoch - b.name.epoch || rankOf(a.name) - rankOf(b.name));
+}
+
+/** Within an epoch: what needs others before what needs none, and of those the newest first. */
+function rankOf({ slot, partsIn }: GenerationName): number {
+  return partsIn === undefined ? slot : -slot;
+}
+
+async function divergedNames({ fs }: ShareContext, { diverged }: VolumePaths): Promise<GenerationName[]> {
+  const files = await fs.readdir('prune:readdir-diverged', diverged);
+  return files.map(aimedName).filter((name) => name !== undefined);
+}
+
+/** Where the generations lie that these have their parts in. */
+function neededBy(names: readonly GenerationName[]): Set<string> {
+  return new Set(
+    names.flatMap(({ epoch, partsIn }) => (partsIn === undefined ? [] : [placeOf(epoch, partsIn)])),
+  );
+}
+
+function placeOf(epoch: Slot, slot: Slot): string {
+  return `${String(epoch)}/${String(slot)}`;
 }
 
 function aimedName(file: string): GenerationName | undefined {

@@ -20,7 +20,7 @@ import { readLog } from './log.js';
 import { listPins } from './pins.js';
 import { volumePaths, type ShareContext } from './share-context.js';
 import { strangersIn } from './strangers.js';
-import type { DamagedGeneration, VerifyResult } from './share-store.js';
+import type { DamagedGeneration, Generation, VerifyResult } from './share-store.js';
 
 /** @throws MirrorError `NO_SUCH_DOMAIN`; `SHARE_*` when the share as such does not answer, which is no verdict */
 export async function verify(context: ShareContext, uuid: DomainUuid): Promise<VerifyResult> {
@@ -28,10 +28,11 @@ export async function verify(context: ShareContext, uuid: DomainUuid): Promise<V
   const { log, problem } = await logOrProblem(context, uuid);
   const { gen, diverged } = volumePaths(context, uuid);
   for (const name of log ? await inLog(context, uuid, log) : await inDirectory(context, gen)) {
-    await checks.check(name, () => readGeneration(context, uuid, name));
+    await checks.check(name, () => readGeneration(context, uuid, name, checks.reads.parts));
   }
   for (const { file, generation } of await listDiverged(context, uuid)) {
-    await checks.check(generation, () => readArchive(context, uuid, generation, `${diverged}/${file}`));
+    const path = `${diverged}/${file}`;
+    await checks.check(generation, () => readArchive(context, uuid, generation, path, checks.reads.parts));
   }
   const pins = await listPins(context, uuid, checks.reads);
   const damagedPins = pins.flatMap(({ name, damage }) =>
@@ -60,14 +61,18 @@ class Checks {
     this.reads = reads;
   }
 
-  async check(name: GenerationName, reading: () => Promise<unknown>): Promise<void> {
+  async check(name: GenerationName, reading: () => Promise<Generation>): Promise<void> {
     const attempt = await this.reads.attempt(`generation ${String(name.slot)}`, reading);
     if (attempt.kind === 'skipped') {
       this.#skipped.push(attempt.error);
       return;
     }
     this.count++;
-    if (attempt.kind === 'read') return;
+    if (attempt.kind === 'read') {
+      const { lost } = attempt.value;
+      if (lost) this.damaged.push({ name, error: partsLost(lost) });
+      return;
+    }
     if (isUnopened(attempt.error)) this.unopened++;
     else this.damaged.push({ name, error: attempt.error.toRecord() });
   }
@@ -80,6 +85,10 @@ class Checks {
     const more = length > 1 ? `, nor were ${String(length - 1)} more after it` : '';
     return [{ ...first.toRecord(), message: `${first.message}${more}` }];
   }
+}
+
+function partsLost(lost: ErrorRecord): ErrorRecord {
+  return { ...lost, message: `its TPM is whole, and what is beside it is lost: ${lost.message}` };
 }
 
 async function logOrProblem(

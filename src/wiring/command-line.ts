@@ -10,6 +10,7 @@ import { readOwnerSources } from '../host/owner.js';
 import { DomainFeed } from '../agent/domain-feed.js';
 import { placeOf } from '../agent/own-place.js';
 import { metered } from '../agent/share/metered-share.js';
+import { referring } from '../agent/share/part-references.js';
 import { Metrics } from '../agent/api/metrics.js';
 import type { Sealing } from '../bundle/sealing.js';
 import type { CliEnvironment, LogTarget, OpenContext, OpenShare } from '../cli/environment.js';
@@ -183,7 +184,7 @@ async function openContext(config: Config, target: LogTarget): Promise<OpenConte
     ...host,
     bootId: host.identity.bootId,
     bootedAtMs: systemClock.nowMs() - uptime() * 1000,
-    share: metered(share, host.identity, metrics),
+    share: metered(referring(share), host.identity, metrics),
     snapshots: share,
     libtpms: () => libtpmsVersion(hostContext.fs),
     knownShare,

@@ -2,7 +2,9 @@
  * volume-scenarios: what the crash and error sweeps over the volume protocol run: each operation with the share that it begins on, and what
  * must hold whatever went wrong at any of its calls.
  */
+import { referring } from '../../src/agent/share/part-references.js';
 import type { Sealing } from '../../src/bundle/sealing.js';
+import { parseSnapshotName } from '../../src/model/identifiers.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
 import { fakeSealing } from '../fixtures/sealings.js';
 import { claimed, close, diverge, hold, publish, tryPublish, type Hold } from '../fixtures/volume-steps.js';
@@ -31,6 +33,8 @@ export interface Scenario {
   readonly head: readonly [before: number, after: number];
   /** Captures of which, acknowledged or not, one must be among the diverged copies in the end. */
   readonly keeps?: readonly number[];
+  /** Generations that stay at most in the end though no slot names them: diverged copies have their parts there. */
+  readonly leaves?: number;
   /** The capture that must be the actor's only diverged copy once the operation was acknowledged. */
   readonly keepsWhenDone?: number;
   /** Whether anybody may claim the volume, without force, once the operation was acknowledged. */
@@ -124,6 +128,48 @@ export const SCENARIOS: readonly Scenario[] = [
     keeps: [30],
   },
   {
+    name: 'a publish of a changed TPM beside an NVRAM that did not change',
+    guarantees: 'G1 G2 G4',
+    prepare: (hosts) => held(hosts, ACTOR),
+    // The second has its NVRAM in the first.
+    act: async (store, holder) => {
+      const goingOn = { ...holder, store: referring(store) };
+      for (const number of [1, 1]) await publish(goingOn, number);
+    },
+    head: [0, 1],
+  },
+  {
+    name: 'a tidy of epochs whose generations have their NVRAM in one',
+    guarantees: 'G1 G4 G5',
+    prepare: async (hosts) => {
+      const former = await referringHold(hosts, FORMER);
+      for (const number of [1, 1, 1, 2, 2]) await publish(former, number);
+      const fenced = { ...former };
+      const { store } = hosts.start(ACTOR);
+      await publish(await hold(store, 'forced'), 3);
+      // What lost has its NVRAM in a generation that is about to be pruned.
+      await expectFenced(fenced, 2);
+      const holder = await hold(store, 'own');
+      await publish(holder, 4);
+      return holder;
+    },
+    act: (store, { epoch }) => store.tidy({ uuid: UUID, epoch, keep: 1 }),
+    head: [4, 4],
+    keeps: [2],
+    leaves: 1,
+  },
+  {
+    name: 'a snapshot of a generation that has its NVRAM in another one',
+    guarantees: 'G1 G4',
+    prepare: async (hosts) => {
+      const holder = await referringHold(hosts);
+      for (const number of [1, 1]) await publish(holder, number);
+      return holder;
+    },
+    act: (store) => store.pin({ uuid: UUID, slot: 'head', name: parseSnapshotName('kept') }),
+    head: [1, 1],
+  },
+  {
     name: 'encrypting a volume for another key',
     guarantees: 'G1 G2 G4 G5',
     sealing: fakeSealing(['age1new'], ['age1new', 'age1old']),
@@ -141,6 +187,12 @@ export const SCENARIOS: readonly Scenario[] = [
     keeps: [4],
   },
 ];
+
+/** The volume, held by a host that writes nothing again that did not change. */
+async function referringHold(hosts: VolumeHosts, name = ACTOR): Promise<Hold> {
+  const holder = await held(hosts, name);
+  return { ...holder, store: referring(holder.store) };
+}
 
 async function held(hosts: VolumeHosts, name: string): Promise<Hold> {
   const { store } = hosts.start(name);

@@ -4,6 +4,7 @@
  */
 import type { Test } from 'tap';
 import { asMirrorError, MirrorError } from '../../src/model/errors.js';
+import { parseGenerationName, type GenerationName } from '../../src/model/generation-name.js';
 import type { ShareService } from '../../src/volume/share-administration.js';
 import type { HistoryEntry, ShareStore } from '../../src/volume/share-store.js';
 import { headNumber, hold, publish, read, tryPublish, type Hold } from '../fixtures/volume-steps.js';
@@ -137,6 +138,7 @@ async function checkAftermath(
   { power, successor }: Mishap,
   acknowledged: boolean,
 ): Promise<void> {
+  await checkParts(hosts);
   const { store } = hosts.start(successor);
   if (!(await isShare(store))) {
     if (acknowledged) throw new Error('G2: the share that was acknowledged is gone');
@@ -160,7 +162,8 @@ async function checkAftermath(
   if (late.kind !== 'fenced') throw new Error('G3: a fenced host published');
   await store.tidy({ uuid: UUID, epoch: holder.epoch, keep: 1 });
   if ((await headNumber(former)) !== 50) throw new Error('G4: the last publish is not the head');
-  await checkLeftovers(hosts);
+  await checkParts(hosts);
+  await checkLeftovers(hosts, scenario.leaves);
   const lines = await store.history({ uuid: UUID });
   const damaged = lines.filter(({ damage }) => damage);
   if (damaged.length > 0) throw new Error(`G1: ${JSON.stringify(damaged)}`);
@@ -168,15 +171,30 @@ async function checkAftermath(
   checkKept(scenario, kept, acknowledged, power === undefined);
 }
 
-/** After a tidy, `gen/` holds what the log names. */
-async function checkLeftovers({ files }: VolumeHosts): Promise<void> {
+/** What has its parts in another generation has that one beside it. */
+async function checkParts({ files }: VolumeHosts): Promise<void> {
+  const namesIn = async (directory: string): Promise<GenerationName[]> => {
+    const names = await files.readdir('test:readdir', `${VOLUME}/${directory}`).catch(() => []);
+    return names.map(parseGenerationName).filter((name) => name !== undefined);
+  };
+  const gen = await namesIn('gen');
+  for (const { slot, epoch, partsIn } of [...gen, ...(await namesIn('diverged'))]) {
+    const isThere = gen.some((other) => other.epoch === epoch && other.slot === partsIn && !other.partsIn);
+    if (partsIn !== undefined && !isThere) {
+      throw new Error(`G1: ${String(partsIn)}, where generation ${String(slot)} has its parts, is gone`);
+    }
+  }
+}
+
+/** After a tidy, `gen/` holds what the log names, and what a diverged copy needs. */
+async function checkLeftovers({ files }: VolumeHosts, leaves = 0): Promise<void> {
   const log = await files.readdir('test:readdir', `${VOLUME}/log`);
   const named = await Promise.all(
     log.map((slot) => files.readlink('test:readlink', `${VOLUME}/log/${slot}`)),
   );
-  for (const file of await files.readdir('test:readdir', `${VOLUME}/gen`)) {
-    if (!named.includes(`../gen/${file}`)) throw new Error(`gen/${file} is left over`);
-  }
+  const all = await files.readdir('test:readdir', `${VOLUME}/gen`);
+  const left = all.filter((file) => !named.includes(`../gen/${file}`));
+  if (left.length > leaves) throw new Error(`left over in gen/: ${left.join(' ')}`);
 }
 
 /** Nothing dropped; and of what one host had under one claim, once it is sure to be durable, only the newest is kept. */

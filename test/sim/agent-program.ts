@@ -4,6 +4,7 @@
  */
 import type { AgentContext, ChangeSource, RunMetadataWriter } from '../../src/agent/agent-context.js';
 import { hostStateFiles } from '../../src/agent/state-files.js';
+import { referring } from '../../src/agent/share/part-references.js';
 import { FileJournal } from '../../src/host/journal.js';
 import { FileKnownShare } from '../../src/host/known-share.js';
 import type { ReplaceFile } from '../../src/host/replace-file.js';
@@ -86,7 +87,7 @@ export function agentProgram(program: RunningProgram, surroundings: ProgramSurro
     ...(surroundings.libtpms && { libtpms: surroundings.libtpms }),
     bootId,
     bootedAtMs,
-    share: observe(client),
+    share: observe(referring(client)),
     snapshots: client,
     knownShare: new FileKnownShare(host, replaceOn(fs)),
     journal,

@@ -40,9 +40,11 @@ export async function suitNvram(
   if (place.nvramPath === undefined) return { capture, clearNvram: false, parts };
   const { role } = place.nvram ?? FILE_FORM;
   const stored = parts.find((file) => file.role === role);
+  const lost = capture.absent?.find((part) => part.role === role && part.kind === 'lost')?.reason;
   const decision = planNvram({
     stored: stored && factsOfFile(stored, role),
     otherRole: stored === undefined && parts.length > 0,
+    lost,
     ...(await files.lookAtNvram(place)),
     restoring,
     mismatch: config.nvram.mismatch,
@@ -50,11 +52,16 @@ export async function suitNvram(
   const { uuid, name } = place;
   if (decision.kind === 'write') return { capture, clearNvram: false, parts };
   const rest = { ...capture, files: capture.files.filter((file) => isTpmRole(file.role)) };
-  if (decision.kind === 'refuse') throw refused(uuid, decision.why);
-  const notice = noticeOf(uuid, name, place.nvramPath, decision, slot);
+  const isLost = lost !== undefined && stored === undefined;
+  if (decision.kind === 'refuse') throw isLost ? refusedAsLost(uuid, lost) : refused(uuid, decision.why);
+  const isFreshForLost = isLost && decision.kind === 'fresh';
+  const notice = isFreshForLost
+    ? lostNotice(uuid, lost)
+    : noticeOf(uuid, name, place.nvramPath, decision, slot);
   if (notice) log.warn({ uuid, code: notice.code }, notice.message);
   if (decision.kind === 'keep') return { capture: rest, clearNvram: false, parts, notice };
-  return { capture: rest, clearNvram: decision.clear, parts: [], notice, keepAs: snapshotName(slot) };
+  const keepAs = isLost ? undefined : snapshotName(slot);
+  return { capture: rest, clearNvram: decision.clear, parts: [], notice, keepAs };
 }
 
 /** Keeps the generation whose variables are not used, where it is one of the volume's. */
@@ -95,6 +102,25 @@ function noticeOf(
       next: `if the VM does not start, \`virsh start --reset-nvram ${name || uuid}\` makes a fresh one; its generations keep this one`,
     },
   );
+}
+
+/** The variables are gone from the volume itself. */
+function lostNotice(uuid: DomainUuid, reason: string): MirrorError {
+  return new MirrorError(
+    'PART_UNREADABLE',
+    `the stored NVRAM of ${uuid} is ${reason}: its TPM is put in place without it, and a fresh one is made from the template`,
+    { next: findIt(uuid) },
+  );
+}
+
+function refusedAsLost(uuid: DomainUuid, reason: string): MirrorError {
+  return new MirrorError('NVRAM_MISMATCH', `the stored NVRAM of ${uuid} is ${reason}`, {
+    next: `${findIt(uuid)}; or set nvram.mismatch = "fresh" to start it with fresh variables and the same TPM`,
+  });
+}
+
+function findIt(uuid: DomainUuid): string {
+  return `see with \`swtpm-mirror history ${uuid}\` and \`swtpm-mirror verify ${uuid}\` which generation has its NVRAM, and take it out of that one with \`swtpm-mirror restore\``;
 }
 
 function refused(uuid: DomainUuid, why: string): MirrorError {
