@@ -5,6 +5,7 @@
  * a blank TPM, without a word; a file that is not whole is refused and left as it is.
  * Not simulated: a stale temporary file is removed first, so that no power loss can mix two states of one length in it.
  */
+import { dirname } from 'node:path';
 import { errnoOf } from '../../src/model/errors.js';
 import { sleep } from '../../src/model/environment.js';
 import type { FileSystem } from '../../src/model/filesystem.js';
@@ -17,11 +18,14 @@ import type { RunningProgram } from './world.js';
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 const READ_BYTES = 4096;
+const NVRAM_BYTES = 2048;
 
 export interface GuestOptions {
   readonly program: RunningProgram;
   /** `<swtpm_dir>/<uuid>`. */
   readonly directory: string;
+  /** Path of its firmware's variables; `undefined`: it has none. */
+  readonly nvram: string | undefined;
   readonly run: TpmRun;
   readonly ledger: TpmLedger;
   /** The swtpm of its host; `undefined`: one that writes as every version can read it. */
@@ -57,6 +61,7 @@ export class Guest {
   /** Makes the directories, as libvirt does, and takes what is there. */
   async load(): Promise<Loaded> {
     await this.#makeDirectories();
+    await this.#makeVariables();
     const data = await this.#readFile();
     if (!data) {
       const { ledger, swtpm, nowMs } = this.#options;
@@ -82,6 +87,7 @@ export class Guest {
   /** Takes over a migrating domain's state. */
   async receive(state: TpmState): Promise<void> {
     await this.#makeDirectories();
+    await this.#makeVariables();
     const received = this.#next(state);
     await this.#store(received);
     // What its disk did not take is in its memory all the same, and stored with the next change.
@@ -136,6 +142,33 @@ export class Guest {
     const { program, random } = this.#options;
     await sleep(program.clock, random.between([0.1, 3]));
     if (this.#state) await this.#store(this.#next(this.#state));
+    if (this.#options.nvram !== undefined && random.chance(0.2)) await this.#writeVariables('overwrite');
+  }
+
+  /** As libvirt does from the firmware's template, where there are none. */
+  async #makeVariables(): Promise<void> {
+    const { nvram } = this.#options;
+    if (nvram === undefined) return;
+    await this.#fs.mkdir('libvirt:mkdir', dirname(nvram), DIRECTORY_MODE).catch(unless('EEXIST'));
+    const isThere = await this.#fs.lstat('libvirt:lstat', nvram).then(
+      () => true,
+      (error: unknown) => unless('ENOENT')(error) ?? false,
+    );
+    if (!isThere) await this.#writeVariables('create');
+  }
+
+  /** In place and without any sync, as QEMU does. */
+  async #writeVariables(how: 'create' | 'overwrite'): Promise<void> {
+    const { nvram = '', random, onChange } = this.#options;
+    try {
+      const file = await this.#fs.open('qemu:open', nvram, how, FILE_MODE);
+      const data = Buffer.alloc(NVRAM_BYTES, `variables ${String(random.int(0, 1_000_000))} `);
+      await file.write('qemu:write', data, 0).finally(() => file.close('qemu:close'));
+    } catch (error) {
+      if (!['ENOSPC', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
+      return;
+    }
+    onChange();
   }
 
   async #store(state: TpmState): Promise<void> {

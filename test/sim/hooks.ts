@@ -35,9 +35,13 @@ export class Hooks {
 
   prepare(
     uuid: DomainUuid,
-    asked: { readonly incoming: boolean; readonly runClaim?: RunClaim | undefined },
+    asked: {
+      readonly incoming: boolean;
+      readonly nvramPath: string | undefined;
+      readonly runClaim?: RunClaim | undefined;
+    },
   ): Promise<Prepared> {
-    const request = { name: 'guest', nvramPath: undefined, byHook: true, ...asked };
+    const request = { name: 'guest', byHook: true, ...asked };
     return this.#act(
       uuid,
       (agent) => agent.prepare(uuid, request),

@@ -263,11 +263,12 @@ export class Hypervisor {
   }
 
   /** A guest's swtpm, running and without a state yet. */
-  open({ uuid }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>): Guest {
+  open({ uuid, nvram }: Domain, how: Pick<TpmRun, 'isKnown' | 'isPastHook' | 'isIncoming'>): Guest {
     const { site, host, start, random, onChange, swtpm } = this.#options;
     const guest = new Guest({
       program: start(),
       directory: `${SWTPM_DIRECTORY}/${uuid}`,
+      nvram,
       run: site.newRun(uuid, host, how),
       ledger: site.ledger,
       swtpm: swtpm(),
@@ -331,7 +332,8 @@ export class Hypervisor {
     site.oracle.prepareAsked(host, domain.uuid);
     try {
       const incoming = this.takeAnnouncement(domain.uuid);
-      const prepared = await this.wait(this.hooks.prepare(domain.uuid, { incoming, runClaim }));
+      const asked = { incoming, runClaim, nvramPath: domain.nvram };
+      const prepared = await this.wait(this.hooks.prepare(domain.uuid, asked));
       site.oracle.prepareAnswered(host, domain.uuid, prepared);
       site.coverage.count(`prepare: ${prepared.decision}`);
       return prepared;

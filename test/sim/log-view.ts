@@ -40,7 +40,7 @@ export const EMPTY_LOG: LogView = {
 };
 
 const GENERATION =
-  /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}(?:-t[0-9a-f]{16})?-[0-9a-f]{16}\.tar\.gz)$/;
+  /^\.\.\/gen\/((\d{8})-e(\d{8})-(.+)-[0-9a-f]{16}(?:-t[0-9a-f]{16}(?:-r\d{8})?)?-[0-9a-f]{16}\.tar\.gz)$/;
 const SIGNED = /^(claim|release|tombstone)\?(.*)$/;
 
 /** Which machine a name, and an instance of its identity where that is told, belong to. */

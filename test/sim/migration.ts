@@ -81,7 +81,8 @@ async function prepareTarget(
     hypervisor.announce(uuid);
     const incoming = hypervisor.takeAnnouncement(uuid);
     site.oracle.arrivalAsked(target.name, uuid);
-    const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, { incoming, runClaim }));
+    const nvramPath = site.domain(uuid).nvram;
+    const prepared = await hypervisor.wait(hypervisor.hooks.prepare(uuid, { incoming, nvramPath, runClaim }));
     site.oracle.prepareAnswered(target.name, uuid, prepared);
     site.coverage.count(`prepare: ${prepared.decision}`);
     guest = hypervisor.open(site.domain(uuid), { isKnown, isPastHook: false, isIncoming: true });

@@ -760,4 +760,29 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'a prune forgets references',
+    edits: [
+      {
+        file: 'volume/tidy.ts',
+        find: '  return partsIn === undefined ? slot : -slot;\n',
+        replace: '  return partsIn === undefined ? slot : slot + 0.5;\n',
+      },
+    ],
+  },
+  {
+    name: 'a reference to another epoch',
+    edits: [
+      {
+        file: 'agent/share/part-references.ts',
+        find: '    claim: async (call) => {\n      held.delete(call.uuid);\n',
+        replace: '    claim: async (call) => {\n',
+      },
+      {
+        file: 'agent/share/part-references.ts',
+        find: '  if (held?.epoch !== call.epoch) return call;\n',
+        replace: '  if (!held) return call;\n',
+      },
+    ],
+  },
 ];

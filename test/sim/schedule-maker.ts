@@ -35,7 +35,8 @@ class ScheduleMaker {
     if (this.#random.chance(0.8)) take(this.#start());
     const length = this.#random.int(12, 30);
     while (steps.length < length) take(this.#pick(this.#actions)());
-    const draft = { options: this.#options, steps: withSecondWriter(seed, steps) };
+    const nvram = new SeededRandom(`nvram ${seed}`).chance(0.4) && { nvram: true };
+    const draft = { options: { ...this.#options, ...nvram }, steps: withSecondWriter(seed, steps) };
     return { seed, ...withStates(seed, withIdentities(seed, draft)) };
   }
 

@@ -32,6 +32,8 @@ export interface ScheduleOptions {
   readonly hardware?: boolean;
   /** The swtpm of each host. @default one that writes as every version can read it */
   readonly swtpm?: readonly SwtpmVersion[];
+  /** Domains have firmware variables beside their TPM. */
+  readonly nvram?: boolean;
   /** Published generations to keep. */
   readonly retention: number;
 }

@@ -7,7 +7,7 @@
  *   the head never loses what a head before it had (G4)
  *   no volume and no part of one is removed (G7)
  */
-import { readBundle, type ReadBundle } from './bundle-reader.js';
+import { readBundle, type ReadBundle, type ReadNvram } from './bundle-reader.js';
 import type { DirectoryInode, Inode } from './inode.js';
 import type { InodeTree } from './inode-tree.js';
 import {
@@ -273,11 +273,21 @@ export class ShareWatch {
     }
     const { head, published } = volume.view;
     const gen = volume.parts.get('gen');
-    const isLowest = !published.some(({ slot, file }) => slot < entry.slot && gen?.entries.has(file));
+    const isLowest = !published.some(({ epoch, file }) => epoch < entry.epoch && gen?.entries.has(file));
     if (entry.epoch === head?.epoch || !isLowest) {
       this.#fail('G1', volume, `generation ${entry.slot} was removed, the head is ${head?.slot ?? 0}`);
     }
     volume.prunedFiles.add(name);
+    for (const directory of ['gen', 'diverged']) this.#expectNotNeeded(volume, directory, name);
+  }
+
+  /** What was removed holds the variables of nothing that is there. */
+  #expectNotNeeded(volume: WatchedVolume, directory: string, removed: string): void {
+    for (const [name, inode] of volume.parts.get(directory)?.entries ?? []) {
+      const isNeeded =
+        inode.kind === 'file' && !name.startsWith('.') && readBundle(inode.data)?.nvram?.in === removed;
+      if (isNeeded) this.#fail('G1', volume, `${removed} was removed, where ${name} has its NVRAM`);
+    }
   }
 
   #archive(volume: WatchedVolume, file: string): Uint8Array | undefined {
@@ -295,6 +305,16 @@ export class ShareWatch {
       this.#fail('G6', volume, `slot ${entry.slot} holds what no TPM wrote`);
     } else if (bundle.host !== entry.label || bundle.slot !== entry.slot || bundle.epoch !== entry.epoch) {
       this.#fail('G1', volume, `the archive of slot ${entry.slot} belongs elsewhere`);
+    } else {
+      this.#expectNvram(volume, entry, bundle.nvram);
     }
+  }
+
+  #expectNvram(volume: WatchedVolume, { slot }: SlotEntry, nvram: ReadNvram | undefined): void {
+    if (!nvram || nvram.isHere) return;
+    const archive = nvram.in === undefined ? undefined : this.#archive(volume, nvram.in);
+    const held = archive && readBundle(archive)?.nvram;
+    if (held?.isHere && held.sha256 === nvram.sha256) return;
+    this.#fail('G1', volume, `the NVRAM of slot ${slot} is not in ${nvram.in ?? 'it'}`);
   }
 }

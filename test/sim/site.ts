@@ -22,8 +22,11 @@ import { SimulatedWorld } from './world.js';
 export interface Domain {
   readonly uuid: DomainUuid;
   readonly transient: boolean;
+  /** Path of its firmware's variables on each host. */
+  readonly nvram: string | undefined;
 }
 
+const NVRAM_DIRECTORY = '/var/lib/libvirt/nvram';
 const HOST_NAMES = ['kvm-a', 'kvm-b', 'kvm-c', 'kvm-d'];
 const UUIDS = ['6b0c2d4e-7a1f-4c3b-9d55-0e8f1a2b3c4d', '0d9f3a51-22c4-4e6b-8a77-5c1e2f3a4b5c'].map(
   parseDomainUuid,
@@ -68,7 +71,8 @@ export class Site {
       times: options.times,
     });
     this.domains = options.transient.map((transient, at) => {
-      return { uuid: UUIDS[at]!, transient };
+      const uuid = UUIDS[at]!;
+      return { uuid, transient, nvram: options.nvram ? `${NVRAM_DIRECTORY}/${uuid}.fd` : undefined };
     });
     this.hosts = names.map((name, at) => {
       return new AgentHost(this, this.world.host(name), at, (fault) => {
@@ -194,14 +198,14 @@ export class Site {
 
   /** Short timings: what matters is their order. */
   configOf(host: string): string {
-    const { withoutShare, takeOver, retention } = this.schedule.options;
+    const { withoutShare, takeOver, retention, nvram = false } = this.schedule.options;
     return `
       host = "${host}"
       ${this.shareIsLocal ? '' : `share = "${SHARE}"`}
       state_dir = "${STATE_DIRECTORY}"
       [libvirt]
       swtpm_dir = "${SWTPM_DIRECTORY}"
-      nvram = false
+      nvram = ${String(nvram)}
       [timing]
       heartbeat = "${HEARTBEAT_MS}ms"
       host_expiry = "${HOST_EXPIRY_MS}ms"

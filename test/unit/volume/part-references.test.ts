@@ -145,10 +145,10 @@ t.test('a part that changed is written, and so is all in another epoch', async (
   const { hosts, store } = await makeVolume();
   const first = await hold(store);
   for (const variables of ['one', 'one', 'two', 'one', 'one'])
-    await publish(first, captureOf({ tpm: 0, variables }));
+    {await publish(first, captureOf({ tpm: 0, variables }));}
   const second = await hold(store, 'own');
   for (const variables of ['one', 'one', undefined, 'one'])
-    await publish(second, captureOf({ tpm: 1, variables }));
+    {await publish(second, captureOf({ tpm: 1, variables }));}
   const role = 'varstore' as const;
   for (let time = 0; time < 2; time++) await publish(second, captureOf({ tpm: 1, variables: 'one', role }));
   const files = await namesIn(hosts, 'gen');
@@ -218,12 +218,12 @@ t.test(
             at = 1 - at;
             held = await hold(here(), 'forced');
           } else if (step.kind === 'die')
-            stores[at] = referring(hosts.start(at === 0 ? 'kvm-a' : 'kvm-b').store);
+            {stores[at] = referring(hosts.start(at === 0 ? 'kvm-a' : 'kvm-b').store);}
           else if (step.kind === 'late') {
             const late = fenced.pop();
             if (late) await publish(late, captureOf({ tpm: number, variables: 'a' }));
           } else if (step.kind === 'tidy')
-            await here().tidy({ uuid: UUID, epoch: held.epoch, keep: step.keep });
+            {await here().tidy({ uuid: UUID, epoch: held.epoch, keep: step.keep });}
           else if (published.size > 0) {
             const slot = Math.max(...published.keys());
             const name = parseSnapshotName(`pin-${String(number)}`);
