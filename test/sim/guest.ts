@@ -150,11 +150,8 @@ export class Guest {
     const { nvram } = this.#options;
     if (nvram === undefined) return;
     await this.#fs.mkdir('libvirt:mkdir', dirname(nvram), DIRECTORY_MODE).catch(unless('EEXIST'));
-    const isThere = await this.#fs.lstat('libvirt:lstat', nvram).then(
-      () => true,
-      (error: unknown) => unless('ENOENT')(error) ?? false,
-    );
-    if (!isThere) await this.#writeVariables('create');
+    const found = await this.#fs.lstat('libvirt:lstat', nvram).catch(unless('ENOENT'));
+    if (!found) await this.#writeVariables('create');
   }
 
   /** In place and without any sync, as QEMU does. */
