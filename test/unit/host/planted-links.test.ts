@@ -13,6 +13,7 @@ import { takeLinksAway } from '../../../src/host/state-links.js';
 import { linkFree } from '../../../src/model/filesystem.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { blob, captureOf, makeHost, put, tree, type HostRig } from '../../fakes/host-rig.js';
+import { writeStateTree } from '../../../src/host/state-tree.js';
 import { treeDigest } from '../../fixtures/tree-digest.js';
 
 /** What is somebody else's takes root to make. */
@@ -200,3 +201,48 @@ t.test('links are taken away without touching what they name', AS_ROOT, async (t
   t.equal(fs.readlinkSync(movedLinkPath(paths)), canary);
   host.expectWhole();
 });
+
+t.test(
+  "a state is written into another user's directory, and nowhere that he leads to",
+  AS_ROOT,
+  async (t) => {
+    const steps = ['mkdir', 'readdir', 'sync-parent', 'open', 'write', 'fsync', 'close', 'sync'];
+    const ways: readonly ((given: string) => string)[] = [
+      (given) => given,
+      (given) => join(given, 'tpm2'),
+      (given) => join(given, 'tpm2', 'tpm2-00.permall'),
+    ];
+    for (const step of ['none', ...steps]) {
+      for (const wayOf of ways) {
+        const host = await place(t);
+        const given = join(host.nvramDirectory, 'given');
+        fs.mkdirSync(given);
+        fs.chownSync(given, QEMU, QEMU);
+        const way = wayOf(given);
+        const plant = (): void => {
+          if (!fs.existsSync(dirname(way))) return;
+          if (fs.existsSync(way)) fs.renameSync(way, `${way}.aside`);
+          fs.symlinkSync(host.canary, way);
+        };
+        if (step === 'none') plant();
+        const context = intruded(host, `state-tree:${step}`, plant);
+        const outcome = await writeStateTree(context.fs, given, NEW).then(
+          () => 'written',
+          (error: unknown) => (error as { code?: string }).code ?? String(error),
+        );
+        host.expectWhole(`${step} ${way.slice(given.length)}: ${outcome}`);
+        t.strictSame(fs.readdirSync(host.canary).sort(), ['shadow', 'vm_VARS.fd']);
+        t.match(outcome, /^(written|HOST_TAMPERED|HOST_IO|USAGE)$/);
+      }
+    }
+    const host = await place(t);
+    t.strictSame(await writeStateTree(host.context.fs, join(host.nvramDirectory, 'new'), NEW), [
+      'nvram/nvram.fd',
+      'tpm2/tpm2-00.permall',
+    ]);
+    for (const name of ['', 'tpm2', 'tpm2/tpm2-00.permall']) {
+      const { uid, mode } = fs.statSync(join(host.nvramDirectory, 'new', name));
+      t.strictSame([uid, mode & 0o077], [0, 0], `${name}: for whoever asked alone`);
+    }
+  },
+);
