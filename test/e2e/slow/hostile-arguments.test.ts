@@ -4,6 +4,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
+import { helpOfAll } from '../../fixtures/command-help.js';
 import { DOMAIN, Guest, mustRun } from '../../fixtures/guest.js';
 import { Site } from '../../fixtures/site.js';
 import { readTree } from '../../fixtures/tree.js';
@@ -75,6 +76,79 @@ for (const withAgent of [false, true]) {
     },
   );
 }
+
+const OTHER = '22222222-3333-4444-8555-666666666666';
+
+/**
+ * Every command, by its words, with what it is called with where a domain, a state and a directory are called
+ * `name`; those that change most come last. The others print nothing that anybody else chose.
+ */
+const CALLS: Readonly<Record<string, (name: string, base: string) => readonly string[]>> = {
+  status: () => [],
+  history: (name) => [name, '--all'],
+  verify: (name) => [name],
+  doctor: () => [],
+  'share init': (name, base) => [join(base, name)],
+  'share escrow': (name) => [name],
+  'host fenced': (name) => [name],
+  'host separate': (name) => [name],
+  'domain prepare': (name) => [name],
+  'domain started': (name) => [DOMAIN, '--name', name],
+  'domain stopped': (name) => [DOMAIN, '--reason', name],
+  capture: (name) => [name],
+  restore: (name, base) => [name, '--to', join(base, name)],
+  export: (name, base) => [name, join(base, `${name}.tar.gz`)],
+  import: (name, base) => [join(base, `${name}.tar.gz`), '--as', OTHER, '--yes'],
+  'snapshot create': (name) => [name, 'kept'],
+  'snapshot list': (name) => [name],
+  'snapshot revert': (name) => [name, 'kept'],
+  'snapshot delete': (name) => [name, name],
+  rollback: (name) => [name, '2'],
+  resolve: (name) => [name, '--keep', 'head'],
+  clone: (name) => [name, name],
+  'take-over': (name) => [name, '--force'],
+  rekey: (name) => [name],
+  undefine: (name) => [name],
+  forget: (name) => [name],
+  purge: (name) => [name],
+  install: (name, base) => ['--root', base, '--share', name, '--dry-run'],
+  uninstall: (name, base) => ['--root', join(base, name), '--dry-run'],
+  hook: (name) => [name, 'prepare', 'begin', '-'],
+  completion: (name) => [name],
+};
+/** Those that print what is stored: as JSON, too. */
+const AS_JSON = ['status', 'history', 'snapshot list', 'restore'];
+/** It writes a log, whose records are JSON. */
+const ELSEWHERE = ['agent'];
+
+t.test('a hostile name comes to the terminal of no command, and JSON is whole', async (t) => {
+  const leaves = (await helpOfAll()).filter(({ commands }) => commands.length === 0);
+  const known = [...Object.keys(CALLS), ...ELSEWHERE].sort();
+  t.strictSame(leaves.map(({ path }) => path.join(' ')).sort(), known, 'each command is tried');
+
+  const site = await Site.create(t);
+  const host = await site.host('kvm-a');
+  // No separator of paths, so that it can be a file's name, too.
+  const name = `vm\n\u202e${TERMINAL_ORDER.replaceAll('/', '')}`;
+  await mustRun(host, ['domain', 'prepare', DOMAIN, '--name', name]);
+  const guest = await Guest.startUnannounced(t, host);
+  await mustRun(host, ['domain', 'started', DOMAIN, '--name', name]);
+  await guest.swtpm.stop();
+  await mustRun(host, ['domain', 'stopped', DOMAIN, '--reason', name]);
+  let shown = 0;
+  for (const [words, call] of Object.entries(CALLS)) {
+    const args = [...words.split(' '), ...call(name, site.base)];
+    const json = AS_JSON.includes(words) ? [[...args, '--json']] : [];
+    for (const each of [...json, args]) {
+      const input = Buffer.from(`<domain><name>${name}</name></domain>`);
+      const { stdout, stderr } = await host.run(each, { input });
+      t.notMatch(stdout + stderr, CONTROL, `${words} ${each.includes('--json') ? '--json' : ''}`);
+      if (stdout !== '' && each.includes('--json')) t.ok(JSON.parse(stdout), words);
+      if (/vm.{0,8}\[2J/su.test(stdout + stderr)) shown++;
+    }
+  }
+  t.ok(shown > 5, `it was shown ${String(shown)} times, made harmless`);
+});
 
 t.test('a name too long to be remembered is refused before anything is done', async (t) => {
   const site = await Site.create(t);
