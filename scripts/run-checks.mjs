@@ -17,21 +17,23 @@ const COMMAND_TIMEOUT_MS = 45 * 60_000;
 /** What tap tells about a failure that the report says already. */
 const REPEATED_DETAILS = ['source', 'command', 'args', 'stdio', 'cwd', 'externalID', 'jobId', 'isToplevel'];
 
-/** Each check has a name and either a command or a choice of test files. Those of one stage run side by side. Add new ones here. */
+/**
+ * Many tests wait for most of their time, for a host to count as dead, for libvirt, or for a share that hangs: two of them run on each core.
+ *
+ * Each check has a name and either a command or a choice of test files. Those of one stage run side by side. Add new ones here.
+ */
 const FAST_STAGES = [
   [{ name: 'build', command: ['npm', 'run', '--silent', 'build'] }],
   [
     { name: 'manual', command: ['scripts/docs', '--check'] },
     { name: 'types', command: ['npm', 'run', '--silent', 'types'] },
-    { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300 },
+    { name: 'tests', files: (file) => !isSlow(file), timeoutSeconds: 300, sharesProcess, jobsPerCore: 2 },
   ],
 ];
-/** Most of the slow tests wait for most of their time: for a host to count as dead, for libvirt, for a share that hangs. */
-const SLOW_JOBS_PER_CORE = 2;
 const SLOW_STAGES = [
   [
     { name: 'lint', command: ['npm', 'run', '--silent', 'lint'] },
-    { name: 'slow tests', files: isSlow, timeoutSeconds: 900, jobsPerCore: SLOW_JOBS_PER_CORE },
+    { name: 'slow tests', files: isSlow, timeoutSeconds: 900, jobsPerCore: 2 },
   ],
   [{ name: 'scripts/try', command: ['scripts/try'] }],
   [{ name: 'NFS lab', command: ['scripts/lab', 'run', 'short'] }],
@@ -40,6 +42,12 @@ const SUITES = { fast: FAST_STAGES, all: [...FAST_STAGES, ...SLOW_STAGES] };
 
 function isSlow(file) {
   return file.split(sep).includes('slow');
+}
+
+/** Unit tests, but those of what a process is as a whole. */
+function sharesProcess(file) {
+  const [, kind, room] = file.split('/');
+  return kind === 'unit' && room !== 'wiring' && room !== 'storage';
 }
 
 function seconds(ms) {

@@ -5,8 +5,7 @@ import { spawn } from 'node:child_process';
 import { withBundledTests } from './bundle-tests.mjs';
 
 const [file, ...args] = process.argv.slice(2);
-process.exitCode = await withBundledTests([file], (programs) => {
-  const program = ['--enable-source-maps', programs.get(file), ...args];
-  const child = spawn(process.execPath, program, { stdio: 'inherit' });
+process.exitCode = await withBundledTests([[file]], ([{ program }]) => {
+  const child = spawn(process.execPath, ['--enable-source-maps', program, ...args], { stdio: 'inherit' });
   return new Promise((resolve) => child.on('close', (status) => resolve(status ?? 1)));
 });

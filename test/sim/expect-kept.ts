@@ -1,10 +1,17 @@
 /**
  * expect-kept: schedules that must keep every guarantee, as a test; a failure tells the seed.
  */
+import { readFile } from 'node:fs/promises';
 import type { Test } from 'tap';
 import { play } from './play.js';
 import { makeSchedule } from './schedule-maker.js';
 import { describeSchedule, type Schedule } from './schedule.js';
+
+export interface Regression {
+  /** What was wrong, and what it broke. */
+  readonly title: string;
+  readonly schedule: Schedule;
+}
 
 const TRACE_LINES = 40;
 
@@ -27,4 +34,8 @@ export async function expectAllKept(t: Test, prefix: string, from: number, to: n
     if (!(await expectKept(t, makeSchedule(`${prefix}${at}`)))) return;
   }
   t.pass(`${to - from} schedules, ${prefix}${from} to ${prefix}${to - 1}`);
+}
+
+export async function readRegressions(): Promise<Regression[]> {
+  return JSON.parse(await readFile('test/sim/regressions.json', 'utf8')) as Regression[];
 }

@@ -2,28 +2,20 @@
  * A share of the simulator's schedules: those that failed once, some that are always the same, and fresh ones. `slow/` and `npm run sim` play
  * more; a failure here prints the seed with which it plays, shrinks and shows the same schedule again.
  */
-import { readFile } from 'node:fs/promises';
 import t from 'tap';
-import { expectAllKept, expectKept } from './expect-kept.js';
+import { expectAllKept, expectKept, readRegressions } from './expect-kept.js';
 import { play } from './play.js';
-import type { Schedule } from './schedule.js';
 
-interface Regression {
-  /** What was wrong, and what it broke. */
-  readonly title: string;
-  readonly schedule: Schedule;
-}
-
+/** `slow/` plays all of them. */
+const SHARE_OF_REGRESSIONS = 3;
 const FIXED = 30;
 const FRESH = 5;
 
-async function readRegressions(): Promise<Regression[]> {
-  return JSON.parse(await readFile('test/sim/regressions.json', 'utf8')) as Regression[];
-}
-
 void t.test('schedules that failed once keep every guarantee', async (t) => {
   const regressions = await readRegressions();
-  for (const { title, schedule } of regressions) t.ok(await expectKept(t, schedule), title);
+  for (const { title, schedule } of regressions.filter((_, at) => at % SHARE_OF_REGRESSIONS === 0)) {
+    t.ok(await expectKept(t, schedule), title);
+  }
 });
 
 void t.test(

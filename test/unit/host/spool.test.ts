@@ -189,7 +189,7 @@ t.test('G5: a crash before any operation of a put leaves the old or the new stat
   t.same(seen, new Set([OLD.digest, NEW.digest]), 'the test met both outcomes');
 });
 
-for (const errnos of [['ENOSPC'], ['EIO'], ['EDQUOT', 'EROFS', 'EACCES']]) {
+for (const errnos of [['ENOSPC'], ['EIO', 'EDQUOT', 'EROFS', 'EACCES']]) {
   void t.test(
     `G5: any operation of a put that fails with ${errnos.join(' or ')} is reported and costs no state`,
     async (t) => {

@@ -351,7 +351,7 @@ t.test(
   },
 );
 
-for (const errnos of [['ENOSPC'], ['EIO'], ['EDQUOT', 'EROFS', 'EACCES']]) {
+for (const errnos of [['ENOSPC'], ['EIO', 'EDQUOT', 'EROFS', 'EACCES']]) {
   void t.test(
     `G1 G5: any operation that fails with ${errnos.join(' or ')} is reported, and loses nothing`,
     async (t) => {
