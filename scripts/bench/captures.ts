@@ -16,6 +16,11 @@ export function captureOf(uuid: DomainUuid, data: Uint8Array): Capture {
   return { uuid, files: [file], digest: contentDigest([file]), identity: undefined };
 }
 
+/** The same for captures as they are. */
+export interface HeldVolume {
+  publish(capture: Capture): Promise<void>;
+}
+
 /** A volume that a host holds. */
 export interface Held {
   /** Publishes one more generation. */
@@ -24,7 +29,22 @@ export interface Held {
 }
 
 /** @throws Error when somebody else holds it */
+export async function holdFor(store: ShareStore, uuid: DomainUuid): Promise<HeldVolume> {
+  const { publishCapture } = await claim(store, uuid, 'start');
+  return { publish: publishCapture };
+}
+
+/** @throws Error when somebody else holds it */
 export async function hold(store: ShareStore, uuid: DomainUuid, reason: ClaimCall['reason']): Promise<Held> {
+  const { publishCapture, release } = await claim(store, uuid, reason);
+  return { publish: (data) => publishCapture(captureOf(uuid, data)), release };
+}
+
+async function claim(
+  store: ShareStore,
+  uuid: DomainUuid,
+  reason: ClaimCall['reason'],
+): Promise<{ publishCapture: (capture: Capture) => Promise<void>; release: () => Promise<void> }> {
   const claimed = await store.claim({
     uuid,
     reason,
@@ -41,9 +61,8 @@ export async function hold(store: ShareStore, uuid: DomainUuid, reason: ClaimCal
     if (kind !== 'committed') throw new Error(`expected a commit to ${uuid}, got ${kind}`);
   };
   return {
-    publish: async (data) => {
+    publishCapture: async (capture) => {
       slot += 1;
-      const capture = captureOf(uuid, data);
       expectCommitted(await store.publish({ uuid, epoch, slot, parent, capture, note: NOTE }));
       parent = slot;
     },

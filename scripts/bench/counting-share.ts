@@ -49,6 +49,11 @@ export class CountingShare {
     return this.#counts;
   }
 
+  /** What was counted so far counts no more. */
+  forget(): void {
+    this.#counts.clear();
+  }
+
   /** Lets time pass, and with it what the clients believe without asking. */
   async pass(ms: number): Promise<void> {
     await this.#world.pass(ms);

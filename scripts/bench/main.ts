@@ -16,6 +16,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runChecked } from '../../test/fixtures/process.js';
 import { chart } from './chart.js';
+import { firmware } from './firmware.js';
 import { fleetScale } from './fleet-scale.js';
 import { hookOverhead } from './hook-overhead.js';
 import { idle } from './idle.js';
@@ -38,6 +39,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   idle,
   throughput,
   fleetScale,
+  firmware,
 ];
 const INTERRUPTED = 130;
 const ROOT = join(import.meta.dirname, '../..');
