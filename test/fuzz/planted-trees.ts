@@ -18,7 +18,7 @@ import { TreeWorld, UUIDS } from './tree-world.js';
 const OPERATIONS_RANGE = [2, 6] as const;
 const CALLS_MAX = 12;
 /** However little of the machine it gets. */
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 180_000;
 
 export interface TreeFailure {
   readonly seed: string;
