@@ -2,7 +2,8 @@
  * The agent while its share really hangs: nothing but the share's own work waits for it, nothing is lost, and nobody has to do anything when it
  * answers again.
  */
-import { readFile } from 'node:fs/promises';
+import { cp, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { mountHangingFileSystem } from '../../fixtures/hanging-filesystem.js';
@@ -188,6 +189,44 @@ t.test(
     t.same(await memoryOnShare(t, host, vm), memory);
   },
 );
+
+t.test('one archive that does not answer is told, and everything else is read all the same', async (t) => {
+  const mount = await mountHangingFileSystem(t);
+  const { base, host, agent } = await troubledHost(t, mount.mountPoint);
+  const { vm } = await mirroredVm(t, host, 'before');
+  await vm.change('more');
+  await untilSafe(vm, 'share');
+  await agent.stop();
+  const volume = `/volumes/${vm.uuid}`;
+  const generations = await readdir(join(mount.backing, volume, 'gen'));
+  const [first = ''] = generations.sort();
+  await mount.hang(`${volume}/gen/${first}`);
+
+  const story = (await host.runJson(['history', vm.uuid])) as { readonly damage?: { code: string } }[];
+  t.equal(story.length, generations.length);
+  t.match(
+    story.filter(({ damage }) => damage),
+    [{ damage: { code: 'SHARE_TIMEOUT', message: /no answer within 2000 ms/ } }],
+  );
+  const { status, stdout } = await host.run(['verify', vm.uuid]);
+  t.equal(status, 5);
+  t.match(stdout, `${vm.uuid}: ${generations.length} checked, 1 damaged`);
+
+  // A volume that does not answer at all ends no check of the others.
+  const other = '11111111-2222-4333-8444-555555555555';
+  await cp(join(mount.backing, volume), join(mount.backing, 'volumes', other), {
+    recursive: true,
+    verbatimSymlinks: true,
+  });
+  await mount.resume();
+  await mount.hang(`/volumes/${other}`);
+  const second = await hostOn(base, 'kvm-b', mount.mountPoint);
+  const all = await second.run(['verify', '--all', '--json']);
+  t.match(JSON.parse(all.stdout), [
+    { uuid: other, problems: [{ code: 'SHARE_TIMEOUT' }] },
+    { uuid: vm.uuid, checked: generations.length, damaged: [], problems: [] },
+  ]);
+});
 
 function requestsIn(log: string): number {
   return log.split('\n').filter((line) => line.includes('"kind":"request-ended"')).length;
