@@ -7,6 +7,7 @@ import { toAttention, type Attention } from '../agent/attention.js';
 import { blankRecord } from '../agent/domain/domain-record.js';
 import { tpmDead } from '../agent/domain/standing.js';
 import { domainPlace } from '../agent/domain-place.js';
+import { notStored } from '../agent/start/refusal.js';
 import { unprotected } from '../agent/left-out.js';
 import { findLeftOut } from '../agent/watch/census.js';
 import { ofAnotherShare } from '../agent/share/remember-share.js';
@@ -65,7 +66,10 @@ async function lookAtDomain(
   const isElsewhere = volume?.holder?.self === false;
   const view = { isFinal: !isRunning, isLost: status.state === 'fenced' || isElsewhere };
   const found = await comparison(context, record, status, view).catch((error: unknown) => {
-    note(error);
+    const isGone = view.isFinal && asMirrorError(error).code === 'NO_STATE';
+    // What the stop left is in the spool, and its manager deletes the directory.
+    if (isGone && spooled && record.unstored === null) return {};
+    note(isGone && record.unstored ? notStored(record.uuid, record.unstored) : error);
     return unreadSince(context, status);
   });
   const state = status.state === 'fenced' || !(isRunning || isSwtpmGone) ? status.state : 'running';

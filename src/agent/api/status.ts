@@ -3,6 +3,7 @@
  */
 import { isAtRest, type JournalRecord } from '../../host/journal-record.js';
 import type { SpoolEntry } from '../../host/spool.js';
+import { parseSpoolName } from '../../host/spool-name.js';
 import type { Config } from '../../model/config.js';
 import type { Clock } from '../../model/environment.js';
 import type { DomainUuid } from '../../model/identifiers.js';
@@ -154,9 +155,10 @@ function plainAccepted({ encryption: { recipients, acceptPlain } }: Config): Att
 export function recordStatus(
   { clock }: StatusContext,
   record: JournalRecord,
-  spooled: SpoolEntry | undefined,
+  entry: SpoolEntry | undefined,
   volume: VolumeReading | undefined,
 ): DomainStatus {
+  const spooled = entry && !isHead(entry, volume) ? entry : undefined;
   const { uuid, name, fenced, phase, epoch, slot, digest, holding } = record;
   const holder = volume?.holder;
   const head = volume?.log.head?.slot ?? slot;
@@ -180,6 +182,12 @@ export function recordStatus(
     parts: record.unread.map(partStatus),
     attention: record.unread.map((part) => toAttention(partNotice(uuid, part, record.nvramPath ?? ''))),
   };
+}
+
+/** What waits in the spool may have been published by whoever died before he could remove it. */
+function isHead({ name }: SpoolEntry, volume: VolumeReading | undefined): boolean {
+  const prefix = volume?.log.head?.digestPrefix;
+  return prefix !== undefined && parseSpoolName(name)?.digestPrefix === prefix;
 }
 
 function stored(clock: Clock, time: string | null): Pick<DomainStatus, 'headTime' | 'headAgeMs'> {

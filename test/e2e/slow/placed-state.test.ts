@@ -200,6 +200,11 @@ t.test('G5: a final state that cannot be stored is kept, before its manager may 
         `${what}: the head, which is older, does not come up in silence`,
       );
     }
+    t.match(
+      await site.host.runJson(['status', DOMAIN]),
+      { domains: [{ behind: 'unread', attention: [{ code: 'STATE_NOT_STORED' }] }] },
+      'told without an agent, too',
+    );
     await site.put(unknown);
     t.match(await site.prepare(), { status: 5, stderr: /STATE_NOT_UNDERSTOOD/ }, 'put back, it is judged');
     await rm(site.host.tpmDirectory(DOMAIN), { recursive: true });

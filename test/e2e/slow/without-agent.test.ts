@@ -1,6 +1,7 @@
 /**
  * A host without an agent, and the moments in which one starts.
  */
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lock } from 'proper-lockfile';
 import t from 'tap';
@@ -63,6 +64,36 @@ t.test('a status without an agent tells what of a running VM is not on the share
   });
   t.match(await mustRun(host, ['status']), /would go back to generation \d+ and lose its last change/);
 });
+
+t.test(
+  'a status without an agent tells of a final state whose directory its manager has deleted',
+  async (t) => {
+    const site = await Site.create(t);
+    const host = await site.host('kvm-a');
+    const guest = await Guest.start(t, host);
+    await guest.keep(VALUE);
+    await mustRun(host, ['capture', DOMAIN]);
+    const away = `${site.share}-away`;
+    const stopWithoutShare = async (): Promise<void> => {
+      await rename(site.share, away);
+      await guest.stop();
+      await rename(away, site.share);
+      await rm(join(host.swtpmDirectory, DOMAIN), { recursive: true });
+    };
+    await guest.write(Buffer.from([...VALUE].reverse()));
+    await stopWithoutShare();
+    const waits = { state: 'finishing', pending: 'spooled', behind: 'spooled', attention: [] };
+    t.match(
+      await host.runJson(['status']),
+      { domains: [{ uuid: DOMAIN, ...waits }] },
+      'it waits in the spool',
+    );
+    t.match(await mustRun(host, ['status']), /spool/);
+    await mustRun(host, ['domain', 'stopped', DOMAIN]);
+    const stored = { state: 'stopped', pending: 'none', behind: null, lagMs: 0, attention: [] };
+    t.match(await host.runJson(['status']), { domains: [{ uuid: DOMAIN, ...stored }] }, 'it is on the share');
+  },
+);
 
 t.test('commands that meet an agent that starts at the same time all come to an end', async (t) => {
   const site = await Site.create(t);
