@@ -1,10 +1,24 @@
 import t from 'tap';
-import { formatSlot } from '../../../src/model/generation-name.js';
+import {
+  formatGenerationName,
+  formatSlot,
+  parseGenerationName,
+  SLOT_MAX,
+} from '../../../src/model/generation-name.js';
+import { parseSnapshotName } from '../../../src/model/identifiers.js';
 import type { FileSystem } from '../../../src/model/filesystem.js';
 import { interceptFileSystem } from '../../fakes/intercepting-filesystem.js';
 import { UUID } from '../../fixtures/tpm-captures.js';
 import { SHARE, VolumeHosts } from '../../fixtures/volume-hosts.js';
-import { claimCall, claimed, headNumber, hold, publish, read } from '../../fixtures/volume-steps.js';
+import {
+  claimCall,
+  claimed,
+  headNumber,
+  hold,
+  publish,
+  read,
+  tryPublish,
+} from '../../fixtures/volume-steps.js';
 import { injectAt } from '../../sim/injection.js';
 import { systemError } from '../../sim/system-error.js';
 
@@ -219,3 +233,38 @@ t.test(
     }
   },
 );
+
+t.test('a log at the end of all slots is damage by name, for whatever wants to go on with it', async (t) => {
+  for (const top of [SLOT_MAX, SLOT_MAX - 1, SLOT_MAX - 2, SLOT_MAX - 500]) {
+    const hosts = await twoEpochs();
+    const { store } = hosts.start('kvm-a');
+    const held = await hold(store, 'own');
+    const [any = ''] = await hosts.files.readdir('test:readdir', `${VOLUME}/gen`);
+    const generation = parseGenerationName(any);
+    if (!generation) throw new Error('a generation expected');
+    // Somebody plants a run of its own: a claim, and a publish of it, whose archive is there.
+    const epoch = top - 1;
+    const file = formatGenerationName({ ...generation, slot: top, epoch });
+    await hosts.files.link('test:link', `${VOLUME}/gen/${any}`, `${VOLUME}/gen/${file}`);
+    const claim = 'claim?host=kvm-a&token=00112233445566aa&at=2026-01-01T00:00:00.000Z&reason=start';
+    await hosts.files.symlink('test:symlink', claim, `${LOG}/${formatSlot(epoch)}`);
+    await hosts.files.symlink('test:symlink', `../gen/${file}`, `${LOG}/${formatSlot(top)}`);
+
+    const damaged = { code: 'VOLUME_DAMAGED', message: new RegExp(`slot ${String(top)}`), next: /ls -l/ };
+    const name = parseSnapshotName('end');
+    const attempts: Readonly<Record<string, () => Promise<unknown>>> = {
+      inspect: () => read(store),
+      claim: () => store.claim(claimCall('forced')),
+      fetch: () => store.fetch({ uuid: UUID, slot: 'head', fallBack: true }),
+      history: () => store.history({ uuid: UUID }),
+      pin: () => store.pin({ uuid: UUID, name, slot: 'head' }),
+      tidy: () => store.tidy({ uuid: UUID, epoch: held.epoch, keep: 1 }),
+    };
+    for (const [operation, attempt] of Object.entries(attempts)) {
+      await t.rejects(attempt(), damaged, `${operation}, ${String(top)}`);
+    }
+    t.match(await store.summarise({ uuid: UUID }), { problem: { code: 'VOLUME_DAMAGED' } });
+    t.match((await store.verify({ uuid: UUID })).problems, [{ code: 'VOLUME_DAMAGED' }]);
+    t.equal((await tryPublish(held, 9)).kind, 'committed', 'a holder goes on in its own slots');
+  }
+});
