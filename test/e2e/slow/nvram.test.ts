@@ -19,6 +19,7 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { HostFixture } from '../../fixtures/host.js';
+import { runChecked } from '../../fixtures/process.js';
 import { Site } from '../../fixtures/site.js';
 
 import { waitUntil } from '../../fixtures/wait-until.js';
@@ -389,3 +390,48 @@ t.test('JSON variables are stored and restored as NVRAM is, and never in its pla
   await third.must('prepare', nvramXml(third, 'raw', 'vm_VARS.fd', '/none'));
   t.notOk(existsSync(third.vars));
 });
+
+t.test(
+  'G1, G4: an Arm VM whose TPM changes stores that alone, and has all of it on another host',
+  async (t) => {
+    const site = await Site.create(t);
+    const host = await LibvirtHost.create(site, 'kvm-a');
+    const agent = await host.fixture.startAgent(t);
+    await host.must('prepare');
+    await host.write(OLDER);
+    const flash = Buffer.alloc(64 * 1024 * 1024, 0xff);
+    flash.write('a variable', 4096);
+    await writeFile(host.vars, flash, { mode: 0o640 });
+    await host.must('started');
+    const volume = site.volume(UUID);
+    await waitUntil('the first generation', 20_000, () => isHead(host, OLDER, volume));
+    await host.write(NEWER);
+    await waitUntil('the change', 10_000, () => isHead(host, NEWER, volume));
+    const head = await volume.expectHead();
+    t.ok((await stat(volume.archive(head))).size < 10_000, 'no flash in it');
+    const { partsIn = 0, epoch } = head;
+    const whole = (await volume.published()).find(({ slot }) => slot === partsIn);
+    t.equal(whole?.epoch, epoch);
+    const inWhole = join(volume.log, String(partsIn).padStart(8, '0'));
+    const byHand = await runChecked('tar', ['-xzOf', inWhole, 'nvram/nvram.fd']);
+    t.ok(byHand.equals(flash), 'tar takes the flash out of the generation that the name tells');
+    await host.end();
+    await agent.stop();
+    const other = await LibvirtHost.create(site, 'kvm-b');
+    await other.must('prepare');
+    t.ok((await readFile(other.permall)).equals(NEWER));
+    t.ok((await readFile(other.vars)).equals(flash));
+    await other.end();
+
+    if (whole) await writeFile(volume.archive(whole), 'not any more');
+    const found = await other.fixture.run(['verify', UUID]);
+    t.match(found, { status: 5 });
+    const third = await LibvirtHost.create(site, 'kvm-c');
+    await third.fixture.startAgent(t);
+    await third.must('prepare');
+    t.ok((await readFile(third.permall)).equals(NEWER), 'the TPM is whole');
+    t.notOk(existsSync(third.vars), 'libvirt makes fresh variables');
+    const { attention } = await third.status();
+    t.match(attention, [{ code: 'PART_UNREADABLE', message: /damaged or gone/ }]);
+  },
+);
