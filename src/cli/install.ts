@@ -54,6 +54,7 @@ const UNIT = '/etc/systemd/system/swtpm-mirror.service';
 const ENABLED = '/etc/systemd/system/multi-user.target.wants/swtpm-mirror.service';
 /** Where the Debian package has the program. */
 const PACKAGED = '/usr/lib/swtpm-mirror/';
+const TEMPORARY = /^\/(var\/)?tmp\//;
 const STATE_DIRECTORY = '/var/lib/swtpm-mirror';
 const PRIVATE_DIRECTORY = 0o700;
 const SHARED_DIRECTORY = 0o755;
@@ -118,6 +119,7 @@ function action(environment: CliEnvironment, name: string, description: string, 
         config: resolve(options.config ?? DEFAULT_CONFIG),
         runDir: await runDirOf(join(options.root, resolve(options.config ?? DEFAULT_CONFIG))),
       };
+      if (name === 'install' && resolve(options.root) === '/') expectSeenByService(installation);
       const files = filesOf(installation).filter(({ kept }) => !isPackaged || kept === 'once');
       const { changes, next, storage } = await work(files, options, environment);
       terminal.out(
@@ -150,6 +152,19 @@ function filesOf(installation: Installation): OwnFile[] {
     { path: UNIT, text: unitFile(installation), mode: 0o644, kept: 'current' },
     { path: HOOK, text: hookScript(installation), mode: 0o755, kept: 'current' },
   ];
+}
+
+/**
+ * The unit has directories for temporary files of its own (`PrivateTmp`), in which the machine's are not.
+ *
+ * @throws MirrorError `USAGE` for a file that the service would not find
+ */
+function expectSeenByService({ node, program, config }: Installation): void {
+  const hidden = [node, program, config].find((path) => TEMPORARY.test(path));
+  if (hidden === undefined) return;
+  throw new MirrorError('USAGE', `the service would not find ${hidden}: it has a /tmp of its own`, {
+    next: 'put it where it is to stay, for instance below /opt, and run `install` from there',
+  });
 }
 
 const install: Work = async (given, options, environment) => {

@@ -1,9 +1,10 @@
 /**
  * The unit as `install` writes it, under a real systemd with a real libvirtd.service.
  */
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { domainXml } from '../../fixtures/domain-xml.js';
-import { SystemdHost } from '../../fixtures/systemd-host.js';
+import { PROGRAM, SystemdHost } from '../../fixtures/systemd-host.js';
 import { waitUntil } from '../../fixtures/wait-until.js';
 
 const UNIT = 'swtpm-mirror.service';
@@ -100,4 +101,14 @@ t.test('with a configuration that it cannot use it says so once, and is not trie
   t.equal(await host.show(UNIT, 'ActiveState'), 'failed');
   t.equal(await host.show(UNIT, 'NRestarts'), '0');
   t.match(await host.exec(['journalctl', '--no-pager', '--unit', UNIT]), /CONFIG_INVALID: .*shore/);
+});
+
+t.test('a program that the service would not see is not installed', async (t) => {
+  const host = await SystemdHost.boot(t);
+  for (const place of ['/tmp/build', '/var/tmp/build']) {
+    await host.exec(['cp', '-r', dirname(PROGRAM), place]);
+    const { status, stderr } = await host.run([process.execPath, join(place, 'swtpm-mirror.cjs'), 'install']);
+    t.equal(status, 2);
+    t.match(stderr, /would not find .*swtpm-mirror\.cjs: it has a \/tmp of its own\n.*\/opt/);
+  }
 });
