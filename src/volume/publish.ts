@@ -132,6 +132,10 @@ async function commitUnderClaim(
   }
   // An entry counts under a claim of the same name alone. This host had another one: it claims anew.
   if (!bearsName(found, context.self)) throw renamed(operation, entry.slot, found.host);
+  // A boot before, which a copy of this machine's disk has had, too: a claim settles whose it is.
+  if (found.instance !== undefined && found.instance !== context.self.instance) {
+    throw claimedBefore(operation, entry.slot);
+  }
   return await commit(context, operation, paths, entry);
 }
 
@@ -302,6 +306,14 @@ function otherWriter({ self }: ShareContext, entry: LogEntry): HostName | undefi
   if (entry.kind !== 'publish') return isOwn(entry, self) ? undefined : entry.host;
   // Only a host's own epochs have its publishes, and whoever asks has found its claim to be its own.
   return bearsName(entry.generation, self) ? undefined : entry.generation.host;
+}
+
+function claimedBefore(operation: string, slot: Slot): MirrorError {
+  return new MirrorError(
+    'OUTCOME_UNKNOWN',
+    `cannot ${operation} in slot ${String(slot)}: this host claimed the volume in an earlier boot`,
+    { next: 'nothing to do: it claims the volume in this one', retriable: true },
+  );
 }
 
 function renamed(operation: string, slot: Slot, host: HostName): MirrorError {

@@ -118,7 +118,8 @@ export class Guest {
   /** Ends in good order: what was begun is written. */
   async end(): Promise<TpmState | undefined> {
     this.#ended = true;
-    await this.#writing;
+    // What a swtpm that died alone had begun never ends.
+    if (this.#hasTpm) await this.#writing;
     this.#options.program.process.kill();
     return this.#state;
   }

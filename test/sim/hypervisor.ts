@@ -189,7 +189,7 @@ export class Hypervisor {
     this.setRunClaim(guest, runClaim);
     run.began = true;
     await this.wait(guest.receive(state));
-    site.oracle.began(guest.state);
+    site.oracle.began(guest.state, run);
     site.oracle.savedTakenIn(run, state, prepared);
     guest.begin();
     try {
@@ -362,7 +362,7 @@ export class Hypervisor {
       return false;
     }
     run.began = true;
-    site.oracle.began(guest.state);
+    site.oracle.began(guest.state, run);
     guest.begin();
     if (!prepared) return true;
     await this.pause(50);

@@ -79,6 +79,7 @@ async function prepareTarget(
   let guest: Guest | undefined;
   try {
     hypervisor.announce(uuid);
+    site.oracle.prepareAsked(target.name, uuid);
     const incoming = hypervisor.takeAnnouncement(uuid);
     site.oracle.arrivalAsked(target.name, uuid);
     const nvramPath = site.domain(uuid).nvram;

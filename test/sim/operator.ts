@@ -22,12 +22,14 @@ export function resolveByHand(
   const { hypervisor, local } = host;
   const { uuid } = domain;
   return hypervisor?.job(domain, async () => {
-    const chosen = keep === 'local' ? local.state(uuid) : undefined;
+    const lay = local.state(uuid);
+    const chosen = keep === 'local' ? lay : undefined;
     site.oracle.resolving(uuid, keep);
     const program = host.command();
     try {
       await program.program.process.whileAlive(run(program, uuid, keep));
       site.oracle.resolved(uuid, host.name, chosen);
+      if (lay) site.oracle.expectKept(uuid, host.name, lay);
       site.coverage.count(`resolved: ${keep}`);
       return true;
     } catch (error) {

@@ -95,6 +95,9 @@ export class Oracle implements ShareListener {
   readonly #leftUnstored = new Map<string, TpmState>();
   /** Domains whose state somebody chose. */
   readonly #chosen = new Set<string>();
+  readonly #chosenStates = new WeakSet<TpmState>();
+  /** Where a choice was made, by host and domain: its journal begins anew there. */
+  readonly #resolvedOn = new Set<string>();
   /** What such a choice put in another one's place. */
   readonly #keptByChoice: { readonly uuid: string; readonly state: TpmState }[] = [];
   /** Of each machine's agent: when its last beats that succeeded began and ended. */
@@ -175,6 +178,7 @@ export class Oracle implements ShareListener {
   /** @param local what lay there and was to become the head, where that was the choice */
   resolved(uuid: string, host: string, local: TpmState | undefined): void {
     this.lostPower(host, uuid);
+    this.#resolvedOn.add(`${host} ${uuid}`);
     for (let at = local; at; at = at.parent) this.#made.delete(at);
     const head = this.share.headState(this.share.volume(uuid));
     if (local && head !== local) {
@@ -187,12 +191,28 @@ export class Oracle implements ShareListener {
     this.check();
   }
 
+  /** Whether a choice was made there: the host knows no more then what it put in place itself. */
+  wasResolved(host: string, uuid: string): boolean {
+    return this.#resolvedOn.has(`${host} ${uuid}`);
+  }
+
+  /** What lay there before a choice is on the share, or set aside. */
+  expectKept(uuid: string, host: string, state: TpmState): void {
+    const isAside = this.#options
+      .host(host)
+      .local.keptAside(uuid)
+      .some((kept) => contains(kept, state));
+    if (isAside || this.isStored(host, uuid, state)) return;
+    this.#broken('G5', uuid, `${describeState(state)} lay on ${host} before a choice, and is kept nowhere`);
+  }
+
   /** What is put in the head's place by choice: what the head had is kept beside it from then on. */
   #chosenAs(volume: WatchedVolume, state: TpmState | undefined): void {
     const { uuid } = volume;
     const before = this.#acknowledged.get(uuid) ?? [];
     this.#had.add(uuid);
     this.#acknowledged.set(uuid, state ? [state] : []);
+    if (state) this.#chosenStates.add(state);
     for (let at = state; at; at = at.parent) this.#made.delete(at);
     for (const lost of before) {
       if (!this.#isOnShare(uuid, lost)) {
@@ -225,6 +245,18 @@ export class Oracle implements ShareListener {
       'G5',
       uuid,
       `${host} starts from ${describeState(loaded)} (${decision}), its last run left ${describeState(state)}, which is stored nowhere`,
+    );
+  }
+
+  /** G5: what lay there when the start was asked for is in what it starts from, or is kept. */
+  #expectNothingReplaced({ host, uuid }: TpmRun, loaded: TpmState, { decision }: Prepared): void {
+    const lay = this.#layThere.get(`${host} ${uuid}`);
+    const state = lay && lastOfARun(lay);
+    if (!state || contains(loaded, state) || this.isStored(host, uuid, state)) return;
+    this.#broken(
+      'G5',
+      uuid,
+      `${host} starts from ${describeState(loaded)} (${decision}), in place of ${describeState(state)}, which is stored nowhere`,
     );
   }
 
@@ -408,6 +440,7 @@ export class Oracle implements ShareListener {
       return;
     }
     this.#expectNotPassedOver(run, loaded, prepared);
+    this.#expectNothingReplaced(run, loaded, prepared);
     const volume = this.share.volume(uuid);
     const { hold } = prepared;
     if (hold.kind === 'held') this.#heldStarts.push({ run, atMs: this.#options.nowMs() });
@@ -425,8 +458,13 @@ export class Oracle implements ShareListener {
   }
 
   /** A guest begins to run with what it loaded. */
-  began(state: TpmState | undefined): void {
-    if (state) this.#takenUp.add(state);
+  began(state: TpmState | undefined, { isPastHook }: TpmRun): void {
+    if (!state) return;
+    this.#takenUp.add(state);
+    // Whoever starts it past the hook says that it is the domain's.
+    for (let at: TpmState | undefined = isPastHook ? state : undefined; at; at = at.parent) {
+      this.#made.delete(at);
+    }
   }
 
   started(run: TpmRun): void {
@@ -472,6 +510,11 @@ export class Oracle implements ShareListener {
       uuid,
       `${describeState(state)}, of which the stop on ${host} says ${code}, is kept nowhere`,
     );
+  }
+
+  /** An agent says that it could not read what lies there. */
+  captureFailed(host: string, uuid: string, code: string): void {
+    if (UNSTORABLE.includes(code) || UNREADABLE.includes(code)) this.#unstored.add(`${host} ${uuid}`);
   }
 
   /** What is started there past the hooks, before the volume is given up, is a second run of a domain that runs elsewhere: it stays on the disk. */
@@ -587,6 +630,7 @@ export class Oracle implements ShareListener {
     const state = this.share.stateOfEntry(volume, entry);
     const sinceMs = state?.run.toldStartedAtMs;
     if (!state || sinceMs === undefined || !volume.view.published.includes(entry)) return;
+    if (this.#chosenStates.has(state)) return;
     const other = this.#heldStarts.find(
       ({ run, atMs }) =>
         run.uuid === volume.uuid && run.host !== state.run.host && run.began && atMs > sinceMs,
@@ -618,8 +662,14 @@ export class Oracle implements ShareListener {
    * No volume is taken from a host that beats, but by force: its VM runs on there. Of a beat that had
    * succeeded when the claim was asked for everybody could know, by whatever clock.
    */
-  #expectSilent({ uuid }: WatchedVolume, { host, reason, slot }: SlotEntry, before: LogView): void {
+  #expectSilent({ uuid, view }: WatchedVolume, { host, reason, slot }: SlotEntry, before: LogView): void {
     const { hostExpiryMs, nowMs } = this.#options;
+    // One that arrives late, below the log's bottom, means nothing.
+    if (view.claim?.slot !== slot) return;
+    // Of a claim under an identity that its machine has given up nobody knows that it lives, until it claims anew.
+    if (before.claim && before.holder !== this.#options.machineOf(before.claim.label, undefined)) {
+      if (!this.#options.isDoubled(before.claim.host)) return;
+    }
     const { holder } = before;
     const askedMs = this.#claimAskedMs.get(`${host} ${uuid}`);
     if (holder === undefined || holder === host || reason === 'forced' || askedMs === undefined) return;

@@ -310,6 +310,9 @@ export class Site {
     const code = 'code' in fields ? String(fields.code) : '';
     if (code !== '') this.coverage.count(`log: ${code}`);
     if ('kind' in fields && fields.kind === 'fenced') this.coverage.count('fenced');
+    if ('uuid' in fields && message.startsWith('capture failed')) {
+      this.oracle.captureFailed(host, String(fields.uuid), code);
+    }
     this.record(host, 'log', `${message} ${JSON.stringify(fields)}`);
     if (code === 'INTERNAL') this.oracle.fail(new Violation('program', `${host}: ${message}`));
   }

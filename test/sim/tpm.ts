@@ -49,6 +49,11 @@ export function reads(version: SwtpmVersion, { format }: TpmState): boolean {
   return READS[version].includes(format);
 }
 
+/** Whether a file begins as a newer swtpm's does, whatever a power loss has left of the rest. */
+export function isOfNewerFormat(file: Uint8Array | undefined): boolean {
+  return file?.[0] === NEWER_VERSION;
+}
+
 /** @param parent the state that it goes on from; `undefined` for a new TPM */
 export function formatBy(version: SwtpmVersion, parent: TpmState | undefined): TpmFormat {
   return version === 'newer' || !parent ? MAKES[version] : parent.format;
@@ -76,6 +81,7 @@ const PERSISTENT_DATA_MAGIC = 0x12213443;
 const PCR_POLICY_MAGIC = 0x176be626;
 const SEED_BYTES = 64;
 const DATA_TAG = 1;
+const NEWER_VERSION = 3;
 const PROFILE = '{"Name":"default-v1","StateFormatLevel":7}\0';
 /** The state's number stands before the last magic. */
 const NUMBER_FROM_END = 8;
@@ -192,7 +198,7 @@ function makeBlob({ number, tpm, format }: TpmState): Uint8Array {
     .uint(4, number, PERSISTENT_ALL_MAGIC);
   const data = payload.bytes;
   const header = new Writer()
-    .uint(1, format === 'newer' ? 3 : 2, 1)
+    .uint(1, format === 'newer' ? NEWER_VERSION : 2, 1)
     .uint(2, HEADER_BYTES, 0)
     .uint(4, HEADER_BYTES + ENTRY_HEADER_BYTES + data.length)
     .uint(2, DATA_TAG)

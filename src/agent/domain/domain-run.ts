@@ -41,6 +41,7 @@ import { DomainRecord } from './domain-record.js';
 import type { TaskOutcome } from './domain-task.js';
 import { Pace } from './pace.js';
 import { PendingCapture } from './pending-capture.js';
+import { wasLeftByFormerBoot } from '../start/local-facts.js';
 import type { Prepared } from '../start/prepared.js';
 import { recalledRun } from './recalled-run.js';
 import { anotherTpm, nothingLeft, notStored } from '../start/refusal.js';
@@ -381,7 +382,8 @@ export class DomainRun {
   async #noteUnstored(cause: MirrorError): Promise<void> {
     const copy = (await this.#keepCopy(cause)) ?? null;
     const fault = stateFaultOf(cause) ?? 'unreadable';
-    if (fault === 'torn') {
+    const isLeftByPowerLoss = fault === 'zeroed' && (await wasLeftByFormerBoot(this.#context, this.place));
+    if (fault === 'torn' || isLeftByPowerLoss) {
       // Of what is torn nothing is left that could be lost; and it is what could not be read before.
       const known = this.record.current?.unstored ?? undefined;
       if (known && !mayBeWhole(known.fault)) this.record.change({ unstored: null });

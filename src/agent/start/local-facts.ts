@@ -33,7 +33,7 @@ export async function localFacts(
   { capture, error, record, volume }: LocalReading,
 ): Promise<LocalFacts> {
   const changedAtNs = await changedAt(context, place);
-  const isFromBeforeBoot = changedAtNs !== undefined && changedAtNs < bootedAtNs(context);
+  const isFromBeforeBoot = isBeforeBoot(context, changedAtNs);
   if (!capture) {
     if (!error) return { kind: 'absent' };
     return { kind: 'faulty', fault: stateFaultOf(error) ?? 'unreadable', isFromBeforeBoot };
@@ -48,6 +48,15 @@ export async function localFacts(
   const changedSince = await changedSinceRun(context, changedAtNs, record);
   const local = { context, capture, record, volume, relation, changedSince, changedAtNs };
   return { ...known, changedSince, origin: origin(local), hasNews: hasNews(local), isTooNew };
+}
+
+/** Whether the local state was last changed before this boot: a power loss may have left it as it is. */
+export async function wasLeftByFormerBoot(context: AgentContext, place: DomainPlace): Promise<boolean> {
+  return isBeforeBoot(context, await changedAt(context, place));
+}
+
+function isBeforeBoot(context: AgentContext, changedAtNs: bigint | undefined): boolean {
+  return changedAtNs !== undefined && changedAtNs < bootedAtNs(context);
 }
 
 /** Adds whether this host's swtpm can read the head. */
