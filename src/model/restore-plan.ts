@@ -287,7 +287,9 @@ function planFirst(facts: RestoreFacts): RestoreDecision {
   if (local.kind === 'valid') return isLost(facts) ? refuse('STATE_MISSING') : { kind: 'adopt-local' };
   if (local.kind === 'faulty') return refuse(faultCode(local.fault));
   // A claim that was never released, even if another followed, means that the TPM may have been in use on its holder and never stored.
-  const hadOneHere = journal ? journal.ran || journal.fenced || knowsState(journal) : holder === 'self';
+  const hadOneHere = journal
+    ? journal.ran || journal.fenced || journal.handedOver === true || knowsState(journal)
+    : holder === 'self';
   const isAbandoned = holder === 'other-expired' || (volume.kind === 'empty' && volume.abandoned === true);
   const hadOne = hadOneHere || spooled || isAbandoned;
   return hadOne ? refuse('STATE_MISSING') : planNew(facts);

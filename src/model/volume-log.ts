@@ -14,7 +14,13 @@
 import type { GenerationName, Slot } from './generation-name.js';
 import { isOwn, isSameHost, type Author, type Self } from './host-identity.js';
 import type { HostName } from './identifiers.js';
-import type { ClaimEntry, ClosingEntry, LogEntry, PublishEntry } from './log-entry.js';
+import {
+  HANDED_OVER,
+  type ClaimEntry,
+  type ClosingEntry,
+  type LogEntry,
+  type PublishEntry,
+} from './log-entry.js';
 
 export interface Holder extends Author {
   readonly epoch: Slot;
@@ -113,7 +119,10 @@ export function isHeadOwn(log: Pick<VolumeLog, 'entries' | 'head'>, self: Self):
   return claim !== undefined && isOwn(claim, self);
 }
 
-/** Whether a holder was replaced by another host before it gave the volume up. */
+/**
+ * Whether a holder was replaced by another host before it gave the volume up, or gave it up because its
+ * guest went on elsewhere: of a volume that has no generation, the TPM may be in use there.
+ */
 export function hasAbandonedEpoch({ entries }: VolumeLog): boolean {
   let open: ClaimEntry | undefined;
   for (const entry of entries) {
@@ -121,6 +130,8 @@ export function hasAbandonedEpoch({ entries }: VolumeLog): boolean {
       if (open && !isSameHost(open, entry)) return true;
       open = entry;
     } else if (entry.kind === 'release' && entry.epoch === open?.slot) {
+      // Its TPM went on with its guest; who has it now has stored nothing either.
+      if (entry.reason === HANDED_OVER) return true;
       open = undefined;
     }
   }

@@ -785,4 +785,24 @@ export const MUTANTS = [
       },
     ],
   },
+  {
+    name: 'a TPM that was never stored and went on by migration is none to a third host',
+    edits: [
+      {
+        file: 'model/volume-log.ts',
+        find: '      if (entry.reason === HANDED_OVER) return true;\n',
+        replace: '      void HANDED_OVER;\n',
+      },
+    ],
+  },
+  {
+    name: 'a copy gives back what its original holds',
+    edits: [
+      {
+        file: 'volume/publish.ts',
+        find: '  if (found.instance !== undefined && found.instance !== context.self.instance) {\n',
+        replace: '  if (found.instance !== undefined && found.instance === undefined) {\n',
+      },
+    ],
+  },
 ];

@@ -162,8 +162,8 @@ function doesVolumeSaySo({ volume, tombstoned, holder, journal }: RestoreFacts):
 function doesThisHostSaySo({ local, journal, spooled }: RestoreFacts): boolean {
   if (local.kind !== 'absent' || spooled) return true;
   if (journal === undefined) return false;
-  const { slot, digest, identity, ran, fenced } = journal;
-  return slot > 0 || digest !== undefined || identity !== undefined || ran || fenced;
+  const { slot, digest, identity, ran, fenced, handedOver = false } = journal;
+  return slot > 0 || digest !== undefined || identity !== undefined || ran || fenced || handedOver;
 }
 
 const STAYS_LOCAL: ReadonlySet<RestoreDecision['kind']> = new Set([
