@@ -60,7 +60,7 @@ async function snapshots(t: Test, makeShare: MakeServices): Promise<void> {
     await t.rejects(b.fetch({ uuid: UUID, slot: 2, fallBack: false }), { code: 'NO_SUCH_GENERATION' });
     t.equal(numberOf((await a.fetchPin(PIN)).capture), 1);
     t.match(await b.pins({ uuid: UUID }), [{ name: PIN.name, manifest: { slot: 2 }, inLog: false }]);
-    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: [] });
+    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: { length: 0 } });
   });
 
   await t.test('what lies in a snapshot becomes the head again', async (t) => {
@@ -127,7 +127,7 @@ async function purging(t: Test, makeShare: MakeServices): Promise<void> {
     t.equal(held.epoch, 1);
     await publish(held, 5);
     t.equal(await headNumber(b), 5);
-    t.match(await b.verify({ uuid: UUID }), { checked: 1, damaged: [] });
+    t.match(await b.verify({ uuid: UUID }), { checked: 1, damaged: { length: 0 } });
   });
 
   await t.test('G7: what has come into use since the look is not purged', async (t) => {

@@ -249,9 +249,9 @@ async function readings(t: Test, makeShare: MakeStores): Promise<void> {
         [1, 'claim', 'kvm-a', 1, false],
       ],
     );
-    t.match(lines[0], { sha256: tpmCapture(2).digest, reason: NOTE.reason, pins: [] });
+    t.match(lines[0], { sha256: tpmCapture(2).digest, reason: NOTE.reason, pins: { length: 0 } });
     t.ok(lines.every(({ time }) => !Number.isNaN(Date.parse(time))));
-    t.match(await a.verify({ uuid: UUID }), { uuid: UUID, checked: 2, damaged: [] });
+    t.match(await a.verify({ uuid: UUID }), { uuid: UUID, checked: 2, damaged: { length: 0 } });
   });
 
   await t.test('G5: a fenced host keeps its newest state, the same once', async (t) => {
@@ -264,7 +264,7 @@ async function readings(t: Test, makeShare: MakeStores): Promise<void> {
     const kept = (await b.history({ uuid: UUID })).filter(({ kind }) => kind === 'diverged');
     t.match(kept, [{ host: 'kvm-a', epoch: 1, sha256: tpmCapture(6).digest }]);
     t.equal(await headNumber(b), 1);
-    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: [] });
+    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: { length: 0 } });
   });
 }
 
@@ -300,6 +300,6 @@ async function tidying(t: Test, makeShare: MakeStores): Promise<void> {
       [8, 7, 6],
     );
     t.equal(await headNumber(b), 6);
-    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: [] });
+    t.match(await b.verify({ uuid: UUID }), { checked: 2, damaged: { length: 0 } });
   });
 }

@@ -172,7 +172,7 @@ t.test('a volume that was purged and made anew has nothing of what is remembered
     (await namesIn(hosts, 'gen')).map((file) => parseGenerationName(file)?.partsIn),
     [undefined],
   );
-  t.match(await store.verify({ uuid: UUID }), { damaged: [] });
+  t.match(await store.verify({ uuid: UUID }), { damaged: { length: 0 } });
 });
 
 type Step =
@@ -377,7 +377,7 @@ t.test(
     for (const tpm of [0, 1]) await publish(held, captureOf({ tpm, variables: 'one' }));
     const only = hosts.start('kvm-b', { sealing: fakeSealing(['age1two'], ['age1two']) });
     await t.rejects(fetchHead(only.store), { code: 'KEY_MISSING' });
-    t.match(await only.store.verify({ uuid: UUID }), { checked: 2, unopened: 2, damaged: [] });
+    t.match(await only.store.verify({ uuid: UUID }), { checked: 2, unopened: 2, damaged: { length: 0 } });
   },
 );
 

@@ -241,7 +241,7 @@ t.test('a share that is mounted with nosymfollow serves all the same', { skip: !
   await store.pin({ uuid: UUID, name: KEPT, slot: 'head' });
   await store.tidy(tidying(held));
   t.equal(await headNumber(store), 3);
-  t.match(await store.verify({ uuid: UUID }), { damaged: [] });
+  t.match(await store.verify({ uuid: UUID }), { damaged: { length: 0 } });
   t.match(await store.history({ uuid: UUID }), [{ kind: 'publish', head: true }]);
 });
 

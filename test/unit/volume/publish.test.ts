@@ -121,7 +121,7 @@ t.test('a rename whose reply was lost leaves a file that never counts, and is sw
   t.equal(await headNumber(hosts.start('kvm-b').store), 1);
   await publish(held, 3);
   t.match(await held.store.tidy({ uuid: UUID, epoch: held.epoch, keep: 9 }), { removed: 1, diverged: 0 });
-  t.match(await held.store.verify({ uuid: UUID }), { checked: 2, damaged: [] });
+  t.match(await held.store.verify({ uuid: UUID }), { checked: 2, damaged: { length: 0 } });
 });
 
 t.test(

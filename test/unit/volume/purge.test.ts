@@ -120,7 +120,7 @@ t.test('G7: a host that takes the volume by force in the last moment gets it bac
   });
   await t.rejects(store.purge(CALL), { code: 'TAKE_OVER_LOST' });
   t.equal(await headNumber(b), 6);
-  t.match(await b.verify({ uuid: UUID }), { damaged: [] });
+  t.match(await b.verify({ uuid: UUID }), { damaged: { length: 0 } });
   t.strictSame(await namesIn(hosts, PURGED), []);
 });
 

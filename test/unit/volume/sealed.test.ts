@@ -63,7 +63,12 @@ t.test('one volume holds generations in the clear and encrypted ones', async (t)
   t.equal(numberOf(generation.capture), 1);
   const copy = await store.fetch({ uuid: UUID, slot: 'diverged', fallBack: false });
   t.equal(numberOf(copy.generation.capture), 3);
-  t.match(await store.verify({ uuid: UUID }), { checked: 4, unopened: 0, damaged: [], problems: [] });
+  t.match(await store.verify({ uuid: UUID }), {
+    checked: 4,
+    unopened: 0,
+    damaged: { length: 0 },
+    problems: { length: 0 },
+  });
   t.match(
     (await store.history({ uuid: UUID })).filter(({ kind }) => kind === 'publish'),
     [
@@ -81,7 +86,12 @@ t.test('without the key nothing is handed out, and nothing is called damaged', a
   await t.rejects(store.fetch({ uuid: UUID, slot: 'head', fallBack: true }), { code: 'KEY_MISSING' });
   const { generation } = await store.fetch({ uuid: UUID, slot: 2, fallBack: false });
   t.equal(numberOf(generation.capture), 1, 'what is in the clear is there for everybody');
-  t.match(await store.verify({ uuid: UUID }), { checked: 4, unopened: 2, damaged: [], problems: [] });
+  t.match(await store.verify({ uuid: UUID }), {
+    checked: 4,
+    unopened: 2,
+    damaged: { length: 0 },
+    problems: { length: 0 },
+  });
   t.match((await store.history({ uuid: UUID }))[0], { slot: 6, kind: 'release' });
   t.match(
     (await store.history({ uuid: UUID })).find(({ head }) => head),
@@ -123,7 +133,13 @@ t.test(
   async (t) => {
     const hosts = await mixedVolume();
     const log = await hosts.files.readdir('test:readdir', `${VOLUME}/log`);
-    t.match(await reseal(hosts), { rewritten: 4, already: 0, unopened: 0, damaged: [], next: undefined });
+    t.match(await reseal(hosts), {
+      rewritten: 4,
+      already: 0,
+      unopened: 0,
+      damaged: { length: 0 },
+      next: undefined,
+    });
     for (const directory of ['gen', 'diverged', 'pins']) {
       for (const data of await storedIn(hosts, directory)) t.ok(isSealed(data), directory);
     }
@@ -131,9 +147,14 @@ t.test(
     const { store } = hosts.start('kvm-d', { sealing: fakeSealing(['age1new']) });
     t.equal(numberOf((await fetchHead(store)).capture), 2);
     t.equal(numberOf((await store.fetchPin({ uuid: UUID, name: PIN })).capture), 1);
-    t.match(await store.verify({ uuid: UUID }), { checked: 4, unopened: 0, damaged: [], problems: [] });
+    t.match(await store.verify({ uuid: UUID }), {
+      checked: 4,
+      unopened: 0,
+      damaged: { length: 0 },
+      problems: { length: 0 },
+    });
     const old = hosts.start('kvm-e', { sealing: OLD }).store;
-    t.match(await old.verify({ uuid: UUID }), { checked: 4, unopened: 4, damaged: [] });
+    t.match(await old.verify({ uuid: UUID }), { checked: 4, unopened: 4, damaged: { length: 0 } });
     t.match(await reseal(hosts), { rewritten: 0, already: 4 }, 'a second run has nothing to do');
   },
 );
@@ -142,7 +163,11 @@ t.test('encryption ends as it began', async (t) => {
   const hosts = await mixedVolume();
   const host = hosts.start('kvm-c', { sealing: fakeSealing([], ['age1old']) });
   t.match(await reseal(hosts, host), { rewritten: 2, already: 2 });
-  t.match(await hosts.start('kvm-d').store.verify({ uuid: UUID }), { checked: 4, unopened: 0, damaged: [] });
+  t.match(await hosts.start('kvm-d').store.verify({ uuid: UUID }), {
+    checked: 4,
+    unopened: 0,
+    damaged: { length: 0 },
+  });
 });
 
 t.test('what cannot be opened or is damaged stays as it is, and is told', async (t) => {
@@ -274,7 +299,7 @@ t.test('what lies in the clear, wherever it lies, is used by no host that encryp
 
   const during = hosts.start('kvm-c', { sealing: NEW });
   t.equal(numberOf((await fetchHead(during.store)).capture), 2, 'a change-over reads it');
-  t.match(await reseal(hosts, during), { rewritten: 4, damaged: [] });
+  t.match(await reseal(hosts, during), { rewritten: 4, damaged: { length: 0 } });
   t.equal(numberOf((await fetchHead(hosts.start('kvm-c', { sealing: STRICT }).store)).capture), 2);
 });
 

@@ -273,8 +273,8 @@ t.test('a volume with a long past is pruned in several goes, and is whole in bet
   const fresh = await hold(held.store, 'own');
   await publish(fresh, 141);
   t.match(await tidy(fresh, 1), { removed: 128 });
-  t.match(await fresh.store.verify({ uuid: UUID }), { checked: 13, damaged: [] });
+  t.match(await fresh.store.verify({ uuid: UUID }), { checked: 13, damaged: { length: 0 } });
   t.match(await tidy(fresh, 1), { removed: 153 });
-  t.match(await fresh.store.verify({ uuid: UUID }), { checked: 1, damaged: [] });
+  t.match(await fresh.store.verify({ uuid: UUID }), { checked: 1, damaged: { length: 0 } });
   t.equal(await headNumber(hosts.start('kvm-b').store), 141);
 });

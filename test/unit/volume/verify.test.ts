@@ -77,7 +77,7 @@ const DAMAGES: readonly [name: string, found: RegExp, (hosts: VolumeHosts) => Pr
 
 t.test('G6: verify finds every damage that was planted, and only that', async (t) => {
   const whole = await (await makeVolume()).start('kvm-b').store.verify({ uuid: UUID });
-  t.match(whole, { checked: 5, damaged: [], problems: [] });
+  t.match(whole, { checked: 5, damaged: { length: 0 }, problems: { length: 0 } });
   for (const [name, found, plant] of DAMAGES) {
     const hosts = await makeVolume();
     await plant(hosts);
