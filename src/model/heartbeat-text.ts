@@ -121,6 +121,16 @@ function beatersIn(text: string): Beater[] {
   });
 }
 
+/**
+ * The length of the next text in a file of `size` bytes: its own of before, or one that outlasts it.
+ *
+ * @param isOwn this instance wrote last; whoever can write there can have made the file longer since
+ * @returns `undefined`: empty the file first
+ */
+export function beatBytesIn(size: number, isOwn: boolean): number | undefined {
+  return isOwn && size <= BEAT_BYTES_MAX ? size : nextBeatBytes(size);
+}
+
 /** The length of a text that outlasts whatever lies in a file of `size` bytes. @returns `undefined`: empty the file first */
 export function nextBeatBytes(size: number): number | undefined {
   const bytes = (Math.floor(size / BEAT_STEP) + 1) * BEAT_STEP;

@@ -28,7 +28,7 @@ import {
   BEAT_BYTES_MAX,
   BEAT_STEP,
   formatBeat,
-  nextBeatBytes,
+  beatBytesIn,
   parseBeat,
   parseLastBeater,
   type Beater,
@@ -177,7 +177,7 @@ export class OwnBeat {
     const size = found?.stat.size ?? 0;
     this.#fileBytes = size;
     // Programs of one instance write texts of one length.
-    const bytes = last?.instance === self.instance ? size : nextBeatBytes(size);
+    const bytes = beatBytesIn(size, last?.instance === self.instance);
     this.#bytes = bytes ?? BEAT_STEP;
     const mode = bytes === undefined ? 'create' : 'overwrite';
     if (bytes === undefined) this.#fileBytes = 0;
@@ -244,7 +244,7 @@ export class OwnBeat {
     const { self } = this.#context;
     const { data, stat } = await this.#readWithStat();
     const last = parseLastBeater(data);
-    const bytes = last?.instance === self.instance ? stat.size : nextBeatBytes(stat.size);
+    const bytes = beatBytesIn(stat.size, last?.instance === self.instance);
     if (last && last.instance !== self.instance) {
       this.#other = { beater: last, isSeen: true, atMs: nowMs, ageMs: 0 };
     }

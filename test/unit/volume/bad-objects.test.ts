@@ -3,7 +3,7 @@
  */
 import { hostNamed } from '../../fixtures/host-identity.js';
 import { execFileSync } from 'node:child_process';
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -119,6 +119,22 @@ t.test(
     t.same(await b.list({}), ['a', 'b', 'c'].map(uuidOf), 'and the rest of the share is served');
   },
 );
+
+t.test('a heartbeat of this host that somebody made longer keeps it from no beat', async (t) => {
+  for (const size of [0, 1, 1_023, 4_096, 16_384, 16_385, 2 ** 30, 2 ** 40]) {
+    const root = join(await temporaryDirectory(t), 's');
+    const a = storeOf(root, 'kvm-a');
+    await a.initialise({});
+    await a.beat({ shareId: undefined });
+    const path = join(root, 'hosts/kvm-a/heartbeat');
+    for (const store of [a, storeOf(root, 'kvm-a')]) {
+      await truncate(path, size);
+      for (let beats = 0; beats < 3; beats++) await store.beat({ shareId: undefined });
+      t.ok((await stat(path)).size <= 16_384, `${String(size)} bytes`);
+      t.match((await storeOf(root, 'kvm-b').survey(EXPIRY)).hosts, [{ host: 'kvm-a', alive: true }]);
+    }
+  }
+});
 
 t.test('a log of more entries than anybody could have written is damage, at once', async (t) => {
   const root = join(await temporaryDirectory(t), 's');
