@@ -17,7 +17,7 @@ import type { Hooks } from './hooks.js';
 import { SWTPM_DIRECTORY } from './local-view.js';
 import type { SeededRandom } from './random.js';
 import type { Domain, Site } from './site.js';
-import type { SwtpmVersion, TpmRun, TpmState } from './tpm.js';
+import { contains, type SwtpmVersion, type TpmRun, type TpmState } from './tpm.js';
 import type { RunClaim } from '../../src/model/run-claim.js';
 import type { RunningProgram } from './world.js';
 
@@ -159,9 +159,11 @@ export class Hypervisor {
     const { uuid } = domain;
     const file = saved.get(uuid);
     if (!file || this.#guests.has(uuid)) return undefined;
-    const isNewest = (): boolean => site.oracle.isNewest(uuid, file.state);
+    const { local } = site.host(host);
+    const here = [local.state(uuid) ?? file.state, ...local.spooled(uuid)];
+    const isNewest = site.oracle.isNewest(uuid, file.state) && here.every((one) => contains(file.state, one));
     // What has no claim is let through, whatever it is: whoever restores it knows that.
-    if (!file.runClaim && !isNewest()) return undefined;
+    if (!file.runClaim && !isNewest) return undefined;
     return this.job(domain, async () => {
       try {
         await this.wait(this.hooks.restoring(uuid, file.runClaim));
