@@ -108,8 +108,9 @@ export function standingOf(
 }
 
 /**
- * Whether the head was stored after the run of a claim had ended. What is not proved to be older is
- * not: the claim may have been pruned, or be of a volume that was purged.
+ * Whether the head was stored after the run of a claim had ended. One that was pruned has as many
+ * generations above it as the volume keeps, and its run would have left a newer claim in the definition;
+ * one that the log does not reach is of another volume, and proves nothing.
  */
 export function isOlderThanHead(log: VolumeLog, { host, epoch, token }: RunClaim): boolean {
   const { head, entries } = log;
@@ -125,7 +126,7 @@ export function isOlderThanHead(log: VolumeLog, { host, epoch, token }: RunClaim
     const ended = entries.find((entry) => entry.kind === 'release' && entry.slot > epoch);
     return entries.some(begins) || (ended !== undefined && ended.slot < head.slot);
   }
-  return (entries[0]?.slot ?? 0) > epoch && entries.some(begins);
+  return (entries[0]?.slot ?? 0) > epoch;
 }
 
 /** A claim's course through the log. */

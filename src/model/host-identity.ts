@@ -91,6 +91,11 @@ export function bearsName({ host }: Author, { name }: Pick<HostIdentity, 'name'>
   return host === name;
 }
 
+/** Whether entries count, and are to be made, under a claim of this host: of this boot, and of its present name. */
+export function canCommitUnder(claim: Author, self: Pick<HostIdentity, 'name' | 'instance'>): boolean {
+  return bearsName(claim, self) && (claim.instance === undefined || claim.instance === self.instance);
+}
+
 /** Whether one host wrote both, as far as they say. */
 export function isSameHost(one: Author, other: Author): boolean {
   return one.id === undefined || other.id === undefined ? one.host === other.host : one.id === other.id;

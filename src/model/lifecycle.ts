@@ -208,6 +208,8 @@ function settle(state: Lifecycle): Lifecycle {
   if (state.run !== 'finishing' || !isQuiet(state)) return state;
   const hold = whenOver(state.hold);
   if (!hasNothingToGiveBack(hold)) return { ...state, hold };
+  // Of a fenced run, too, what is there and was not read is on this host alone.
+  if (hold.kind === 'fenced' && state.reading.kind === 'failed' && !state.reading.isMissing) return state;
   return {
     ...state,
     run: 'stopped',

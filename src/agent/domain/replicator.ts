@@ -16,7 +16,7 @@ import type { AttentionList } from '../attention.js';
 import type { DomainFacts, DomainPlace } from '../domain-place.js';
 import { phaseOf } from '../phase.js';
 import type { Prepared, StartRequest } from '../start/prepared.js';
-import { noArrival, notRunning } from '../start/refusal.js';
+import { noArrival, notClaimed, notRunning } from '../start/refusal.js';
 import { Beginning } from './beginning.js';
 import { keptForm, type PartStatus } from './domain-parts.js';
 import { DomainRun } from './domain-run.js';
@@ -125,7 +125,8 @@ export class Replicator {
   /**
    * The domain's processes run. Of an incoming domain that says nothing: its state is still on its way.
    *
-   * @throws MirrorError `HELD_ELSEWHERE` when it was let through as the migration that was announced, and is none
+   * @throws MirrorError `HELD_ELSEWHERE` when it was let through as the migration that was announced, and is none;
+   *   `SHARE_TIMEOUT` when it cannot be claimed then
    */
   async launched(): Promise<void> {
     const { arrival } = this.#run;
@@ -135,7 +136,7 @@ export class Replicator {
   }
 
   /** Only now can it be seen whether this start is the migration that was announced. */
-  async #compareWithAnnouncement({ source }: Arrival): Promise<void> {
+  async #compareWithAnnouncement({ source, logTop }: Arrival): Promise<void> {
     const { run } = this.state;
     if (run !== 'incoming' && run !== 'prepared') return;
     const takesGuestIn = await this.#context.running.takesGuestIn(this.uuid);
@@ -143,6 +144,20 @@ export class Replicator {
     if (run !== 'incoming' || takesGuestIn !== false) return;
     if (source) throw noArrival(this.uuid, source.host);
     this.#run.arrived();
+    // The share was asked, and knew of nobody; since then another host may have started it, too.
+    if (logTop !== null) await this.#expectClaimed();
+  }
+
+  /** An ordinary start, of a domain that nobody ever had: its guest does not run before the volume is this host's. */
+  async #expectClaimed(): Promise<void> {
+    const { timing, start } = this.#context.config;
+    const isKnown = await this.#run.until(
+      ({ run, hold }) => run !== 'running' || hold.kind === 'held' || hold.kind === 'fenced',
+      timing.startDeadlineMs,
+    );
+    const { hold } = this.state;
+    if (hold.kind === 'fenced') throw noArrival(this.uuid, hold.by);
+    if (!isKnown && start.withoutShare === 'refuse') throw notClaimed(this.uuid);
   }
 
   /** The domain runs here now. */

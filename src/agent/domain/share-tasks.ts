@@ -4,6 +4,8 @@
  * I1 A failure that leaves a commit in doubt is told apart from one that changed nothing (`inDoubt`): only a claim may follow the first.
  */
 import { asMirrorError, invariant } from '../../model/errors.js';
+import type { Slot } from '../../model/generation-name.js';
+import { canCommitUnder } from '../../model/host-identity.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { ShareTask } from '../../model/lifecycle-state.js';
 import type { VolumeLog } from '../../model/volume-log.js';
@@ -73,12 +75,34 @@ async function giveBack(
 ): Promise<TaskOutcome> {
   const { uuid } = domain;
   const { volume } = await lookAtVolume(context, uuid);
-  if (volume?.holder?.self) return await closeOwn(context, uuid, volume.log, reason);
+  if (volume?.holder?.self) {
+    const { lastClaim, top } = volume.log;
+    // What it claimed in an earlier boot, or under another name, it closes by a claim of this one.
+    const canClose = lastClaim !== undefined && canCommitUnder(lastClaim, context.identity);
+    return canClose
+      ? await closeOwn(context, uuid, volume.log, reason)
+      : await closeByClaim(context, domain, { scope: 'own', top, reason });
+  }
   if (!inDoubt || (volume && isSettled(volume.log, logTop))) return { event: { kind: 'released' } };
   if (volume && (volume.holder ?? volume.log.tombstone)) return stillInDoubt(uuid, volume.log, logTop);
-  const outcome = await claim(context, domain, 'recover', 'free', volume?.log.top ?? 0);
+  return await closeByClaim(context, domain, { scope: 'free', top: volume?.log.top ?? 0, reason });
+}
+
+interface ClosingClaim {
+  readonly scope: 'own' | 'free';
+  /** Where the log ended when it was read. */
+  readonly top: Slot;
+  readonly reason: string;
+}
+
+async function closeByClaim(
+  context: AgentContext,
+  domain: DomainTask,
+  { scope, top, reason }: ClosingClaim,
+): Promise<TaskOutcome> {
+  const outcome = await claim(context, domain, 'recover', scope, top);
   return outcome.kind === 'claimed'
-    ? await closeOwn(context, uuid, outcome.log, reason)
+    ? await closeOwn(context, domain.uuid, outcome.log, reason)
     : { event: { kind: 'share-failed', inDoubt: true } };
 }
 

@@ -6,7 +6,7 @@ import type { Manifest } from '../../bundle/manifest.js';
 import type { UnstoredState } from '../../host/journal-record.js';
 import { MirrorError, type ErrorCode } from '../../model/errors.js';
 import { isHeadForeign } from '../../model/restore-plan.js';
-import { quoted, type DomainUuid, type HostName } from '../../model/identifiers.js';
+import { quoted, type DomainUuid } from '../../model/identifiers.js';
 import { faultCode, stateFaultOf, type StateFault } from '../../model/state-fault.js';
 import { formatText, isReadEverywhere, tpmFormat } from '../../model/tpm-format.js';
 import type { AttentionList } from '../attention.js';
@@ -251,7 +251,7 @@ export function anotherTpm(uuid: DomainUuid): MirrorError {
 }
 
 /** A migration was announced, and what was started in its place is an ordinary VM. */
-export function noArrival(uuid: DomainUuid, holder: HostName): MirrorError {
+export function noArrival(uuid: DomainUuid, holder: string): MirrorError {
   return new MirrorError(
     'HELD_ELSEWHERE',
     `${uuid} was started in place of the migration that was announced, and ${holder} holds its TPM state`,
@@ -259,6 +259,15 @@ export function noArrival(uuid: DomainUuid, holder: HostName): MirrorError {
       next: `if it does not run on ${holder} any more, start it again: the announcement is used up`,
       retriable: true,
     },
+  );
+}
+
+/** The share answered when the start was prepared, and does not now. */
+export function notClaimed(uuid: DomainUuid): MirrorError {
+  return new MirrorError(
+    'SHARE_TIMEOUT',
+    `${uuid} was started in place of the migration that was announced, and the share does not answer to the claim on its volume`,
+    { next: 'start it again when the share answers: the announcement is used up', retriable: true },
   );
 }
 

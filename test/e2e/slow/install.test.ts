@@ -125,7 +125,7 @@ async function installedWith(t: Test, options: string): Promise<{ result: Comman
     for d in ${mounts.join(' ')}; do mkdir -p $d; mount -t tmpfs tmpfs $d; done
     mkdir /etc/libvirt/hooks
     mount -t tmpfs -o ${options} tmpfs /etc/libvirt/hooks
-    status=0; ${process.execPath} ${await builtProgram()} install || status=$?
+    status=0; ${process.execPath} ${await builtProgram()} install --program /opt/swtpm-mirror.cjs || status=$?
     find /etc/libvirt/hooks -type f >${join(base, 'hooks')}
     exit $status`;
   const result = await runCommand('unshare', ['--mount', 'sh', '-c', script]);

@@ -134,7 +134,10 @@ t.test(
           (published !== undefined && sameDigest(published.digest, domain.disk));
         t.ok(stored, 'what is on disk is the head');
       }
-      if (stops && domain.state.reading.kind === 'failed' && hold.kind === 'held') {
+      const { reading } = domain.state;
+      const isUnread =
+        reading.kind === 'failed' && (hold.kind === 'held' || (hold.kind === 'fenced' && !reading.isMissing));
+      if (stops && isUnread) {
         t.equal(run, 'finishing', 'what nobody could read is not given up');
       } else if (stops) {
         t.equal(run, 'stopped');
