@@ -9,7 +9,7 @@ import { play } from './play.js';
 /** `slow/` plays all of them. */
 const SHARE_OF_REGRESSIONS = 3;
 const FIXED = 30;
-const FRESH = 5;
+const FRESH = 2;
 
 void t.test('schedules that failed once keep every guarantee', async (t) => {
   const regressions = await readRegressions();

@@ -61,6 +61,7 @@ export class HeldStart {
   async run({ kind }: { readonly kind: HeldDecision }): Promise<Prepared> {
     // One that a crash left, or somebody made: nothing is put in place through it.
     await this.#context.files.takeLinksAway(this.#request.uuid);
+    await this.#dropPublished();
     switch (kind) {
       case 'start-new':
         // On this host even with `placement = "direct"`: in a directory that is there, libvirt makes a TPM without certificates.
@@ -168,6 +169,7 @@ export class HeldStart {
       this.#context.share.publish({ uuid, epoch: this.#epoch, slot, parent, capture, note }),
     );
     if (outcome.kind === 'committed') {
+      await this.#dropSpooled(capture);
       const at = new Date(this.#context.clock.nowMs()).toISOString();
       const published = { slot, digest: capture.digest, at };
       return {
@@ -261,16 +263,33 @@ export class HeldStart {
   }
 
   async #keepDiverged(reason: 'diverged' | 'placed'): Promise<void> {
-    const { share, spool } = this.#context;
+    const { share } = this.#context;
     const capture = this.#local();
     const { uuid } = this.#request;
     // Under the claim that it was written under, so that its name says which run it is of.
     const epoch = this.#situation.record?.epoch ?? 0;
     const call = { uuid, epoch, slot: this.#epoch + 1, capture, note: this.#note(reason) };
     await this.#deadline.within(share.diverge(call));
-    // The share has it now; left in the spool, it would follow the head that the domain starts from.
+    await this.#dropSpooled(capture);
+  }
+
+  /** What waits in the spool and is one of the volume's generations. */
+  async #dropPublished(): Promise<void> {
+    const { spool } = this.#context;
+    const { uuid, facts } = this.#situation;
+    const { newest } = facts.spooled ? {} : await spool.peek(uuid);
+    if (newest) await spool.remove(uuid, newest.name);
+  }
+
+  /**
+   * The share has it now. Left in the spool, it would follow the head that the domain starts from, or, its
+   * generation pruned, pass for one that was never stored.
+   */
+  async #dropSpooled({ digest }: Capture): Promise<void> {
+    const { spool } = this.#context;
+    const { uuid } = this.#request;
     const { newest } = await spool.peek(uuid);
-    if (newest?.capture.digest === capture.digest) await spool.remove(uuid, newest.name);
+    if (newest?.capture.digest === digest) await spool.remove(uuid, newest.name);
   }
 
   async #restore(kind: HeldDecision, fallBack: boolean): Promise<Prepared> {

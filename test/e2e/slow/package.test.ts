@@ -9,8 +9,7 @@ import { hookScript } from '../../../src/cli/install-files.js';
 import { sha256 } from '../../../src/model/hash.js';
 import { runChecked } from '../../fixtures/process.js';
 import { domainXml } from '../../fixtures/domain-xml.js';
-import { builtProgram } from '../../fixtures/program.js';
-import { SystemdHost } from '../../fixtures/systemd-host.js';
+import { PROGRAM as BUILD, SystemdHost } from '../../fixtures/systemd-host.js';
 import { temporaryDirectory, type TestScope } from '../../fixtures/temporary-directory.js';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
@@ -194,7 +193,7 @@ t.test('installed, upgraded, removed and purged', async (t) => {
 
 t.test('what somebody edited stays, and what `swtpm-mirror install` wrote gives way', async (t) => {
   const { host, current } = await cleanSystem(t);
-  await host.exec([process.execPath, await builtProgram(), 'install']);
+  await host.exec([process.execPath, BUILD, 'install']);
   t.ok(await has(host, EARLIER_UNIT));
   await dpkg(host, '-i', current);
   t.notOk(await has(host, EARLIER_UNIT), 'the unit is that of the package');
