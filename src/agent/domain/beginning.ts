@@ -162,7 +162,7 @@ export class Beginning {
     const { published, pending } = run.state;
     if (this.#context.config.placement === 'direct') await this.#context.files.takeLinksAway(run.uuid);
     const hold = holdAfterFailedStart(run.state, claim, run.record.current?.epoch ?? 0);
-    run.dispatch({ kind: 'prepared', hold, published, pending });
+    run.beginToGiveBack({ hold, published, pending });
     run.dispatch({ kind: 'stopped', reason: START_FAILED, handedOver: false });
   }
 }

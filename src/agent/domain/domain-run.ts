@@ -193,6 +193,12 @@ export class DomainRun {
     );
   }
 
+  /** A start that failed has no TPM of its own: what the run before it read, fenced maybe, is none of the volume's. */
+  beginToGiveBack(start: Pick<Lifecycle, 'hold' | 'published' | 'pending'>): void {
+    this.#identity = this.record.current?.identity ?? undefined;
+    this.dispatch({ kind: 'prepared', ...start });
+  }
+
   /** An incoming domain runs here. */
   arrived(): void {
     this.#arrivedAtMs = this.#context.clock.monotonicMs();
