@@ -134,7 +134,11 @@ function checkHeader(file: StateBytes): number {
   if (headerBytes !== HEADER_BYTES) {
     foreign(file, `header size ${headerBytes} at byte 2, expected ${HEADER_BYTES}`);
   }
-  if (totalBytes !== file.length) file.reject(sized);
+  if (totalBytes !== file.length) {
+    // Zeros that begin in the length itself.
+    rejectZeroed(file);
+    file.reject(sized);
+  }
   checkFlags(file, flags);
   return flags;
 }

@@ -3,6 +3,7 @@
  */
 import { asMirrorError } from '../../model/errors.js';
 import { HANDED_OVER, NEVER_RAN } from '../../model/log-entry.js';
+import type { Lifecycle } from '../../model/lifecycle-state.js';
 import type { AgentContext } from '../agent-context.js';
 import { neitherTookIt } from '../start/refusal.js';
 import { wasHandedOver } from './arrived-by-migration.js';
@@ -32,19 +33,22 @@ export async function endRun(context: AgentContext, run: DomainRun, reason: stri
     run.dispatch({ kind: 'stop-overdue' });
   });
   try {
-    await run.until(
-      (state) =>
-        state.run !== 'finishing' ||
-        (state.stopOverdue && isSafe(state)) ||
-        isStuck(state) ||
-        isLingering(state),
-    );
+    // What could not be read may be read after all while the journal is written.
+    do {
+      await run.until(isToBeAnswered);
+      await leaveShare(context, run);
+      await run.record.saved();
+    } while (!isToBeAnswered(run.state));
   } finally {
     cancel();
   }
-  await leaveShare(context, run);
-  await run.record.saved();
   return outcomeOf(run, ran);
+}
+
+function isToBeAnswered(state: Lifecycle): boolean {
+  return (
+    state.run !== 'finishing' || (state.stopOverdue && isSafe(state)) || isStuck(state) || isLingering(state)
+  );
 }
 
 /**
