@@ -255,8 +255,58 @@ export const MUTANTS = [
     edits: [
       {
         file: 'agent/domain/ending.ts',
-        find: '        (state.stopOverdue && isSafe(state)) ||\n',
-        replace: '        state.stopOverdue ||\n',
+        find: '(state.stopOverdue && isSafe(state)) ||',
+        replace: 'state.stopOverdue ||',
+      },
+    ],
+  },
+  {
+    name: 'a start that was let through as a migration, and is none, runs unclaimed',
+    edits: [
+      {
+        file: 'agent/domain/replicator.ts',
+        find: '    if (logTop !== null) await this.#expectClaimed();\n',
+        replace: '    if (logTop === -1) await this.#expectClaimed();\n',
+      },
+    ],
+  },
+  {
+    name: 'a save file whose claim was pruned is restored',
+    edits: [
+      {
+        file: 'model/arrival.ts',
+        find: '  return (entries[0]?.slot ?? 0) > epoch;\n',
+        replace: '  return false;\n',
+      },
+    ],
+  },
+  {
+    name: 'the final state of a fenced run that cannot be read is given up',
+    edits: [
+      {
+        file: 'model/lifecycle.ts',
+        find: "  if (hold.kind === 'fenced' && state.reading.kind === 'failed' && !state.reading.isMissing) return state;\n",
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'a claim of an earlier boot is closed as one of this',
+    edits: [
+      {
+        file: 'agent/domain/share-tasks.ts',
+        find: 'const canClose = lastClaim !== undefined && canCommitUnder(lastClaim, context.identity);',
+        replace: 'const canClose = lastClaim !== undefined;',
+      },
+    ],
+  },
+  {
+    name: 'what is a generation already stays in the spool',
+    edits: [
+      {
+        file: 'agent/start/held-start.ts',
+        find: '    await this.#dropPublished();\n',
+        replace: '',
       },
     ],
   },
