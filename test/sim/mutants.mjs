@@ -291,6 +291,16 @@ export const MUTANTS = [
     ],
   },
   {
+    name: 'a run follows what a copy of its machine stored meanwhile',
+    edits: [
+      {
+        file: 'agent/domain/acquire.ts',
+        find: '    if (head && isAhead(head, domain, epoch)) return fencedAllTheSame(domain, head.host);\n',
+        replace: '    if (head && epoch < 0) return isAhead(head, domain, epoch) as never;\n',
+      },
+    ],
+  },
+  {
     name: 'a claim of an earlier boot is closed as one of this',
     edits: [
       {

@@ -7,6 +7,7 @@
  *   the head never loses what a head before it had (G4)
  *   no volume and no part of one is removed (G7)
  */
+import { parseGenerationName } from '../../src/model/generation-name.js';
 import { readBundle, type ReadBundle, type ReadNvram } from './bundle-reader.js';
 import type { DirectoryInode, Inode } from './inode.js';
 import type { InodeTree } from './inode-tree.js';
@@ -264,6 +265,12 @@ export class ShareWatch {
     this.#fail('G4', volume, `the head went from ${describeState(older)} to ${describeState(newer)}`);
   }
 
+  /** Slots of generations in which others, of fenced hosts too, have their parts: pruning passes them over. */
+  #neededForParts(volume: WatchedVolume): ReadonlySet<number> {
+    const names = ['gen', 'diverged'].flatMap((part) => [...(volume.parts.get(part)?.entries.keys() ?? [])]);
+    return new Set(names.flatMap((name) => parseGenerationName(name)?.partsIn ?? []));
+  }
+
   #onGeneration(volume: WatchedVolume, name: string, inode: Inode | undefined): void {
     const entry = volume.view.published.find(({ file }) => file === name);
     if (!entry) return;
@@ -273,7 +280,10 @@ export class ShareWatch {
     }
     const { head, published } = volume.view;
     const gen = volume.parts.get('gen');
-    const isLowest = !published.some(({ epoch, file }) => epoch < entry.epoch && gen?.entries.has(file));
+    const needed = this.#neededForParts(volume);
+    const isLowest = !published.some(
+      ({ slot, epoch, file }) => epoch < entry.epoch && gen?.entries.has(file) && !needed.has(slot),
+    );
     if (entry.epoch === head?.epoch || !isLowest) {
       this.#fail('G1', volume, `generation ${entry.slot} was removed, the head is ${head?.slot ?? 0}`);
     }

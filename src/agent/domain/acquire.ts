@@ -7,7 +7,7 @@
  *    may yet take place, and nobody would give it back.
  */
 import { asMirrorError, MirrorError } from '../../model/errors.js';
-import type { Slot } from '../../model/generation-name.js';
+import type { GenerationName, Slot } from '../../model/generation-name.js';
 import { isOwn, type Self } from '../../model/host-identity.js';
 import type { DomainUuid, HostName } from '../../model/identifiers.js';
 import type { PublishedState, ShareTask } from '../../model/lifecycle-state.js';
@@ -37,6 +37,8 @@ export async function recover(
   if (outcome.kind === 'claimed') {
     const other = claimOfAnother(outcome.log, identity, epoch);
     if (other && !domain.over) return fencedAllTheSame(domain, other.host);
+    const { head } = outcome.log;
+    if (head && isAhead(head, domain, epoch)) return fencedAllTheSame(domain, head.host);
     return settling(await judged(context, domain, outcome), other !== undefined);
   }
   if (domain.over && claiming) {
@@ -52,6 +54,14 @@ export async function recover(
   if (again.kind === 'moved') return { event: { kind: 'share-failed', inDoubt: true } };
   if (domain.over && again.kind !== 'claimed') return { event: { kind: 'released' } };
   return settling(await judged(context, domain, again), isLost);
+}
+
+/**
+ * Whether the head is one that this run never had, under a claim that it never made: a copy of this
+ * machine went on under its identity. What a former run of this program left is judged instead.
+ */
+function isAhead(head: GenerationName, { recalled, over, published }: DomainTask, epoch: Slot): boolean {
+  return !recalled && !over && head.slot !== published?.slot && head.epoch !== epoch;
 }
 
 /** @param isLost what lies here is older than what another host has stored since */
