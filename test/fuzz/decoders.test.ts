@@ -5,7 +5,7 @@ import t from 'tap';
 import { decoders } from './decoders.js';
 import { play, seedsFrom } from './play.js';
 
-const CASES = 400;
+const CASES = 300;
 const FRESH = `${Date.now()}-`;
 
 t.comment(`fresh seeds ${FRESH}0 and on: npm run fuzz -- --decoder NAME --case SEED`);

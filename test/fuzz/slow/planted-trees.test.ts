@@ -1,5 +1,5 @@
 import t from 'tap';
-import { playTrees } from './planted-trees.js';
+import { playTrees } from '../planted-trees.js';
 
 const TREES = 80;
 
