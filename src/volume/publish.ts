@@ -38,7 +38,7 @@ import {
   type Slot,
 } from '../model/generation-name.js';
 import { tpmDigest } from '../model/hash.js';
-import { bearsName, isOwn } from '../model/host-identity.js';
+import { bearsName, canCommitUnder, isOwn } from '../model/host-identity.js';
 import type { HostName } from '../model/identifiers.js';
 import { parsePayload, type ClosingEntry, type LogEntry, type PublishEntry } from '../model/log-entry.js';
 import { partsOf } from '../model/parts.js';
@@ -130,11 +130,12 @@ async function commitUnderClaim(
   if (found?.kind !== 'claim' || !isOwn(found, context.self)) {
     return { kind: 'taken', entry: found ?? { kind: 'unknown', slot: epoch, payload: '' } };
   }
-  // An entry counts under a claim of the same name alone. This host had another one: it claims anew.
-  if (!bearsName(found, context.self)) throw renamed(operation, entry.slot, found.host);
-  // A boot before, which a copy of this machine's disk has had, too: a claim settles whose it is.
-  if (found.instance !== undefined && found.instance !== context.self.instance) {
-    throw claimedBefore(operation, entry.slot);
+  // An entry counts under a claim of the same name alone, and a copy of this machine's disk has had the
+  // claims of earlier boots, too: under either, this host claims anew.
+  if (!canCommitUnder(found, context.self)) {
+    throw bearsName(found, context.self)
+      ? claimedBefore(operation, entry.slot)
+      : renamed(operation, entry.slot, found.host);
   }
   return await commit(context, operation, paths, entry);
 }

@@ -860,8 +860,8 @@ export const MUTANTS = [
     edits: [
       {
         file: 'volume/publish.ts',
-        find: '  if (found.instance !== undefined && found.instance !== context.self.instance) {\n',
-        replace: '  if (found.instance !== undefined && found.instance === undefined) {\n',
+        find: '  if (!canCommitUnder(found, context.self)) {\n',
+        replace: '  if (!canCommitUnder(found, context.self) && !bearsName(found, context.self)) {\n',
       },
     ],
   },

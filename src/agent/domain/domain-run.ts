@@ -377,8 +377,7 @@ export class DomainRun {
 
   /** What its last run left is known to be newer than all that is stored. */
   get #isUnstored(): boolean {
-    const unstored = this.record.current?.unstored ?? null;
-    return unstored !== null;
+    return (this.record.current?.unstored ?? null) !== null;
   }
 
   /**

@@ -58,7 +58,7 @@ async function modeOf(root: string, path: string): Promise<string> {
 
 t.test(
   'a new host works on its share as nobody else, where it was told the share',
-  { skip: process.getuid?.() !== 0 },
+  { skip: process.getuid?.() !== 0 && 'only root can install' },
   async (t) => {
     const root = await temporaryDirectory(t);
     await mkdir(join(root, 'mnt/tpm'), { recursive: true });
