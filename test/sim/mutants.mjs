@@ -863,6 +863,11 @@ export const MUTANTS = [
         find: '  if (!canCommitUnder(found, context.self)) {\n',
         replace: '  if (!canCommitUnder(found, context.self) && !bearsName(found, context.self)) {\n',
       },
+      {
+        file: 'agent/domain/share-tasks.ts',
+        find: 'const canClose = lastClaim !== undefined && canCommitUnder(lastClaim, context.identity);',
+        replace: 'const canClose = lastClaim !== undefined;',
+      },
     ],
   },
 ];
