@@ -42,7 +42,7 @@ const MARKER = 'swtpm-mirror.json';
 const EMPTY_ALL_THE_SAME = new Set(['lost+found']);
 const GUESTS = /qemu|libvirt|swtpm|^tss$/;
 
-/** @throws MirrorError `USAGE` when there is no such directory */
+/** @throws MirrorError `USAGE` when there is no such directory; `SHARE_UNAVAILABLE` when it cannot be read */
 export async function chooseStorageUser(question: StorageUserQuestion): Promise<StorageUser> {
   const { directory } = question;
   const top = await ownerOf(directory);
@@ -133,7 +133,13 @@ async function ownerOf(path: string): Promise<Owner | undefined> {
   try {
     const stat = await lstat(path);
     return { uid: stat.uid, gid: stat.gid, isDirectory: stat.isDirectory() };
-  } catch {
-    return undefined;
+  } catch (error) {
+    const errno = errnoOf(error) ?? 'error';
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') return undefined;
+    // What cannot be read is not known to be absent.
+    throw new MirrorError('SHARE_UNAVAILABLE', `cannot read ${path}: ${errno}`, {
+      next: 'mend the mount, then run `install` again; nothing was changed',
+      cause: error,
+    });
   }
 }

@@ -181,3 +181,16 @@ t.test('the first configuration says it, and nothing else', async (t) => {
   t.strictSame(parseConfig(asRoot, machine).storage, plain.storage);
   t.match(asRoot, /^#uid = 0/m);
 });
+
+t.test('a directory that cannot be read is not taken for one that is not there', async (t) => {
+  const share = await shareOf(t);
+  await symlink('loop', `${share}/loop`);
+  for (const [path, code] of [
+    [`${share}/${'x'.repeat(300)}`, 'SHARE_UNAVAILABLE'],
+    [`${share}/loop/share`, 'SHARE_UNAVAILABLE'],
+    [`${share}/none`, 'USAGE'],
+  ] as const) {
+    await t.rejects(choose(path), { code }, path.slice(0, 80));
+  }
+  t.strictSame(await readdir(share), ['loop'], 'nothing was changed');
+});
