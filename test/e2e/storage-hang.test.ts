@@ -81,8 +81,10 @@ t.test('a hung share ends every request at its deadline and blocks nothing else'
   }
 
   const [stuck] = await living();
+  const isAsleep = async (): Promise<true | undefined> =>
+    (await threadStates(stuck)).includes('D') ? true : undefined;
   t.ok(
-    (await threadStates(stuck)).includes('D'),
+    await waitUntil('the killed process to sleep', DEADLINE_MS, isAsleep),
     'SIGKILL does not end a thread that sleeps uninterruptibly',
   );
 
